@@ -1,0 +1,157 @@
+"""The Rust core: what is done per event. Amounts and quantities cross this border as decimal strings or packed bytes."""
+
+class BatchError(ValueError):
+    """A whole request body is refused. args = (status, code, detail, param or None)."""
+
+class DecodedBatch:
+    """A decoded and validated body of POST /v1/usage-events (or the `events`/`estimate` of a hold or capture)."""
+
+    count: int
+    """events in the body"""
+    rejected: int
+    """events that failed validation"""
+    pending: int
+    """valid events not known as duplicates: what the core has yet to decide"""
+    all_invalid: bool
+    """no event passed validation (and there was at least one)"""
+    problems: bytes
+    """JSON array of the results of the events that failed validation"""
+
+    def seen_command(self, seen_keys: list[bytes]) -> bytes:
+        """RESP bytes: one SMISMEMBER per Redis set name, asking for every valid event's 24-byte member (key hash, fingerprint)."""
+    def mark_seen(self, replies: list[list[int]]) -> None:
+        """Takes the answers of `seen_command`; events known to any set are duplicates."""
+    def message(self, message_id: bytes, reply_to: bytes, redelivered: bool) -> bytes:
+        """The inbox message for the pending events. message_id: 16 bytes."""
+    def section(self) -> bytes:
+        """Only the usage section, to embed in a command."""
+    def keys(self) -> list[bytes]:
+        """The 16-byte key hashes of duplicates so far, for a look-up of their charges."""
+    def answer(self, reply: bytes | None, all_results: bool, request_id: str, charges: dict[bytes, str] | None = None) -> bytes:
+        """The JSON answer. reply: the core's reply body (None when nothing was pending). charges: key hash -> charge of duplicates."""
+
+def decode_batch(body: bytes, tenant_id: int, now_us: int, max_events: int = 500) -> DecodedBatch:
+    """Raises BatchError: 400 malformed_json, 413 too_many_events, 422 invalid_batch."""
+
+def key_hash(tenant_id: int, idempotency_key: str) -> bytes:
+    """16 bytes: the identity of an event (or, with a prefix, of a command)."""
+
+def command_message(tenant_id: int, message_id: bytes, reply_to: bytes, redelivered: bool, command: bytes, section: bytes) -> bytes:
+    """A wallet command for the inbox: JSON bytes plus an optional usage section."""
+
+def split_reply(reply: bytes) -> tuple[bytes, int, bytes]:
+    """(message_id, kind 1 usage | 2 command, body)."""
+
+def render_balance(packed: bytes) -> bytes:
+    """A wallet as the core keeps it in Redis, as the JSON body of the balance answer."""
+
+def pack_resp(arguments: list[bytes]) -> bytes:
+    """One Redis command as RESP bytes."""
+
+class Group:
+    """A group of messages applied to memory and not yet known to be committed."""
+
+    group_id: int
+    empty: bool
+    """nothing to write (only duplicates, rejections, or repeated commands)"""
+    commit_id: int
+    commit_seq: int
+    copies: list[tuple[str, list[str], bytes]]
+    """(table, columns, COPY BINARY bytes), in the order in which they must be written; events go to table "usage_events" """
+    closed_holds: list[tuple[int, bytes, str, str]]
+    """(tenant_id, hold id 16 bytes, status, captured amount)"""
+    expired_grants: list[tuple[int, bytes]]
+    configured: list[tuple[int, int, str | None, str | None]]
+    """(tenant_id, account_id, overdraft_limit or None, low_balance_threshold or None) to UPDATE in customers"""
+    head: bytes
+    head_mac: bytes
+    events_accepted: int
+    postings: int
+    charged: str
+    outcomes: dict[str, int]
+    """count of events by outcome or rejection code, for metrics"""
+    event_keys: list[tuple[int, list[bytes]]]
+    """(tenant_id, key hashes) of the group's new events: what to look up after a unique violation. Computed when read."""
+    command_ids: list[tuple[int, bytes]]
+    """(tenant_id, command id) of the group's new commands: likewise."""
+    replies: list[tuple[bytes, bytes, bytes]]
+    """(reply_to, message_id, reply bytes)"""
+
+    def publish_commands(self, balance_key: bytes, seen_key: bytes, reply_ttl_ms: int) -> bytes:
+        """RESP pipeline for after the commit: HSET balances, SADD seen, RPUSH replies (with PEXPIRE), in this order."""
+    publish_count: int
+    """number of Redis answers to the last publish_commands"""
+
+class Needs:
+    """What must be loaded before messages can be applied."""
+
+    catalogs: list[int]
+    wallets: list[tuple[int, str]]
+    """(tenant_id, externalId)"""
+    accounts: list[tuple[int, int]]
+    """(tenant_id, account_id): wallets of holds and due grants"""
+    holds: list[tuple[int, bytes]]
+    """(tenant_id, hold id)"""
+    account_ids: int
+    """how many new account ids should be reserved"""
+    nothing: bool
+
+class Engine:
+    """One partition in memory. Deterministic: the same calls give the same bytes. Not thread-safe; the GIL is released in `needs` and `apply`."""
+
+    def __init__(self, partition_id: int, ledger_key: bytes, max_wallets: int = 1_000_000, recent_keys: int = 1_000_000) -> None: ...
+    def start(self, commit_seq: int, head: bytes, epoch: int) -> None:
+        """After taking the lease: forgets everything and continues after this commit."""
+    def load_catalog(self, tenant_id: int, catalog: bytes) -> None:
+        """JSON: see pricing/catalog.py."""
+    def drop_catalog(self, tenant_id: int) -> None: ...
+    def add_account_ids(self, ids: list[int]) -> None: ...
+    def load_wallets(self, rows: list[tuple[int, int, str, str, str | None, str | None, int, str, str, bytes, bytes | None]],
+                     grants: list[tuple[int, bytes, str, int, str, int | None, int]],
+                     absent: list[tuple[int, str]]) -> None:
+        """rows: (tenant_id, account_id, external_id, currency, overdraft_limit, low_balance_threshold, seq, balance, held, chain hash, grants_after).
+        grants: (tenant_id, grant_id, kind, priority, amount, expires_at_us, created_at_us). absent: asked for and not there."""
+    def load_holds(self, rows: list[tuple[int, bytes, int, str, bytes, int, str]],
+                   grants: list[tuple[int, bytes, str, int, str, int | None, int]], absent: list[tuple[int, bytes]]) -> None:
+        """rows: (tenant_id, hold_id, account_id, amount, parts, expires_at_us, status)."""
+    def remember_keys(self, rows: list[tuple[bytes, int]]) -> None:
+        """(key hash, fingerprint) found in event_keys after a unique violation."""
+    def remember_commands(self, rows: list[tuple[int, bytes, int, str]]) -> None:
+        """(tenant_id, command_id, fingerprint, result)."""
+    def needs(self, messages: list[bytes]) -> Needs: ...
+    def apply(self, messages: list[bytes], now_us: int) -> Group:
+        """Applies to memory; everything `needs` named must have been loaded."""
+    def sweep(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]], now_us: int) -> Group:
+        """Expires due grants of these wallets and these holds."""
+    def commit(self, group_id: int) -> None:
+        """The oldest open group is durable."""
+    def rollback(self) -> None:
+        """Undoes every open group, newest first."""
+    def balance(self, tenant_id: int, external_id: str) -> bytes | None:
+        """Packed wallet, as in Redis."""
+    wallets: int
+    open_groups: int
+    memory_bytes: int
+
+class Verifier:
+    """`ledger verify`: fed with COPY BINARY rows in key order, collects differences."""
+
+    def __init__(self, ledger_key: bytes) -> None: ...
+    def postings(self, chunk: bytes) -> int:
+        """COPY (SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, amount, balance_after, held_after, grant_id,
+        reference, commit_id, posted_at, grants_after, chain_hash FROM postings ORDER BY tenant_id, account_id, seq). Any chunking; returns rows so far."""
+    def prices(self, rows: list[tuple[int, int, str, str]]) -> None:
+        """(tenant_id, price_id, price, per)."""
+    def metrics(self, rows: list[tuple[int, int, str]]) -> None: ...
+    def customers(self, rows: list[tuple[int, int, str]]) -> None: ...
+    def events(self, chunk: bytes) -> int:
+        """COPY (SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, price_id, quantity, charge, idempotency_key,
+        dimensions FROM usage_events). Any order, any chunking."""
+    def event_keys(self, chunk: bytes) -> int:
+        """COPY (SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys)."""
+    def commits(self, chunk: bytes) -> int:
+        """COPY (SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, postings, charged, digest, head, messages FROM commits ORDER BY 1, 2)."""
+    def heads(self, rows: list[tuple[int, int, bytes, bytes]]) -> None:
+        """(partition_id, commit_seq, head, head_mac) from `partitions`, and from the head file."""
+    def finish(self) -> bytes:
+        """JSON {"postings", "events", "wallets", "commits", "charged", "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]} (first 100)."""
