@@ -1,0 +1,171 @@
+"""What a package says about an HTTP route, and what a handler gets and gives back.
+
+A package's `api.py` exports `ROUTES: tuple[Route, ...]`; the edge turns them into the route table and into OpenAPI.
+Wire structs are msgspec Structs with `rename="camel", forbid_unknown_fields=True`; amounts and quantities are decimal
+strings. A handler raises `base.errors.Problem` for everything that is not a success.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from buffmoney import _core
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from buffmoney.base.clock import Clock
+    from buffmoney.base.config import Settings
+    from buffmoney.base.database import Database
+    from buffmoney.base.redis import RedisPipe
+
+_ENCODER = msgspec.json.Encoder()
+
+MessageBuilder = Callable[[bytes, bytes, bool], bytes]
+"""(message id of 16 bytes, reply_to, redelivered) -> inbox message. Called again for every redelivery."""
+
+
+class Tenant(msgspec.Struct, frozen=True):
+    """Whose key the request carries: a merchant in one mode. `mode` is `sandbox` or `live`."""
+
+    tenant_id: int
+    merchant_id: str
+    mode: str
+    partition_id: int
+    currency: str
+    key_id: str
+
+
+class CommandBus(Protocol):
+    """The way to the core of a tenant's partition.
+
+    Both methods raise Problem 503: `core_unavailable` or `redis_unavailable` (nothing was done), `overloaded` (nothing
+    was done) or `outcome_unknown` (it may have been done: repeat with the same keys to learn the outcome).
+    """
+
+    async def command(
+        self, tenant: Tenant, command: dict[str, object], section: bytes = b"", message_id: bytes | None = None
+    ) -> dict[str, Any]:
+        """Sends a wallet command and gives the core's reply, `{"ok": true, …}` or `{"ok": false, "code", "detail"}`.
+
+        section: the usage section of a `DecodedBatch`, for commands that carry events. message_id: 16 bytes, random if None.
+        """
+        ...
+
+    async def usage(self, tenant: Tenant, message: MessageBuilder) -> bytes:
+        """Sends a usage message and gives the body of the core's reply, for `DecodedBatch.answer`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every handler of an edge shares. `redis` must be treated as optional: it may be down or empty at any moment."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    redis: RedisPipe
+    commands: CommandBus
+
+
+@dataclass(slots=True)
+class Call:
+    """One authenticated request, its parameters already decoded and validated."""
+
+    services: Services
+    route: Route
+    request_id: str
+    path: dict[str, str]
+    """path parameters, percent-decoded"""
+    query: Any = None
+    """an instance of `route.query`"""
+    body: Any = None
+    """an instance of `route.body`; None for a route with `raw=True`"""
+    raw_body: bytes = b""
+    idempotency_key: str | None = None
+    authenticated: Tenant | None = None
+    connection: asyncpg.Connection[asyncpg.Record] | None = None
+    """the open transaction of a route with idempotency="stored"; use `transaction()`"""
+
+    @property
+    def tenant(self) -> Tenant:
+        """The tenant of the API key. Only public routes have none."""
+        if self.authenticated is None:
+            raise RuntimeError(f"{self.route.method} {self.route.path} is public and has no tenant")
+        return self.authenticated
+
+    def command_id(self) -> str:
+        """32 hexadecimal digits that name a wallet command: the same for every repetition with the same Idempotency-Key.
+
+        Without the header it is random, so that a repetition counts as another command.
+        """
+        if self.idempotency_key is None:
+            return secrets.token_hex(16)
+        name = f"{self.route.method} {self.route.path}\0{self.idempotency_key}"
+        return _core.key_hash(self.tenant.tenant_id, name).hex()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """A transaction that sees only this tenant.
+
+        For idempotency="stored" it is the one in which the answer will be stored, so the effect and its answer commit together.
+        """
+        if self.connection is not None:
+            yield self.connection
+            return
+        async with self.services.database.tenant(self.tenant.tenant_id) as connection:
+            yield connection
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success. content: a Struct to encode, or ready JSON bytes. status: None for the route's own."""
+
+    content: msgspec.Struct | bytes
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """The JSON body."""
+        return self.content if isinstance(self.content, bytes) else _ENCODER.encode(self.content)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One operation of the API.
+
+    path: OpenAPI template, e.g. `/v1/customers/{externalId}/grants`; a parameter matches one path segment.
+    body, query: Structs to decode into, None for none. Query fields are strings on the wire and are converted.
+    answer: the Struct of a success, for the schema. errors: codes of `base.errors` that the handler itself may raise;
+    the edge adds what it raises (authentication, limits, decoding).
+    idempotency: "command" for wallet commands (the handler passes `call.command_id()`), "stored" for other POSTs (the edge
+    stores the first answer in the handler's transaction), "none" where the body carries its own keys or nothing is written.
+    raw: the handler takes `call.raw_body`; `body` is then only the schema.
+    """
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    handler: Handler
+    summary: str
+    tag: str
+    answer: type
+    description: str = ""
+    body: type | None = None
+    query: type | None = None
+    status: int = 200
+    errors: tuple[str, ...] = ()
+    idempotency: Literal["command", "stored", "none"] = "none"
+    public: bool = False
+    raw: bool = False
+    body_example: Any = None
+    answer_example: Any = None
+    path_descriptions: Mapping[str, str] = field(default_factory=dict)
