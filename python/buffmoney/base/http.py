@@ -92,6 +92,8 @@ class Call:
     authenticated: Tenant | None = None
     connection: asyncpg.Connection[asyncpg.Record] | None = None
     """the open transaction of a route with idempotency="stored"; use `transaction()`"""
+    after_commit: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """what the edge runs once the transaction of a route with idempotency="stored" is durable, before it answers; must not raise"""
 
     @property
     def tenant(self) -> Tenant:
