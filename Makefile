@@ -1,0 +1,61 @@
+# Needs make, a Rust toolchain and any Python from 3.11 on. Everything else goes into .venv in this tree.
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check bench loadtest faults fmt clean
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
+	if command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+BIN := .venv/bin
+UV := VIRTUAL_ENV= $(BIN)/uv
+RUST_SOURCES := Cargo.toml Cargo.lock $(wildcard rust_core/Cargo.toml rust_core/src/*.rs rust_core/src/*/*.rs)
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.venv/made: pyproject.toml uv.lock
+	@test -n "$(PYTHON)" || { echo "No Python from 3.11 on was found. On Debian or Ubuntu: apt-get install python3 python3-venv" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "No Rust toolchain was found: see https://rustup.rs" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python's venv is missing. On Debian or Ubuntu: apt-get install python3-venv" >&2; rm -rf .venv; exit 1; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) sync --quiet --frozen --inexact --no-install-project
+	@touch $@
+
+# --inexact and maturin's own install: the editable package is rebuilt only when a source of the Rust core changed.
+.venv/built: .venv/made $(RUST_SOURCES)
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --quiet --uv
+	@touch $@
+
+build: .venv/built ## the environment and the Rust core, in this tree
+
+demo: build ## everything started, traffic, a crash, and the ledger verified: under a minute
+	$(BIN)/buffmoney demo
+
+test: build ## all tests, Rust and Python
+	cargo test --quiet --workspace
+	$(BIN)/pytest
+
+check: build ## format, lints, types, layers, the stub of the Rust module
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m mypy.stubtest buffmoney._core --ignore-disjoint-bases
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --quiet --workspace --features buffmoney_core/python -- -D warnings
+
+bench: build ## the benchmarks of the README, into benches/results/latest.json
+	$(BIN)/python -m benches
+
+loadtest: build ## locust against BUFFMONEY_URL with BUFFMONEY_API_KEY
+	$(BIN)/locust --locustfile loadtests/locustfile.py --host "$${BUFFMONEY_URL:-http://127.0.0.1:8000}"
+
+faults: build ## kills and other faults under load: acked, lost, doubled, left open
+	$(BIN)/python -m tests.faults
+
+fmt: .venv/made ## formats everything
+	$(BIN)/ruff check --fix --quiet || true
+	$(BIN)/ruff format
+	cargo fmt --all
+
+clean: ## removes what was built here
+	rm -rf .venv target

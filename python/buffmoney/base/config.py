@@ -1,0 +1,196 @@
+"""Settings, all from the environment; on a machine where `buffmoney up` runs, the gaps are filled from its data directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from blake3 import blake3
+
+Role = Literal["edge", "core", "worker"]
+ROLES: tuple[Role, ...] = ("edge", "core", "worker")
+
+MINIMUM_SECRET_CHARACTERS = 32
+RUN_FILE = "run.json"
+SECRET_FILE = "secret"  # noqa: S105 - the name of the file, not what is in it
+
+
+class SettingsError(ValueError):
+    """A setting is missing or not valid. The message names it."""
+
+
+def default_data_dir() -> Path:
+    """Where `up` keeps its data unless told otherwise.
+
+    Root gets a directory outside of its home, because PostgreSQL refuses to run as root and its own user cannot see into /root.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/buffmoney")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "buffmoney"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a process needs to know. Times end in _s, sizes in _bytes."""
+
+    database_url: str = ""
+    """of the owner of the schema; the roles' URLs derive from it"""
+    redis_url: str = ""
+    secret: str = ""
+    """at least 32 characters; API keys, the ledger's signature and the roles' passwords derive from it"""
+    data_dir: Path = Path()
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_inflight_batches: int = 64
+    answer_timeout_s: float = 10.0
+    max_body_bytes: int = 2 * 1024 * 1024
+    body_timeout_s: float = 10.0
+    heads_file: Path | None = None
+    lease_s: float = 3.0
+    max_wallets: int = 1_000_000
+    seen_keys: int = 2_000_000
+    group_events: int = 20_000
+    unsafe_async_commit: bool = False
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Reads the variables, then what `up` wrote into the data directory for what they leave open. Raises SettingsError."""
+        env = os.environ if environment is None else environment
+        data_dir = Path(env.get("BUFFMONEY_DATA_DIR") or default_data_dir()).expanduser().absolute()
+        run = read_run_file(data_dir)
+        heads_file = env.get("BUFFMONEY_HEADS_FILE")
+        settings = cls(
+            database_url=env.get("DATABASE_URL") or str(run.get("databaseUrl", "")),
+            redis_url=env.get("REDIS_URL") or str(run.get("redisUrl", "")),
+            secret=env.get("BUFFMONEY_SECRET") or read_secret(data_dir),
+            data_dir=data_dir,
+            host=env.get("BUFFMONEY_HOST") or str(run.get("host") or "127.0.0.1"),
+            port=_integer(env, "BUFFMONEY_PORT", int(str(run.get("port", 8000))), 1, 65_535),
+            max_inflight_batches=_integer(env, "BUFFMONEY_MAX_INFLIGHT_BATCHES", 64, 1, 10_000),
+            answer_timeout_s=_seconds(env, "BUFFMONEY_ANSWER_TIMEOUT_S", 10.0),
+            max_body_bytes=_integer(env, "BUFFMONEY_MAX_BODY_BYTES", 2 * 1024 * 1024, 1_024, 1 << 30),
+            body_timeout_s=_seconds(env, "BUFFMONEY_BODY_TIMEOUT_S", 10.0),
+            heads_file=Path(heads_file) if heads_file else data_dir / "heads.json",
+            lease_s=_seconds(env, "BUFFMONEY_LEASE_S", 3.0),
+            max_wallets=_integer(env, "BUFFMONEY_MAX_WALLETS", 1_000_000, 1, 1 << 31),
+            seen_keys=_integer(env, "BUFFMONEY_SEEN_KEYS", 2_000_000, 1, 1 << 31),
+            group_events=_integer(env, "BUFFMONEY_GROUP_EVENTS", 20_000, 500, 1_000_000),
+            unsafe_async_commit=env.get("BUFFMONEY_UNSAFE_ASYNC_COMMIT") == "1",
+        )
+        if settings.secret and len(settings.secret) < MINIMUM_SECRET_CHARACTERS:
+            raise SettingsError(f"BUFFMONEY_SECRET needs at least {MINIMUM_SECRET_CHARACTERS} characters")
+        return settings
+
+    def complete(self) -> Self:
+        """Itself, if a process can run with it. Raises SettingsError naming what is missing and where it would come from."""
+        for name, value in (("DATABASE_URL", self.database_url), ("REDIS_URL", self.redis_url), ("BUFFMONEY_SECRET", self.secret)):
+            if not value:
+                raise SettingsError(
+                    f"{name} is not set, and no `buffmoney up` has left it in {self.data_dir}. "
+                    f"Start `buffmoney up`, or set {name} (and BUFFMONEY_DATA_DIR if the data lie elsewhere)."
+                )
+        return self
+
+    def replace(self, **changes: object) -> Self:
+        """A copy with changes."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes for one purpose, from the secret. Different purposes have nothing to do with one another."""
+        if len(self.secret) < MINIMUM_SECRET_CHARACTERS:
+            raise SettingsError(f"BUFFMONEY_SECRET needs at least {MINIMUM_SECRET_CHARACTERS} characters")
+        return blake3(self.secret.encode(), derive_key_context=f"buffmoney v1 {purpose}").digest()
+
+    @property
+    def api_key_pepper(self) -> bytes:
+        """32 bytes under which API keys are hashed."""
+        return self.derive("api key pepper")
+
+    @property
+    def ledger_key(self) -> bytes:
+        """32 bytes under which the ledger's heads are signed."""
+        return self.derive("ledger head signature")
+
+    def role_password(self, role: Role) -> str:
+        """The database password of a role, 64 hexadecimal digits."""
+        return self.derive(f"database role {role}").hex()
+
+    @property
+    def superuser_password(self) -> str:
+        """The password of the embedded PostgreSQL's superuser."""
+        return self.derive("embedded database superuser").hex()
+
+    def role_url(self, role: Role) -> str:
+        """DATABASE_URL with the role's user and password in place of the owner's."""
+        return with_user(self.database_url, f"buffmoney_{role}", self.role_password(role))
+
+
+def with_user(url: str, user: str, password: str) -> str:
+    """A PostgreSQL URL with other credentials."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{host}"))
+
+
+def read_run_file(data_dir: Path) -> dict[str, object]:
+    """What a running `up` says of itself; empty if there is none or it may not be read."""
+    try:
+        content = json.loads((data_dir / RUN_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_secret(data_dir: Path) -> str:
+    """The secret that `up` made in its data directory; empty if there is none or it may not be read."""
+    try:
+        return (data_dir / SECRET_FILE).read_text().strip()
+    except OSError:
+        return ""
+
+
+def make_secret(data_dir: Path) -> str:
+    """The secret of a data directory, made once, readable by its owner alone."""
+    path = data_dir / SECRET_FILE
+    existing = read_secret(data_dir)
+    if existing:
+        return existing
+    made = secrets.token_hex(32)
+    # Written aside and renamed, so that a crash leaves either no secret or a whole one.
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(made + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return made
+
+
+def _integer(env: Mapping[str, str], name: str, default: int, lowest: int, highest: int) -> int:
+    text = env.get(name)
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit()) or not lowest <= int(text) <= highest:
+        raise SettingsError(f"{name} must be a whole number from {lowest} to {highest}, not {text!r}")
+    return int(text)
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 3_600:
+        raise SettingsError(f"{name} must be a number of seconds, at most 3600, not {text!r}")
+    return value

@@ -1,0 +1,143 @@
+"""The way to PostgreSQL: one pool for a role, and transactions that see one tenant.
+
+Connection failures become `DatabaseUnavailable` (503 database_unavailable), whatever layer of the driver they come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import asyncpg
+
+from buffmoney.base.config import Role, Settings
+from buffmoney.base.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+    PooledConnection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    AnyConnection = Connection | PooledConnection
+
+CONNECT_TIMEOUT_S = 3.0
+STATEMENT_TIMEOUT_S = 15.0
+
+CONNECTION_FAILURES = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncio.IncompleteReadError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DiskFullError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.exceptions.InternalClientError,
+)
+"""What the driver raises when the server is away, starting, stopping, full or hanging, and not when a statement is wrong."""
+
+
+@contextmanager
+def connection_failures() -> Iterator[None]:
+    """Turns every connection failure inside into DatabaseUnavailable."""
+    try:
+        yield
+    except CONNECTION_FAILURES as failure:
+        raise DatabaseUnavailable() from failure
+
+
+async def connect(
+    settings: Settings, role: Role | None, *, name: str = "buffmoney", statement_timeout_s: float | None = None
+) -> Connection:
+    """One connection outside of any pool. role None: the schema's owner. Raises DatabaseUnavailable."""
+    url = settings.database_url if role is None else settings.role_url(role)
+    server_settings = {"application_name": name, "timezone": "UTC"}
+    if statement_timeout_s is not None:
+        server_settings["statement_timeout"] = str(int(statement_timeout_s * 1_000))
+    with connection_failures():
+        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, server_settings=server_settings)
+
+
+class Database:
+    """A pool of connections of one role. Opens no connection before one is needed, so a process can start before PostgreSQL does."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], acquire_timeout_s: float) -> None:
+        self.pool = pool
+        self._acquire_timeout_s = acquire_timeout_s
+
+    @classmethod
+    async def open(
+        cls,
+        settings: Settings,
+        role: Role | None,
+        *,
+        size: int = 10,
+        statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+        acquire_timeout_s: float = 5.0,
+    ) -> Database:
+        """role None: the schema's owner."""
+        pool = await asyncpg.create_pool(
+            settings.database_url if role is None else settings.role_url(role),
+            min_size=0,
+            max_size=size,
+            timeout=CONNECT_TIMEOUT_S,
+            max_inactive_connection_lifetime=60.0,
+            # The server gives up a little before the client, so that it is the statement that ends and not the connection.
+            command_timeout=statement_timeout_s + 1,
+            reset=_reset,
+            server_settings={
+                "application_name": f"buffmoney {role or 'owner'}",
+                "timezone": "UTC",
+                "statement_timeout": str(int(statement_timeout_s * 1_000)),
+                "idle_in_transaction_session_timeout": str(int(statement_timeout_s * 2_000)),
+            },
+        )
+        return cls(pool, acquire_timeout_s)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PooledConnection]:
+        """A connection without a transaction and without a tenant. Raises DatabaseUnavailable."""
+        with connection_failures():
+            async with self.pool.acquire(timeout=self._acquire_timeout_s) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, isolation: Literal["read_committed", "repeatable_read", "serializable"] = "read_committed", readonly: bool = False
+    ) -> AsyncIterator[PooledConnection]:
+        """A transaction without a tenant. Commits at the end, rolls back on any exception. Raises DatabaseUnavailable."""
+        async with self.connection() as connection, connection.transaction(isolation=isolation, readonly=readonly):
+            yield connection
+
+    @asynccontextmanager
+    async def tenant(
+        self,
+        tenant_id: int,
+        *,
+        isolation: Literal["read_committed", "repeatable_read", "serializable"] = "read_committed",
+        readonly: bool = False,
+    ) -> AsyncIterator[PooledConnection]:
+        """A transaction that sees the rows of one tenant only: row-level security reads `buffmoney.tenant_id`, set for this transaction."""
+        async with self.transaction(isolation=isolation, readonly=readonly) as connection:
+            await connection.execute("SELECT set_config('buffmoney.tenant_id', $1, true)", str(tenant_id))
+            yield connection
+
+    async def close(self) -> None:
+        """Waits a moment for connections in use, then closes them all."""
+        try:
+            async with asyncio.timeout(3):
+                await self.pool.close()
+        except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+            self.pool.terminate()
+
+
+async def _reset(connection: PooledConnection) -> None:
+    # Nothing here sets session state (the tenant is local to its transaction), so the usual round trip of a reset is saved.
+    if connection.is_in_transaction():
+        await connection.reset()
