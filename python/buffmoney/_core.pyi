@@ -119,6 +119,8 @@ class Engine:
     def remember_commands(self, rows: list[tuple[int, bytes, int, str]]) -> None:
         """(tenant_id, command_id, fingerprint, result)."""
     def needs(self, messages: list[bytes]) -> Needs: ...
+    def sweep_needs(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]]) -> Needs:
+        """What must be loaded before `sweep` of these wallets and holds: only what is not in memory."""
     def apply(self, messages: list[bytes], now_us: int) -> Group:
         """Applies to memory; everything `needs` named must have been loaded."""
     def sweep(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]], now_us: int) -> Group:
