@@ -1,0 +1,1 @@
+"""Tests: unit, integration (one real product), properties (against an independent model) and faults."""

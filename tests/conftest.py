@@ -1,0 +1,45 @@
+"""Fixtures: one real product for the whole session, and a fresh merchant for every test that asks for one."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.product import SCRATCH, Merchant, Product
+
+
+@pytest.fixture(scope="session")
+def product() -> Iterator[Product]:
+    """`buffmoney up` with its own PostgreSQL and Valkey, stopped and removed at the end."""
+    home = SCRATCH / f"session-{secrets.token_hex(4)}"
+    running = Product(home / "data")
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def new_merchant(product: Product) -> Iterator[Callable[..., Merchant]]:
+    """Makes merchants; their connections are closed after the test."""
+    made: list[Merchant] = []
+
+    def make(**settings: object) -> Merchant:
+        made.append(product.new_merchant(**settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for merchant in made:
+        merchant.close()
+
+
+@pytest.fixture
+def merchant(new_merchant: Callable[..., Merchant]) -> Merchant:
+    """A prepaid merchant with a rate card and a customer `acme` that has ¥100."""
+    fresh = new_merchant()
+    fresh.grant("100")
+    return fresh

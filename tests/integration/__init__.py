@@ -1,0 +1,1 @@
+"""Tests against one running product, with its real PostgreSQL and Valkey."""

@@ -1,0 +1,390 @@
+"""An independent model of what BuffMoney must do with usage, grants and holds, in plain Python.
+
+It shares no code with the product: amounts are whole nano-units in unbounded Python integers, prices are exact fractions,
+and every rule is written in the most obvious way. The property tests feed it and the Rust engine with the same messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+NANO = 10**9
+"""nano-units in one unit of a currency or of a metric"""
+AMOUNT_LIMIT = 10**15 * NANO
+"""no single amount, quantity or balance reaches this"""
+KIND_ORDER = {"promotional": 0, "bonus": 1, "paid": 2}
+"""what was given away is spent before what was paid for"""
+
+
+def nano(text: str) -> int:
+    """An exact count of nano-units from a decimal string that is already known to be well-formed."""
+    value = Fraction(text) * NANO
+    if value.denominator != 1:
+        raise ValueError(f"{text} has more than nine decimals")
+    return int(value)
+
+
+def show(amount_nano: int) -> str:
+    """The decimal string of an amount: no exponent, no trailing zeros."""
+    sign = "-" if amount_nano < 0 else ""
+    whole, fraction = divmod(abs(amount_nano), NANO)
+    return f"{sign}{whole}" + (f".{fraction:09d}".rstrip("0") if fraction else "")
+
+
+def round_half_even(value: Fraction) -> int:
+    """The one rounding there is: to a whole nano-unit, a tie to the even neighbour."""
+    floor = value.numerator // value.denominator
+    rest = value - floor
+    if rest > Fraction(1, 2) or (rest == Fraction(1, 2) and floor % 2 == 1):
+        return floor + 1
+    return floor
+
+
+# ---------------------------------------------------------------- prices
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One line of a rate card: `price` for every `per` units of a metric, where all of `match` is found in the dimensions."""
+
+    metric: str
+    price: str
+    per: str = "1"
+    match: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A rate card. effective_us: None means since ever."""
+
+    name: str
+    charges: tuple[Charge, ...]
+    currency: str = "CNY"
+    effective_us: int | None = None
+    created_us: int = 0
+
+
+def card_in_force(cards: Iterable[Card], occurred_us: int) -> Card | None:
+    """The card that came into force last, at or before that moment; of two with the same start, the one made later."""
+    started = [
+        (card.effective_us is not None, card.effective_us or 0, card.created_us, position, card)
+        for position, card in enumerate(cards)
+        if card.effective_us is None or card.effective_us <= occurred_us
+    ]
+    return max(started, key=lambda entry: entry[:4])[4] if started else None
+
+
+def matching_charge(card: Card, metric: str, dimensions: Mapping[str, str]) -> Charge | None:
+    """The most specific line that matches; of two that are equally specific, the one written first."""
+    best: Charge | None = None
+    for charge in card.charges:
+        fits = charge.metric == metric and all(dimensions.get(name) == value for name, value in charge.match.items())
+        if fits and (best is None or len(charge.match) > len(best.match)):
+            best = charge
+    return best
+
+
+def price_of(charge: Charge, quantity_nano: int) -> int:
+    """What a quantity costs, in nano-units: quantity / per × price, rounded once."""
+    return round_half_even(Fraction(quantity_nano, NANO) / Fraction(charge.per) * Fraction(charge.price) * NANO)
+
+
+# ---------------------------------------------------------------- wallets
+
+
+@dataclass
+class Grant:
+    """Credit given to a wallet. `remaining` excludes what is on hold."""
+
+    grant_id: str
+    kind: str
+    priority: int
+    amount: int
+    remaining: int
+    expires_us: int | None
+    created_us: int
+
+    def rank(self) -> tuple[int, bool, int, int, int, str]:
+        """Grants are spent in this order: priority, soonest expiry, given before paid, oldest; the id decides between equals."""
+        return (self.priority, self.expires_us is None, self.expires_us or 0, KIND_ORDER[self.kind], self.created_us, self.grant_id)
+
+    def expired(self, now_us: int) -> bool:
+        """Expiry is the first moment at which the grant is of no use."""
+        return self.expires_us is not None and self.expires_us <= now_us
+
+
+@dataclass
+class Hold:
+    """Money set aside. parts: (grant id or None for overdraft, amount), in the order in which they were taken."""
+
+    hold_id: str
+    customer: str
+    amount: int
+    parts: list[tuple[str | None, int]]
+    expires_us: int
+    status: str = "open"
+    captured: int = 0
+
+
+@dataclass
+class Wallet:
+    """One customer's money. limit: how far below zero it may go, None for no floor."""
+
+    customer: str
+    currency: str
+    limit: int | None
+    grants: dict[str, Grant] = field(default_factory=dict)
+    deficit: int = 0
+    """overdraft in use; below zero when a hold on overdraft came back after the overdraft was repaid"""
+    held: int = 0
+    granted: int = 0
+    spent: int = 0
+    broken: int = 0
+    """breakage: what expired unspent"""
+
+    @property
+    def available(self) -> int:
+        """What may still be spent, without the overdraft."""
+        return sum(grant.remaining for grant in self.grants.values()) - self.deficit
+
+    def spendable(self, now_us: int) -> int | None:
+        """The most that one debit may take now; None for without end."""
+        if self.limit is None:
+            return None
+        usable = sum(grant.remaining for grant in self.grants.values() if not grant.expired(now_us))
+        return usable - self.deficit + self.limit
+
+    def expire(self, now_us: int) -> None:
+        """Posts what is left of every expired grant to breakage."""
+        for grant in self.grants.values():
+            if grant.expired(now_us) and grant.remaining:
+                self.broken += grant.remaining
+                grant.remaining = 0
+
+    def take(self, amount: int, now_us: int) -> list[tuple[str | None, int]]:
+        """Takes from the grants in their order, the rest from the overdraft. The caller has checked the floor."""
+        self.expire(now_us)
+        parts: list[tuple[str | None, int]] = []
+        for grant in sorted(self.grants.values(), key=Grant.rank):
+            part = min(grant.remaining, amount)
+            if part:
+                grant.remaining -= part
+                amount -= part
+                parts.append((grant.grant_id, part))
+        if amount:
+            self.deficit += amount
+            parts.append((None, amount))
+        return parts
+
+    def credit(self, amount: int, grant: Grant) -> None:
+        """Adds to a grant what is left after the overdraft is repaid."""
+        repaid = min(max(self.deficit, 0), amount)
+        self.deficit -= repaid
+        grant.remaining += amount - repaid
+
+    def give_back(self, parts: Iterable[tuple[str | None, int]], now_us: int) -> None:
+        """Undoes a hold: every part to where it came from, the overdraft first; what came from an expired grant expires at once."""
+        for grant_id, amount in sorted(parts, key=lambda part: part[0] is not None):
+            if grant_id is None:
+                self.deficit -= amount
+            else:
+                self.credit(amount, self.grants[grant_id])
+        self.expire(now_us)
+
+    def check(self) -> None:
+        """What must hold after every step."""
+        assert self.granted == self.available + self.held + self.spent + self.broken, "money was made or lost"
+        assert all(0 <= grant.remaining <= grant.amount for grant in self.grants.values()), "a grant is out of its bounds"
+        assert self.held >= 0, "less than nothing is on hold"
+
+
+# ---------------------------------------------------------------- a tenant
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A valid event. quantity in nano-units, times in microseconds since 1970."""
+
+    customer: str
+    key: str
+    metric: str
+    quantity: int
+    occurred_us: int
+    dimensions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an event. charge in nano-units."""
+
+    code: str
+    charge: int = 0
+
+
+class RefusedError(Exception):
+    """A wallet command was refused; its argument is the code."""
+
+    @property
+    def code(self) -> str:
+        """The stable code."""
+        return str(self.args[0])
+
+
+class Tenant:
+    """One merchant in one mode: its catalogue, its customers, and everything it was ever told."""
+
+    def __init__(self, *, billing: str = "prepaid", unknown_customers: str = "create", currency: str = "CNY") -> None:
+        self.default_limit = 0 if billing == "prepaid" else None
+        self.unknown_customers = unknown_customers
+        self.currency = currency
+        self.metrics = {"tokens_input", "tokens_output", "images", "agent_runs", "storage_gb"}
+        self.cards: list[Card] = []
+        self.wallets: dict[str, Wallet] = {}
+        self.holds: dict[str, Hold] = {}
+        self.known: dict[str, tuple[Usage, int]] = {}
+        """what every accepted key stood for, and its charge"""
+
+    # -- usage
+
+    def rate(self, event: Usage, currency: str) -> Outcome:
+        """The price of an event, or why it has none."""
+        if event.metric not in self.metrics:
+            return Outcome("unknown_metric")
+        card = card_in_force(self.cards, event.occurred_us)
+        charge = matching_charge(card, event.metric, dict(event.dimensions)) if card else None
+        if card is None or charge is None:
+            return Outcome("no_price")
+        if card.currency != currency:
+            return Outcome("currency_mismatch")
+        amount = price_of(charge, event.quantity)
+        return Outcome("accepted", amount) if amount < AMOUNT_LIMIT else Outcome("amount_out_of_range")
+
+    def use(self, event: Usage, now_us: int) -> Outcome:
+        """Takes one event: known already, refused and forgotten, or charged as a whole and remembered for good."""
+        if event.key in self.known:
+            first, charge = self.known[event.key]
+            return Outcome("duplicate", charge) if first == event else Outcome("conflict")
+        wallet = self.wallets.get(event.customer)
+        if wallet is None and self.unknown_customers == "refuse":
+            return Outcome("unknown_customer")
+        outcome = self.rate(event, wallet.currency if wallet else self.currency)
+        if outcome.code != "accepted":
+            return outcome
+        spendable = wallet.spendable(now_us) if wallet else self.default_limit
+        if outcome.charge and spendable is not None and outcome.charge > spendable:
+            return Outcome("insufficient_balance")
+        wallet = wallet or self.open(event.customer)
+        wallet.take(outcome.charge, now_us)
+        wallet.spent += outcome.charge
+        self.known[event.key] = (event, outcome.charge)
+        return outcome
+
+    # -- wallets
+
+    def open(self, customer: str) -> Wallet:
+        """The customer's wallet, made if there is none."""
+        return self.wallets.setdefault(customer, Wallet(customer, self.currency, self.default_limit))
+
+    def existing(self, customer: str) -> Wallet:
+        """The customer's wallet, or a refusal."""
+        if customer not in self.wallets:
+            raise RefusedError("unknown_customer")
+        return self.wallets[customer]
+
+    def grant(self, customer: str, grant_id: str, amount: int, *, kind: str, priority: int, expires_us: int | None, now_us: int) -> Wallet:
+        """Gives credit; an overdraft is repaid from it first. A grant makes its customer."""
+        wallet = self.open(customer)
+        wallet.expire(now_us)
+        grant = Grant(grant_id, kind, priority, amount, 0, expires_us, now_us)
+        wallet.grants[grant_id] = grant
+        wallet.granted += amount
+        wallet.credit(amount, grant)
+        wallet.expire(now_us)
+        return wallet
+
+    def configure(self, customer: str, *, limit: int | None) -> Wallet:
+        """Sets how far below zero a wallet may go."""
+        wallet = self.open(customer)
+        wallet.limit = limit
+        return wallet
+
+    def hold(self, customer: str, hold_id: str, amount: int, *, ttl_us: int, now_us: int) -> Hold:
+        """Sets an amount aside, or refuses it as a whole."""
+        wallet = self.existing(customer)
+        spendable = wallet.spendable(now_us)
+        if spendable is not None and amount > spendable:
+            raise RefusedError("insufficient_balance")
+        hold = Hold(hold_id, customer, amount, wallet.take(amount, now_us), now_us + ttl_us)
+        wallet.held += amount
+        self.holds[hold_id] = hold
+        return hold
+
+    def _open_hold(self, hold_id: str, now_us: int) -> Hold:
+        hold = self.holds.get(hold_id)
+        if hold is None:
+            raise RefusedError("hold_not_found")
+        if hold.status == "open" and hold.expires_us <= now_us:
+            self.expire_hold(hold_id, now_us)
+        if hold.status == "expired":
+            raise RefusedError("hold_expired")
+        if hold.status != "open":
+            raise RefusedError("hold_closed")
+        return hold
+
+    def _close(self, hold: Hold, status: str, captured: int, now_us: int) -> Hold:
+        """Spends the first `captured` of a hold's parts and gives the rest back."""
+        wallet = self.wallets[hold.customer]
+        back: list[tuple[str | None, int]] = []
+        rest = captured
+        for grant_id, amount in hold.parts:
+            spent = min(rest, amount)
+            rest -= spent
+            if amount > spent:
+                back.append((grant_id, amount - spent))
+        wallet.held -= hold.amount
+        wallet.spent += captured
+        wallet.give_back(back, now_us)
+        hold.status, hold.captured = status, captured
+        return hold
+
+    def capture(self, hold_id: str, amount: int | None, now_us: int) -> Hold:
+        """Spends a hold, whole or in part; the rest becomes available again."""
+        hold = self._open_hold(hold_id, now_us)
+        captured = hold.amount if amount is None else amount
+        if captured > hold.amount:
+            raise RefusedError("capture_exceeds_hold")
+        return self._close(hold, "captured", captured, now_us)
+
+    def capture_with_events(self, hold_id: str, events: Iterable[Usage], now_us: int) -> list[Outcome]:
+        """Gives a hold back and charges the actual events instead, in one step."""
+        hold = self._open_hold(hold_id, now_us)
+        self._close(hold, "captured", 0, now_us)
+        outcomes = [self.use(event, now_us) for event in events]
+        hold.captured = sum(outcome.charge for outcome in outcomes if outcome.code == "accepted")
+        return outcomes
+
+    def release(self, hold_id: str, now_us: int) -> Hold:
+        """Gives a hold back."""
+        return self._close(self._open_hold(hold_id, now_us), "released", 0, now_us)
+
+    def expire_hold(self, hold_id: str, now_us: int) -> None:
+        """Gives back a hold whose time is over; does nothing to any other."""
+        hold = self.holds[hold_id]
+        if hold.status == "open" and hold.expires_us <= now_us:
+            self._close(hold, "expired", 0, now_us)
+
+    def sweep(self, now_us: int) -> None:
+        """Expires every due hold and grant."""
+        for hold_id in self.holds:
+            self.expire_hold(hold_id, now_us)
+        for wallet in self.wallets.values():
+            wallet.expire(now_us)
+
+    def check(self) -> None:
+        """What must hold after every step, over all wallets."""
+        for wallet in self.wallets.values():
+            wallet.check()
+            open_holds = [hold for hold in self.holds.values() if hold.customer == wallet.customer and hold.status == "open"]
+            assert wallet.held == sum(hold.amount for hold in open_holds)

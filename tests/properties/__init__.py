@@ -1,0 +1,1 @@
+"""Tests of the Rust core against the plain-Python oracle."""

@@ -1,0 +1,262 @@
+"""Runs a workload through the Rust engine and through the oracle at once, and compares them step by step."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from buffmoney import _core
+from tests.oracle import Hold, Outcome, RefusedError, Tenant, Usage, nano, show
+from tests.properties.partition import REPLY_TO, Partition, catalog_json, command_message
+from tests.workload import START_US, Batch, Capture, ChangeCard, Configure, GiveGrant, PassTime, PlaceHold, Release, Step
+
+TENANT_ID = 7
+Check = Callable[[bytes], None]
+
+
+def as_outcome(result: dict[str, Any]) -> Outcome:
+    """A result of the JSON answer in the oracle's words."""
+    code = result.get("code") if result["outcome"] == "rejected" else result["outcome"]
+    return Outcome(str(code), nano(result.get("charge") or "0"))
+
+
+class ModelRun:
+    """One tenant on one engine, next to the oracle's idea of it.
+
+    Messages are collected and applied as groups of up to `group_size`; the oracle is asked in the same order.
+    """
+
+    def __init__(self, *, billing: str = "prepaid", unknown_customers: str = "create", group_size: int = 4, **engine: int) -> None:
+        self.partition = Partition(**engine)
+        self.model = Tenant(billing=billing, unknown_customers=unknown_customers)
+        self.group_size = group_size
+        self.now_us = START_US
+        self.version = 0
+        self.numbers = 0
+        self.waiting: list[tuple[bytes, Check]] = []
+        self.commands: dict[str, bytes] = {}
+        """the JSON of every command, to repeat it byte for byte"""
+        self.results: dict[str, dict[str, Any]] = {}
+        """the first answer to every command that succeeded"""
+        self.answers: list[Any] = []
+        """everything that was answered, for comparisons between runs"""
+
+    # -- steps
+
+    def feed(self, steps: Iterable[Step]) -> None:
+        """Takes steps, then flushes."""
+        for step in steps:
+            if isinstance(step, ChangeCard):
+                self.flush()
+                self.model.cards.append(step.card)
+                self.version += 1
+                catalog = catalog_json(TENANT_ID, self.version, self.model.cards, self.model.unknown_customers, self.model.default_limit)
+                self.partition.set_catalog(TENANT_ID, catalog)
+            elif isinstance(step, PassTime):
+                self.flush()
+                self.now_us += step.microseconds
+                if step.sweep:
+                    self.partition.sweep(self.now_us)
+                    self.model.sweep(self.now_us)
+                    self.compare()
+            else:
+                self.waiting.append(self.message(step))
+                if len(self.waiting) >= self.group_size:
+                    self.flush()
+        self.flush()
+
+    def flush(self) -> None:
+        """Applies what was collected as one group, checks every answer in order, then every wallet."""
+        waiting, self.waiting = self.waiting, []
+        if not waiting:
+            return
+        replies = self.partition.run([message for message, _ in waiting], self.now_us)
+        for reply, (_, check) in zip(replies, waiting, strict=True):
+            check(reply)
+        self.compare()
+
+    def message_id(self) -> bytes:
+        """16 bytes, new each time."""
+        self.numbers += 1
+        return self.numbers.to_bytes(16, "big")
+
+    def message(self, step: Step) -> tuple[bytes, Check]:
+        """The inbox message of a step, and what to do with its reply."""
+        if isinstance(step, Batch):
+            return self.usage(step)
+        if isinstance(step, GiveGrant):
+            return self.command(step.command_id, self.grant_command(step), lambda: self.model_grant(step))
+        if isinstance(step, PlaceHold):
+            command: dict[str, Any] = {"type": "hold", "customer": step.customer, "amount": show(step.amount), "ttlMs": step.ttl_ms}
+            return self.command(step.command_id, command, lambda: self.model_hold(step))
+        if isinstance(step, Capture):
+            command = {"type": "capture", "holdId": step.hold_id, "amount": None if step.amount is None else show(step.amount)}
+            return self.command(step.command_id, command, lambda: self.model_capture(step), step.events)
+        if isinstance(step, Release):
+            return self.command(step.command_id, {"type": "release", "holdId": step.hold_id}, lambda: self.model_release(step))
+        if isinstance(step, Configure):
+            limit = None if step.overdraft_limit is None else show(step.overdraft_limit)
+            command = {"type": "configure", "customer": step.customer, "overdraftLimit": limit, "create": True}
+            return self.command(step.command_id, command, lambda: self.model_configure(step))
+        raise AssertionError(f"not a message: {step}")
+
+    # -- usage
+
+    def decode(self, batch: Batch) -> _core.DecodedBatch:
+        """Through the real decoder."""
+        return _core.decode_batch(json.dumps(batch.json()).encode(), TENANT_ID, self.now_us)
+
+    def usage(self, batch: Batch) -> tuple[bytes, Check]:
+        """A batch and the comparison of each event's outcome and charge with the oracle's."""
+        decoded = self.decode(batch)
+        now_us = self.now_us
+
+        def check(reply: bytes) -> None:
+            _, kind, body = _core.split_reply(reply)
+            assert kind == 1
+            answer = json.loads(decoded.answer(body, True, "req_test"))
+            results = {result["index"]: result for result in answer["results"]}
+            charged = 0
+            for index, entry in enumerate(batch.entries):
+                got = as_outcome(results[index])
+                if isinstance(entry, Usage):
+                    expected = self.model.use(entry, now_us)
+                    charged += expected.charge if expected.code == "accepted" else 0
+                    if got.code == expected.code == "duplicate":
+                        # The charge of a duplicate is looked up by the edge.
+                        continue
+                else:
+                    expected = Outcome(entry[1])
+                assert got == expected, f"event {index} {entry}: engine {got}, oracle {expected}"
+            assert nano(answer["charged"]) == charged
+            self.answers.append((answer["accepted"], answer["duplicates"], answer["rejected"], answer["charged"]))
+
+        message = decoded.message(self.message_id(), REPLY_TO, False) if decoded.pending else None
+        if message is None:
+            # Nothing in it is for the core; an empty message keeps the bookkeeping the same.
+            return self.usage(Batch((Usage("customer-0", f"filler-{self.numbers}-{id(batch)}", "images", 10**9, now_us),)))
+        return message, check
+
+    # -- commands
+
+    def command(
+        self, command_id: str, command: dict[str, Any], expected: Callable[[], dict[str, Any]], events: Batch | None = None
+    ) -> tuple[bytes, Check]:
+        """A command and the comparison of its answer with what the oracle says at that point."""
+        command["commandId"] = command_id
+        section = b""
+        if command_id not in self.commands:
+            if events is not None:
+                section = self.decode(events).section()
+            self.commands[command_id] = command_message(TENANT_ID, bytes(16), command, section)
+        template = self.commands[command_id]
+        message_id = self.message_id()
+        message = template[:12] + message_id + template[28:]
+
+        def check(reply: bytes) -> None:
+            _, kind, body = _core.split_reply(reply)
+            assert kind == 2
+            got = json.loads(body)
+            if command_id in self.results:
+                assert got == self.results[command_id], "a repeated command must get its first answer"
+                return
+            try:
+                wanted = expected()
+            except RefusedError as refusal:
+                assert not got["ok"], f"{command}: the oracle refuses with {refusal.code}, the engine says {got}"
+                assert got["code"] == refusal.code, f"{command}: engine {got}, oracle {refusal.code}"
+                self.answers.append(refusal.code)
+                return
+            assert got["ok"], f"{command}: the oracle does it, the engine says {got}"
+            for name, value in wanted.items():
+                assert got[name] == value, f"{command}: {name} is {got[name]} in {got}, the oracle says {value}"
+            if command["type"] != "configure":
+                self.results[command_id] = got
+            self.answers.append(wanted)
+
+        return message, check
+
+    def grant_command(self, step: GiveGrant) -> dict[str, Any]:
+        """A grant's expiry is relative to now, so a repetition has to repeat the first JSON."""
+        expires_us = None if step.expires_in_us is None else self.now_us + step.expires_in_us
+        return {
+            "type": "grant",
+            "customer": step.customer,
+            "amount": show(step.amount),
+            "currency": "CNY",
+            "kind": step.kind,
+            "priority": step.priority,
+            "expiresAtUs": expires_us,
+        }
+
+    def model_grant(self, step: GiveGrant) -> dict[str, Any]:
+        """The oracle's answer to a grant."""
+        expires_us = None if step.expires_in_us is None else self.now_us + step.expires_in_us
+        self.model.grant(
+            step.customer, step.command_id, step.amount, kind=step.kind, priority=step.priority, expires_us=expires_us, now_us=self.now_us
+        )
+        return {"grantId": f"gr_{step.command_id}", "amount": show(step.amount)}
+
+    def model_hold(self, step: PlaceHold) -> dict[str, Any]:
+        """The oracle's answer to a hold."""
+        self.model.hold(step.customer, step.command_id, step.amount, ttl_us=step.ttl_ms * 1000, now_us=self.now_us)
+        return {"holdId": f"hold_{step.command_id}", "amount": show(step.amount), "status": "open"}
+
+    def model_capture(self, step: Capture) -> dict[str, Any]:
+        """The oracle's answer to a capture."""
+        if step.events is not None:
+            events = [entry for entry in step.events.entries if isinstance(entry, Usage)]
+            outcomes = self.model.capture_with_events(step.hold_id, events, self.now_us)
+            return {"status": "captured", "captured": show(sum(outcome.charge for outcome in outcomes if outcome.code == "accepted"))}
+        hold = self.model.capture(step.hold_id, step.amount, self.now_us)
+        return {"status": "captured", "captured": show(hold.captured), "released": show(hold.amount - hold.captured)}
+
+    def model_release(self, step: Release) -> dict[str, Any]:
+        """The oracle's answer to a release."""
+        hold: Hold = self.model.release(step.hold_id, self.now_us)
+        return {"status": "released", "captured": "0", "released": show(hold.amount)}
+
+    def model_configure(self, step: Configure) -> dict[str, Any]:
+        """The oracle's answer to a change of the overdraft limit."""
+        self.model.configure(step.customer, limit=step.overdraft_limit)
+        return {}
+
+    # -- comparison
+
+    def wallets(self) -> dict[str, tuple[int, int, dict[str, int]]]:
+        """(available, held, remaining by grant id) of every customer, from the tables as they were written."""
+        found = {}
+        tables = self.partition.tables
+        for customer in tables.of("customers", TENANT_ID):
+            history = [row for row in tables.of("postings", TENANT_ID) if row["account_id"] == customer["account_id"]]
+            last = history[-1] if history else {"balance_after": 0, "held_after": 0, "grants_after": None}
+            packed = last["grants_after"] or b""
+            remaining = {
+                packed[place : place + 16].hex(): int.from_bytes(packed[place + 16 : place + 32], "little", signed=True)
+                for place in range(0, len(packed), 32)
+            }
+            found[customer["external_id"]] = (last["balance_after"], last["held_after"], remaining)
+        return found
+
+    def compare(self) -> None:
+        """Every wallet is the same in the tables and in the oracle, and the oracle has kept its own rules."""
+        self.model.check()
+        written = self.wallets()
+        for name, wallet in self.model.wallets.items():
+            remaining = {grant.grant_id: grant.remaining for grant in wallet.grants.values() if grant.remaining}
+            expected = (wallet.available, wallet.held, remaining)
+            assert written.get(name, (0, 0, {})) == expected, f"{name}: tables {written.get(name)}, oracle {expected}"
+        assert set(written) == set(self.model.wallets), "the customers differ"
+
+
+def reply_outcomes(body: bytes) -> list[tuple[int, int, int]]:
+    """(index, outcome, charge in nano-units) of a usage reply's body, read from its bytes."""
+    (count,) = struct.unpack_from("<H", body)
+    found = []
+    for number in range(count):
+        index, outcome = struct.unpack_from("<HB", body, 2 + 19 * number)
+        charge = int.from_bytes(body[5 + 19 * number : 21 + 19 * number], "little", signed=True)
+        found.append((index, outcome, charge))
+    return found

@@ -1,0 +1,276 @@
+"""A partition in memory: the engine, fed and drained the way the core process does it, over tables that are Python dicts.
+
+The tables enforce the same primary keys as the schema. What the engine asks for is loaded from them; a key that is already
+there makes the group fail like a unique violation does, and it is rolled back, told what exists, and applied again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from buffmoney import _core
+from tests.oracle import Card, show
+from tests.properties.copies import rows
+
+LEDGER_KEY = bytes(range(32))
+REPLY_TO = b"reply:test"
+METRIC_IDS = {"tokens_input": 1, "tokens_output": 2, "images": 3, "agent_runs": 4, "storage_gb": 5}
+PRIMARY_KEYS: dict[str, tuple[str, ...]] = {
+    "customers": ("tenant_id", "account_id"),
+    "commits": ("partition_id", "commit_seq"),
+    "postings": ("tenant_id", "account_id", "seq"),
+    "grants": ("tenant_id", "grant_id"),
+    "holds": ("tenant_id", "hold_id"),
+    "wallet_commands": ("tenant_id", "command_id"),
+    "low_balance_alerts": ("tenant_id", "account_id", "seq"),
+    "event_keys": ("tenant_id", "key_hash"),
+}
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+
+
+def catalog_json(tenant_id: int, version: int, cards: list[Card], unknown_customers: str, default_limit: int | None) -> bytes:
+    """The catalogue as the engine reads it. Price ids count up over all cards' lines."""
+    wire_cards, price_id = [], 0
+    for card in cards:
+        charges = []
+        for charge in card.charges:
+            price_id += 1
+            line = {"priceId": price_id, "metricId": METRIC_IDS[charge.metric], "match": dict(charge.match), "price": charge.price}
+            charges.append({**line, "per": charge.per})
+        wire_cards.append({"effectiveFromUs": card.effective_us, "currency": card.currency, "charges": charges})
+    return json.dumps(
+        {
+            "tenantId": tenant_id,
+            "version": version,
+            "currency": "CNY",
+            "unknownCustomers": unknown_customers,
+            "defaultOverdraftLimit": None if default_limit is None else show(default_limit),
+            "metrics": [{"id": number, "code": code} for code, number in METRIC_IDS.items()],
+            "rateCards": wire_cards,
+        }
+    ).encode()
+
+
+class UniqueViolationError(Exception):
+    """A primary key exists already."""
+
+
+@dataclass
+class Tables:
+    """What PostgreSQL would hold."""
+
+    keyed: dict[str, dict[Key, Row]] = field(default_factory=lambda: {name: {} for name in PRIMARY_KEYS})
+    usage_events: list[Row] = field(default_factory=list)
+
+    def write(self, copies: list[tuple[str, list[str], bytes]]) -> None:
+        """All rows of a group, or none and UniqueViolationError."""
+        fresh: list[tuple[str, Key, Row]] = []
+        events: list[Row] = []
+        for table, columns, stream in copies:
+            for row in rows(table, columns, stream):
+                if table == "usage_events":
+                    events.append(row)
+                    continue
+                key = tuple(row[column] for column in PRIMARY_KEYS[table])
+                if key in self.keyed[table]:
+                    raise UniqueViolationError(f"{table} {key}")
+                fresh.append((table, key, row))
+        for table, key, row in fresh:
+            assert key not in self.keyed[table], f"{table} {key} twice in one group"
+            self.keyed[table][key] = row
+        self.usage_events.extend(events)
+
+    def of(self, table: str, tenant_id: int | None = None) -> list[Row]:
+        """A table's rows in key order."""
+        found = sorted(self.keyed[table].items())
+        return [row for _, row in found if tenant_id is None or row["tenant_id"] == tenant_id]
+
+
+class Partition:
+    """The engine with its tables. max_wallets and recent_keys may be tiny, so that everything is loaded again and again."""
+
+    def __init__(self, *, max_wallets: int = 1_000_000, recent_keys: int = 1_000_000, partition_id: int = 0) -> None:
+        self.engine = _core.Engine(partition_id, LEDGER_KEY, max_wallets, recent_keys)
+        self.engine.start(0, bytes(32), 1)
+        self.tables = Tables()
+        self.catalogs: dict[int, bytes] = {}
+        self.next_account = 1000
+        self.head = (bytes(32), b"")
+        self.violations = 0
+
+    # -- loading, as metering/loading.py does with SQL
+
+    def set_catalog(self, tenant_id: int, catalog: bytes) -> None:
+        """A new version of a tenant's catalogue."""
+        self.catalogs[tenant_id] = catalog
+        self.engine.load_catalog(tenant_id, catalog)
+
+    def _customer(self, tenant_id: int, *, external_id: str | None = None, account_id: int | None = None) -> Row | None:
+        for row in self.tables.keyed["customers"].values():
+            if row["tenant_id"] == tenant_id and (row["external_id"] == external_id or row["account_id"] == account_id):
+                return row
+        return None
+
+    def _grant_rows(self, tenant_id: int, packed: bytes | None) -> list[tuple[int, bytes, str, int, str, int | None, int]]:
+        """The grants named by `grants_after` or by a hold's parts: 32 bytes each, id first."""
+        found = []
+        for place in range(0, len(packed or b""), 32):
+            grant_id = (packed or b"")[place : place + 16]
+            row = self.tables.keyed["grants"].get((tenant_id, grant_id))
+            if row is not None:
+                amount = show(row["amount"])
+                found.append((tenant_id, grant_id, row["kind"], row["priority"], amount, row["expires_at"], row["created_at"]))
+        return found
+
+    def load(self, needs: _core.Needs) -> None:
+        """Gives the engine everything it asked for."""
+        engine = self.engine
+        for tenant_id in needs.catalogs:
+            engine.load_catalog(tenant_id, self.catalogs[tenant_id])
+        if needs.account_ids:
+            engine.add_account_ids([self.next_account + 2 * number for number in range(needs.account_ids)])
+            self.next_account += 2 * needs.account_ids
+        asked = [((tenant_id, name), self._customer(tenant_id, external_id=name)) for tenant_id, name in needs.wallets]
+        asked += [((tenant_id, ""), self._customer(tenant_id, account_id=number)) for tenant_id, number in needs.accounts]
+        wallet_rows, wallet_grants = [], []
+        for (tenant_id, _), row in asked:
+            if row is None:
+                continue
+            account_id = row["account_id"]
+            history = [posting for posting in self.tables.of("postings", tenant_id) if posting["account_id"] == account_id]
+            last = history[-1] if history else None
+            limit, threshold = row["overdraft_limit"], row["low_balance_threshold"]
+            wallet_rows.append(
+                (
+                    tenant_id,
+                    account_id,
+                    row["external_id"],
+                    row["currency"],
+                    None if limit is None else show(limit),
+                    None if threshold is None else show(threshold),
+                    last["seq"] if last else 0,
+                    show(last["balance_after"]) if last else "0",
+                    show(last["held_after"]) if last else "0",
+                    last["chain_hash"] if last else bytes(32),
+                    last["grants_after"] if last else None,
+                )
+            )
+            wallet_grants += self._grant_rows(tenant_id, last["grants_after"] if last else None)
+        absent = [name for name, row in asked if row is None]
+        if wallet_rows or absent:
+            engine.load_wallets(wallet_rows, wallet_grants, absent)
+        if needs.holds:
+            hold_rows, hold_grants, missing = [], [], []
+            for tenant_id, hold_id in needs.holds:
+                hold = self.tables.keyed["holds"].get((tenant_id, hold_id))
+                if hold is None:
+                    missing.append((tenant_id, hold_id))
+                    continue
+                amount = show(hold["amount"])
+                status = hold.get("status", "open")
+                hold_rows.append((tenant_id, hold_id, hold["account_id"], amount, hold["parts"], hold["expires_at"], status))
+                hold_grants += self._grant_rows(tenant_id, hold["parts"])
+            engine.load_holds(hold_rows, hold_grants, missing)
+
+    # -- groups
+
+    def apply(self, messages: list[bytes], now_us: int) -> _core.Group:
+        """Loads what is needed and applies to memory."""
+        for _ in range(10):
+            needs = self.engine.needs(messages)
+            if needs.nothing:
+                return self.engine.apply(messages, now_us)
+            self.load(needs)
+        raise AssertionError("the engine asks for more after ten rounds of loading")
+
+    def commit(self, group: _core.Group) -> None:
+        """Writes a group, as one transaction, and tells the engine."""
+        self.tables.write(group.copies)
+        for tenant_id, hold_id, status, captured in group.closed_holds:
+            self.tables.keyed["holds"][tenant_id, bytes(hold_id)].update(status=status, captured=captured)
+        for tenant_id, grant_id in group.expired_grants:
+            grant = self.tables.keyed["grants"][tenant_id, bytes(grant_id)]
+            grant["expired_commit_id"] = group.commit_id
+        for tenant_id, account_id, limit, threshold in group.configured:
+            customer = self.tables.keyed["customers"][tenant_id, account_id]
+            customer["overdraft_limit"] = None if limit is None else _nano(limit)
+            customer["low_balance_threshold"] = None if threshold is None else _nano(threshold)
+        if not group.empty:
+            self.head = (group.head, group.head_mac)
+        self.engine.commit(group.group_id)
+
+    def run(self, messages: list[bytes], now_us: int) -> list[bytes]:
+        """Applies and commits one group; after a unique violation once more, knowing what exists. Gives the replies in order."""
+        for _ in range(3):
+            group = self.apply(messages, now_us)
+            try:
+                self.commit(group)
+            except UniqueViolationError:
+                self.violations += 1
+                self._remember(group)
+                continue
+            replies = {message_id: reply for _, message_id, reply in group.replies}
+            return [replies[message[12:28]] for message in messages]
+        raise AssertionError("still a unique violation after remembering what exists")
+
+    def _remember(self, group: _core.Group) -> None:
+        keys, commands = group.event_keys, group.command_ids
+        self.engine.rollback()
+        table = self.tables.keyed
+        known = [
+            (key, table["event_keys"][tenant_id, key]["fingerprint"] % 2**64)
+            for tenant_id, hashes in keys
+            for key in map(bytes, hashes)
+            if (tenant_id, key) in table["event_keys"]
+        ]
+        self.engine.remember_keys(known)
+        first = [
+            (tenant_id, key, row["fingerprint"], row["result"])
+            for tenant_id, key in ((tenant_id, bytes(name)) for tenant_id, name in commands)
+            if (row := table["wallet_commands"].get((tenant_id, key))) is not None
+        ]
+        self.engine.remember_commands(first)
+
+    def sweep(self, now_us: int) -> None:
+        """Expires what is due, as the core does every second."""
+        due_wallets = sorted(
+            {
+                (row["tenant_id"], row["account_id"])
+                for row in self.tables.of("grants")
+                if row["expires_at"] is not None and row["expires_at"] <= now_us and row.get("expired_commit_id") is None
+            }
+        )
+        due_holds = [
+            (row["tenant_id"], row["hold_id"])
+            for row in self.tables.of("holds")
+            if row["expires_at"] <= now_us and row.get("status", "open") == "open"
+        ]
+        self._load_for_sweep(due_wallets, due_holds)
+        self.commit(self.engine.sweep(due_wallets, due_holds, now_us))
+
+    def _load_for_sweep(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]]) -> None:
+        class Due:
+            """Needs of a sweep: everything it names."""
+
+            catalogs: list[int] = []  # noqa: RUF012
+            account_ids = 0
+
+        due: Any = Due()
+        due.wallets, due.holds = [], holds
+        hold_accounts = {(tenant_id, self.tables.keyed["holds"][tenant_id, hold_id]["account_id"]) for tenant_id, hold_id in holds}
+        due.accounts = sorted({*wallets, *hold_accounts})
+        self.load(due)
+
+
+def _nano(text: str) -> int:
+    from tests.oracle import nano
+
+    return nano(text)
+
+
+def command_message(tenant_id: int, message_id: bytes, command: dict[str, Any], section: bytes = b"") -> bytes:
+    """A wallet command for the inbox."""
+    return _core.command_message(tenant_id, message_id, REPLY_TO, False, json.dumps(command).encode(), section)

@@ -1,0 +1,176 @@
+"""Proves: the Rust engine does with every workload what the plain-Python oracle says, and writes it down truthfully."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import blake3
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.oracle import Usage
+from tests.properties.model_run import ModelRun
+from tests.properties.partition import LEDGER_KEY, Partition
+from tests.workload import Batch, PassTime, Workload
+
+SEEDS = st.integers(0, 2**40)
+RUNS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@RUNS
+@given(seed=SEEDS, group_size=st.integers(1, 9), billing=st.sampled_from(("prepaid", "pay-as-you-go")))
+def test_outcomes_charges_balances_and_grants_equal_the_oracle(seed: int, group_size: int, billing: str) -> None:
+    """Proves: outcome, code and charge of every event, every command's answer, and every wallet and grant equal the oracle's."""
+    run = ModelRun(billing=billing, group_size=group_size)
+    run.feed(Workload(seed).steps(60))
+
+
+@RUNS
+@given(seed=SEEDS)
+def test_unknown_customers_are_refused_by_setting(seed: int) -> None:
+    """Proves: with unknown_customers=refuse the engine and the oracle refuse the same events."""
+    run = ModelRun(unknown_customers="refuse")
+    run.feed(Workload(seed).steps(40))
+
+
+@RUNS
+@given(seed=SEEDS)
+def test_a_memory_of_almost_nothing_changes_nothing(seed: int) -> None:
+    """Proves: wallets that are evicted and loaded again, and keys found only by unique violations, give the same results."""
+    run = ModelRun(max_wallets=2, recent_keys=2, group_size=3)
+    run.feed(Workload(seed).steps(60))
+
+
+def test_a_long_run_with_a_small_memory_meets_unique_violations() -> None:
+    """Proves: the test above does reach the slow path, where the database and not the memory finds the duplicate."""
+    run = ModelRun(max_wallets=2, recent_keys=2, group_size=3)
+    run.feed(Workload(20260331).steps(400))
+    assert run.partition.violations > 0
+
+
+@RUNS
+@given(seed=SEEDS, sizes=st.tuples(st.integers(1, 3), st.integers(4, 40)))
+def test_any_grouping_gives_the_same_balances(seed: int, sizes: tuple[int, int]) -> None:
+    """Proves: how messages are gathered into groups changes neither an answer nor a wallet."""
+    runs = [ModelRun(group_size=size) for size in sizes]
+    for run in runs:
+        run.feed(Workload(seed).steps(50))
+    assert runs[0].answers == runs[1].answers
+    assert runs[0].wallets() == runs[1].wallets()
+
+
+@RUNS
+@given(seed=SEEDS)
+def test_events_and_postings_agree(seed: int) -> None:
+    """Proves: in every commit and wallet the events' charges sum to the usage postings, and every event names a posting of its own."""
+    run = ModelRun()
+    run.feed(Workload(seed).steps(60))
+    tables = run.partition.tables
+    events: dict[tuple[int, int], int] = defaultdict(int)
+    postings: dict[tuple[int, int], int] = defaultdict(int)
+    for row in tables.usage_events:
+        events[row["account_id"], row["commit_id"]] += row["charge"]
+        posting = tables.keyed["postings"].get((row["tenant_id"], row["account_id"], row["posting_seq"]))
+        if row["charge"] == 0:
+            assert row["posting_seq"] == 0
+        else:
+            assert posting is not None
+            assert posting["commit_id"] == row["commit_id"]
+    for row in tables.of("postings"):
+        if row["kind"] == 2:
+            postings[row["account_id"], row["commit_id"]] += row["amount"]
+    assert {key: amount for key, amount in events.items() if amount} == dict(postings)
+    assert len(tables.usage_events) == len(tables.keyed["event_keys"]) == len(run.model.known)
+
+
+@RUNS
+@given(seed=SEEDS)
+def test_the_chains_can_be_derived_again(seed: int) -> None:
+    """Proves: sequences have no gaps, balances follow from amounts, and every hash and signature is what plain Python computes."""
+    run = ModelRun()
+    run.feed(Workload(seed).steps(50))
+    check_chains(run.partition)
+
+
+def _le(value: int, size: int = 8) -> bytes:
+    return value.to_bytes(size, "little", signed=True)
+
+
+def check_chains(partition: Partition) -> None:
+    """Re-derives wallets' chains and the chain of commits from the rows alone."""
+    effects = {1: (1, 0), 2: (-1, 0), 3: (-1, 1), 4: (0, -1), 5: (1, -1), 6: (-1, 0), 8: (1, -1)}
+    chains: dict[int, tuple[int, bytes, int, int]] = defaultdict(lambda: (0, bytes(32), 0, 0))
+    by_commit: dict[int, list[bytes]] = defaultdict(list)
+    for row in partition.tables.of("postings"):
+        seq, before, balance, held = chains[row["account_id"]]
+        available, on_hold = effects[row["kind"]]
+        balance += available * row["amount"]
+        held += on_hold * row["amount"]
+        assert (row["seq"], row["balance_after"], row["held_after"]) == (seq + 1, balance, held)
+        grants = row["grants_after"]
+        hasher = blake3.blake3(before + _le(row["tenant_id"]) + _le(row["account_id"]) + _le(row["seq"]) + bytes([row["kind"]]))
+        hasher.update(_le(row["debit_account_id"]) + _le(row["credit_account_id"]))
+        hasher.update(_le(row["amount"], 16) + _le(row["balance_after"], 16) + _le(row["held_after"], 16))
+        hasher.update((row["grant_id"] or bytes(16)) + (row["reference"] or bytes(16)))
+        hasher.update(_le(row["commit_id"]) + _le(row["posted_at"]))
+        hasher.update((0xFFFFFFFF if grants is None else len(grants)).to_bytes(4, "little") + (grants or b""))
+        assert hasher.digest() == row["chain_hash"]
+        chains[row["account_id"]] = (row["seq"], row["chain_hash"], balance, held)
+        by_commit[row["commit_id"]].append(row["chain_hash"])
+    head = bytes(32)
+    mac = b""
+    for number, row in enumerate(partition.tables.of("commits"), start=1):
+        assert row["commit_seq"] == number
+        digest = bytes(32)
+        for chain_hash in by_commit[row["commit_id"]]:
+            digest = blake3.blake3(digest + chain_hash).digest()
+        assert digest == row["digest"]
+        charged = sum(event["charge"] for event in partition.tables.usage_events if event["commit_id"] == row["commit_id"])
+        assert row["charged"] == charged
+        numbers = (row["partition_id"], number, row["epoch"], row["committed_at"], row["events"], row["postings"])
+        messages = row["messages"]
+        body = b"".join(map(_le, numbers)) + _le(charged, 16) + digest + len(messages).to_bytes(8, "little") + messages
+        head = blake3.blake3(head + body).digest()
+        assert head == row["head"]
+        mac = blake3.blake3(_le(row["partition_id"]) + _le(number) + head, key=LEDGER_KEY).digest()
+    if mac:
+        assert partition.head == (head, mac)
+
+
+@RUNS
+@given(seed=SEEDS)
+def test_a_rolled_back_group_leaves_no_trace(seed: int) -> None:
+    """Proves: apply → rollback → apply gives the same bytes, also when a second group stood on the first, and so does another engine."""
+    first, second = ModelRun(group_size=5), ModelRun(group_size=5)
+    for run in (first, second):
+        run.feed(Workload(seed).steps(30))
+    later = Workload(seed + 1)
+    later.now_us = first.now_us
+    batches = [step for step in later.steps(60) if not isinstance(step, PassTime) and isinstance(step, Batch)]
+    now_us = first.now_us
+    messages = [first.message(batch)[0] for batch in batches if any(isinstance(entry, Usage) for entry in batch.entries)]
+    half = len(messages) // 2
+    seen = []
+    for attempt in range(3):
+        partition = second.partition if attempt == 2 else first.partition
+        groups = [partition.apply(messages[:half], now_us), partition.apply(messages[half:], now_us)]
+        seen.append([(group.copies, group.replies, group.head, group.head_mac, group.commit_id, group.charged) for group in groups])
+        assert partition.engine.open_groups == 2
+        partition.engine.rollback()
+        assert partition.engine.open_groups == 0
+    assert seen[0] == seen[1] == seen[2]
+    groups = [first.partition.apply(messages[:half], now_us), first.partition.apply(messages[half:], now_us)]
+    for group in groups:
+        first.partition.commit(group)
+    check_chains(first.partition)
+
+
+def test_the_comparison_can_fail() -> None:
+    """Proves: the harness is not blind. An oracle that is told another price disagrees at once."""
+    run = ModelRun(billing="pay-as-you-go")
+    workload = Workload(1)
+    run.feed(workload.steps(0))
+    run.model.cards[0] = run.model.cards[0].__class__("wrong", (), currency="CNY")
+    with pytest.raises(AssertionError):
+        run.feed(workload.steps(60))

@@ -1,0 +1,264 @@
+"""A seeded generator of what customers of a billing system do: batches with duplicates, conflicts and bad events, grants,
+holds, captures, releases, price changes, and time that goes by.
+
+The same seed gives the same steps. A step is plain data: the property tests give it to the engine and to the oracle.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.oracle import Card, Charge, Usage, nano, show
+
+START_US = int(datetime(2026, 3, 31, 15, 0, tzinfo=UTC).timestamp()) * 1_000_000
+"""the last hours of a month in Shanghai"""
+METRICS = ("tokens_input", "tokens_output", "images", "agent_runs", "storage_gb")
+MODELS = ("gpt-4o", "claude-sonnet", "qwen-max", "deepseek-v3")
+REGIONS = ("cn-east", "cn-north", "eu-west")
+BAD_FIELDS: tuple[tuple[str, Any, str], ...] = (
+    ("quantity", "-1", "invalid_quantity"),
+    ("quantity", "0", "invalid_quantity"),
+    ("quantity", "1e3", "invalid_quantity"),
+    ("quantity", "0.0000000001", "invalid_quantity"),
+    ("quantity", "１２", "invalid_quantity"),
+    ("occurredAt", "2026-03-31T12:00:00", "invalid_time"),
+    ("occurredAt", "2026-02-30T12:00:00Z", "invalid_time"),
+    ("occurredAt", "2020-01-01T00:00:00Z", "too_old"),
+    ("occurredAt", "2027-01-01T00:00:00Z", "in_future"),
+    ("customerExternalId", "", "invalid_customer"),
+    ("idempotencyKey", "x" * 256, "invalid_idempotency_key"),
+)
+"""field, bad value, the code that the event gets"""
+
+
+def rfc3339(time_us: int) -> str:
+    """UTC with microseconds, the way clients write it."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+
+
+def event_json(event: Usage) -> dict[str, Any]:
+    """A valid event as a client sends it."""
+    body: dict[str, Any] = {
+        "customerExternalId": event.customer,
+        "idempotencyKey": event.key,
+        "metric": event.metric,
+        "quantity": show(event.quantity),
+        "occurredAt": rfc3339(event.occurred_us),
+    }
+    if event.dimensions:
+        body["dimensions"] = dict(event.dimensions)
+    return body
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events of one request. An entry is a valid event, or (JSON, code) of a bad one."""
+
+    entries: tuple[Usage | tuple[dict[str, Any], str], ...]
+
+    def json(self) -> dict[str, Any]:
+        """The request body."""
+        return {"events": [event_json(entry) if isinstance(entry, Usage) else entry[0] for entry in self.entries]}
+
+
+@dataclass(frozen=True)
+class GiveGrant:
+    """amount in nano-units, expires_in_us None for never."""
+
+    customer: str
+    command_id: str
+    amount: int
+    kind: str
+    priority: int
+    expires_in_us: int | None
+
+
+@dataclass(frozen=True)
+class PlaceHold:
+    """amount in nano-units."""
+
+    customer: str
+    command_id: str
+    amount: int
+    ttl_ms: int
+
+
+@dataclass(frozen=True)
+class Capture:
+    """amount None: the whole hold; events: the actual usage instead of an amount."""
+
+    hold_id: str
+    command_id: str
+    amount: int | None = None
+    events: Batch | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """Gives a hold back."""
+
+    hold_id: str
+    command_id: str
+
+
+@dataclass(frozen=True)
+class Configure:
+    """overdraft_limit in nano-units, None for no floor."""
+
+    customer: str
+    command_id: str
+    overdraft_limit: int | None
+
+
+@dataclass(frozen=True)
+class ChangeCard:
+    """A new rate card."""
+
+    card: Card
+
+
+@dataclass(frozen=True)
+class PassTime:
+    """Time goes by, and what is due is swept or not."""
+
+    microseconds: int
+    sweep: bool
+
+
+Step = Batch | GiveGrant | PlaceHold | Capture | Release | Configure | ChangeCard | PassTime
+
+
+def rate_card(number: int, effective_us: int | None, created_us: int, chooser: random.Random) -> Card:
+    """A card with a price for most metrics, and dearer or cheaper ones for some models and regions."""
+    charges = []
+    for metric in METRICS:
+        if chooser.random() < 0.9:
+            price = f"{chooser.randint(0, 40)}.{chooser.randint(0, 999):03d}"
+            charges.append(Charge(metric, price, chooser.choice(("1", "1000", "1000000", "7"))))
+        for model in MODELS:
+            if chooser.random() < 0.4:
+                charges.append(Charge(metric, str(chooser.randint(1, 90)), chooser.choice(("1000", "1000000", "3")), {"model": model}))
+            if chooser.random() < 0.15:
+                match = {"model": model, "region": chooser.choice(REGIONS)}
+                charges.append(Charge(metric, str(chooser.randint(1, 90)), "1000", match))
+    if not charges:
+        charges.append(Charge("images", "1"))
+    return Card(f"card {number}", tuple(charges), effective_us=effective_us, created_us=created_us)
+
+
+@dataclass
+class Workload:
+    """The generator. customers: how many there are; time starts at START_US."""
+
+    seed: int
+    customers: int = 6
+    now_us: int = START_US
+    keys: int = 0
+    commands: int = 0
+    cards: int = 0
+    sent: list[Usage] = field(default_factory=list)
+    holds: list[str] = field(default_factory=list)
+    repeatable: list[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    def customer(self) -> str:
+        """Some customers are much busier than others, and one name is not ASCII."""
+        number = min(int(self.random.expovariate(0.5)), self.customers - 1)
+        return "顾客-五" if number == 5 else f"customer-{number}"
+
+    def command_id(self) -> str:
+        """32 hexadecimal digits."""
+        self.commands += 1
+        return f"{self.seed % 2**64:016x}{self.commands:016x}"
+
+    def amount(self, most: int) -> int:
+        """Nano-units, often round, sometimes with all nine decimals."""
+        if self.random.random() < 0.5:
+            return nano(str(self.random.randint(1, most)))
+        return self.random.randint(1, most * 10**9)
+
+    def event(self) -> Usage:
+        """A new valid event."""
+        self.keys += 1
+        dimensions = []
+        if self.random.random() < 0.8:
+            dimensions.append(("model", self.random.choice(MODELS)))
+        if self.random.random() < 0.4:
+            dimensions.append(("region", self.random.choice(REGIONS)))
+        quantity = nano(str(self.random.randint(1, 5000))) if self.random.random() < 0.8 else self.random.randint(1, 10**12)
+        age_s = self.random.choice((-60, 0, 1, 3600, 86_400, 30 * 86_400))
+        occurred_us = self.now_us - age_s * 10**6 - self.random.randint(0, 1)
+        return Usage(self.customer(), f"key-{self.keys}", self.random.choice(METRICS), quantity, occurred_us, tuple(sorted(dimensions)))
+
+    def entry(self) -> Usage | tuple[dict[str, Any], str]:
+        """A new event, an old one again, an old key with another payload, or a bad event."""
+        dice = self.random.random()
+        if dice < 0.1 and self.sent:
+            return self.random.choice(self.sent)
+        if dice < 0.15 and self.sent:
+            old = self.random.choice(self.sent)
+            return Usage(old.customer, old.key, old.metric, old.quantity + 10**9, old.occurred_us, old.dimensions)
+        if dice < 0.2:
+            name, value, code = self.random.choice(BAD_FIELDS)
+            return {**event_json(self.event()), name: value}, code
+        event = self.event()
+        self.sent.append(event)
+        return event
+
+    def batch(self, most: int = 12) -> Batch:
+        """One request."""
+        return Batch(tuple(self.entry() for _ in range(self.random.randint(1, most))))
+
+    def capture(self) -> Capture:
+        """Of any hold there ever was, so closed and expired ones too."""
+        hold_id = self.random.choice(self.holds)
+        dice = self.random.random()
+        if dice < 0.3:
+            return Capture(hold_id, self.command_id(), amount=self.amount(30))
+        if dice < 0.6:
+            events = tuple(self.event() for _ in range(self.random.randint(1, 4)))
+            return Capture(hold_id, self.command_id(), events=Batch(events))
+        return Capture(hold_id, self.command_id())
+
+    def new_step(self) -> Step:
+        """Whatever comes next."""
+        dice = self.random.random()
+        if dice < 0.5:
+            return self.batch()
+        if dice < 0.68:
+            expiry = self.random.choice((None, None, 10**6, 60 * 10**6, 3600 * 10**6))
+            kind = self.random.choice(("paid", "paid", "bonus", "promotional"))
+            return GiveGrant(self.customer(), self.command_id(), self.amount(60), kind, self.random.choice((0, 0, 10, 50)), expiry)
+        if dice < 0.78:
+            hold = PlaceHold(self.customer(), self.command_id(), self.amount(40), self.random.choice((1_000, 60_000, 3_600_000)))
+            self.holds.append(hold.command_id)
+            return hold
+        if dice < 0.86 and self.holds:
+            return self.capture() if self.random.random() < 0.7 else Release(self.random.choice(self.holds), self.command_id())
+        if dice < 0.9:
+            return Configure(self.customer(), self.command_id(), self.random.choice((0, nano("5"), nano("50"), None)))
+        if dice < 0.93:
+            self.cards += 1
+            return ChangeCard(rate_card(self.cards, self.now_us - self.random.choice((0, 3600 * 10**6)), self.now_us, self.random))
+        passed = self.random.choice((1, 1_000, 2 * 10**6, 90 * 10**6, 4000 * 10**6))
+        self.now_us += passed
+        return PassTime(passed, self.random.random() < 0.5)
+
+    def steps(self, count: int) -> Iterator[Step]:
+        """The first card, then `count` steps; now and then an old command comes again."""
+        yield ChangeCard(rate_card(0, None, self.now_us, self.random))
+        for _ in range(count):
+            if self.repeatable and self.random.random() < 0.05:
+                yield self.random.choice(self.repeatable)
+                continue
+            step = self.new_step()
+            if isinstance(step, (GiveGrant, PlaceHold, Capture, Release)):
+                self.repeatable.append(step)
+            yield step
