@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import asyncpg
 
@@ -17,8 +17,6 @@ from buffmoney.base.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
-    PooledConnection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
-    AnyConnection = Connection | PooledConnection
 
 CONNECT_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 15.0
@@ -101,16 +99,17 @@ class Database:
         return cls(pool, acquire_timeout_s)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[PooledConnection]:
+    async def connection(self) -> AsyncIterator[Connection]:
         """A connection without a transaction and without a tenant. Raises DatabaseUnavailable."""
         with connection_failures():
             async with self.pool.acquire(timeout=self._acquire_timeout_s) as connection:
-                yield connection
+                # A proxy that forwards everything, so to everybody else it is a connection like any other.
+                yield cast("Connection", connection)
 
     @asynccontextmanager
     async def transaction(
         self, *, isolation: Literal["read_committed", "repeatable_read", "serializable"] = "read_committed", readonly: bool = False
-    ) -> AsyncIterator[PooledConnection]:
+    ) -> AsyncIterator[Connection]:
         """A transaction without a tenant. Commits at the end, rolls back on any exception. Raises DatabaseUnavailable."""
         async with self.connection() as connection, connection.transaction(isolation=isolation, readonly=readonly):
             yield connection
@@ -122,7 +121,7 @@ class Database:
         *,
         isolation: Literal["read_committed", "repeatable_read", "serializable"] = "read_committed",
         readonly: bool = False,
-    ) -> AsyncIterator[PooledConnection]:
+    ) -> AsyncIterator[Connection]:
         """A transaction that sees the rows of one tenant only: row-level security reads `buffmoney.tenant_id`, set for this transaction."""
         async with self.transaction(isolation=isolation, readonly=readonly) as connection:
             await connection.execute("SELECT set_config('buffmoney.tenant_id', $1, true)", str(tenant_id))
@@ -137,7 +136,7 @@ class Database:
             self.pool.terminate()
 
 
-async def _reset(connection: PooledConnection) -> None:
+async def _reset(connection: Connection) -> None:
     # Nothing here sets session state (the tenant is local to its transaction), so the usual round trip of a reset is saved.
     if connection.is_in_transaction():
         await connection.reset()

@@ -58,9 +58,9 @@ def to_nano(value: Decimal) -> int:
     number = int("".join(map(str, digits)) or "0")
     shift = exponent + SCALE
     if shift >= 0:
-        number *= 10**shift
+        number *= int(10**shift)
     else:
-        number, rest = divmod(number, 10**-shift)
+        number, rest = divmod(number, int(10**-shift))
         if rest:
             raise ValueError(f"more than {SCALE} decimals")
     return -number if sign else number

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -41,10 +41,10 @@ class _Link:
         loop = asyncio.get_running_loop()
         if loop.time() < self._not_before_s:
             raise RedisUnavailable
-        connection: AbstractConnection = self._pool.make_connection()
+        connection = cast(AbstractConnection, self._pool.make_connection())  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
         except _FAILURES as failure:
             self._backoff_s = min(max(self._backoff_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
             self._not_before_s = loop.time() + self._backoff_s
