@@ -1,0 +1,50 @@
+-- Statements of the merchants package. Merchants are made by the schema's owner; keys also by the edge, for its own tenant.
+
+-- name: count_tenants
+-- How many tenants there are: what decides the next one's partition.
+SELECT count(*) FROM tenants;
+
+-- name: partition_ids
+-- All partitions, in order.
+SELECT partition_id FROM partitions ORDER BY partition_id;
+
+-- name: insert_merchant
+INSERT INTO merchants (merchant_id, name, billing, created_at) VALUES ($1, $2, $3, $4);
+
+-- name: insert_tenant
+INSERT INTO tenants (merchant_id, mode, partition_id, currency, unknown_customers, created_at)
+VALUES ($1, $2, $3, $4, $5, $6) RETURNING tenant_id;
+
+-- name: insert_builtin_metric
+INSERT INTO metrics (tenant_id, metric_id, code, unit, created_at) VALUES ($1, $2, $3, $4, $5);
+
+-- name: merchant_tenants
+-- Both tenants of a merchant, sandbox and live.
+SELECT tenant_id, mode FROM tenants WHERE merchant_id = $1;
+
+-- name: list_merchants
+SELECT merchant_id, name, billing, created_at FROM merchants ORDER BY created_at, merchant_id;
+
+-- name: insert_key
+INSERT INTO api_keys (tenant_id, key_id, prefix, key_hash, name, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: list_keys
+-- A tenant's keys, oldest first, revoked ones too: they are what an audit asks for.
+SELECT key_id, prefix, name, created_at, expires_at, revoked_at FROM api_keys WHERE tenant_id = $1 ORDER BY created_at, key_id;
+
+-- name: get_key
+SELECT key_id, prefix, name, created_at, expires_at, revoked_at FROM api_keys WHERE tenant_id = $1 AND key_id = $2;
+
+-- name: revoke_key
+-- The first revocation's time stays.
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE tenant_id = $1 AND key_id = $2
+RETURNING key_id, prefix, name, created_at, expires_at, revoked_at;
+
+-- name: end_key
+-- A rotated key ends after its overlap; an end that was set before and comes sooner stays.
+UPDATE api_keys SET expires_at = least(coalesce(expires_at, $3), $3) WHERE tenant_id = $1 AND key_id = $2 AND revoked_at IS NULL
+RETURNING key_id;
+
+-- name: key_tenant
+-- Whose key this is: for the command line, which knows no tenant.
+SELECT tenant_id FROM api_keys WHERE key_id = $1;
