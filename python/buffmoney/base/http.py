@@ -92,8 +92,6 @@ class Call:
     authenticated: Tenant | None = None
     connection: asyncpg.Connection[asyncpg.Record] | None = None
     """the open transaction of a route with idempotency="stored"; use `transaction()`"""
-    afterwards: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
-    """what `after_commit` was given; the edge runs it"""
     after_commit: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """what the edge runs once the transaction of a route with idempotency="stored" is durable, before it answers; must not raise"""
 
@@ -125,14 +123,6 @@ class Call:
             return
         async with self.services.database.tenant(self.tenant.tenant_id) as connection:
             yield connection
-
-
-    def after_commit(self, action: Callable[[], Awaitable[object]]) -> None:
-        """Has the edge run this once the handler has returned and its transaction is durable, before the answer is sent.
-
-        For telling the core to reload what was just written. A failure does not undo the answer: it is logged.
-        """
-        self.afterwards.append(action)
 
 
 @dataclass(frozen=True, slots=True)
