@@ -74,6 +74,11 @@ class Group:
     """(tenant_id, key hashes) of the group's new events: what to look up after a unique violation. Computed when read."""
     command_ids: list[tuple[int, bytes]]
     """(tenant_id, command id) of the group's new commands: likewise."""
+    refused_keys: list[tuple[int, list[bytes]]]
+    """(tenant_id, key hashes) of events refused by balance, price or customer. If event_keys has one of them, the event was accepted
+    long ago and is a duplicate: roll back, remember_keys, apply again. Computed when read."""
+    refused_commands: list[tuple[int, bytes]]
+    """(tenant_id, command id) of refused commands: if wallet_commands has one, likewise with remember_commands."""
     replies: list[tuple[bytes, bytes, bytes]]
     """(reply_to, message_id, reply bytes)"""
 

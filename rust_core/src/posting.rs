@@ -1,0 +1,210 @@
+//! Postings: their kinds, canonical bytes, hash chain, and the chain of commits above them.
+//!
+//! Every hash is blake3 over fixed-width little-endian fields and length-prefixed bytes, so that no two different
+//! rows have the same canonical bytes.
+
+/// 32 bytes of blake3.
+pub type Digest = [u8; 32];
+
+/// 16 bytes of a grant, hold, command or event; all zero stands for none.
+pub type Id = [u8; 16];
+
+/// System accounts, as in the table `system_accounts`.
+pub mod account {
+    /// What was collected, or is to be, for paid grants.
+    pub const PAID_CREDIT_FUNDING: i64 = 1;
+    /// Bonus grants given.
+    pub const BONUS_CREDIT_COST: i64 = 2;
+    /// Promotional grants given.
+    pub const PROMOTIONAL_CREDIT_COST: i64 = 3;
+    /// Usage charged and holds captured.
+    pub const USAGE_REVENUE: i64 = 10;
+    /// Grants that expired unspent.
+    pub const BREAKAGE_INCOME: i64 = 11;
+}
+
+/// What a posting is for; the numbers are those of the table `posting_kinds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PostingKind {
+    /// Funding account → wallet.
+    Grant = 1,
+    /// Wallet → revenue.
+    Usage = 2,
+    /// Wallet → held.
+    Hold = 3,
+    /// Held → revenue.
+    Capture = 4,
+    /// Held → wallet, asked for.
+    Release = 5,
+    /// Wallet → breakage.
+    GrantExpiry = 6,
+    /// Held → wallet, by time.
+    HoldExpiry = 8,
+}
+
+impl PostingKind {
+    /// The kind with this number.
+    #[must_use]
+    pub const fn from_code(code: i64) -> Option<Self> {
+        Some(match code {
+            1 => Self::Grant,
+            2 => Self::Usage,
+            3 => Self::Hold,
+            4 => Self::Capture,
+            5 => Self::Release,
+            6 => Self::GrantExpiry,
+            8 => Self::HoldExpiry,
+            _ => return None,
+        })
+    }
+
+    /// (what the wallet gains, what its held account gains) for an amount.
+    #[must_use]
+    pub const fn effect(self, amount: i128) -> (i128, i128) {
+        match self {
+            Self::Grant => (amount, 0),
+            Self::Usage | Self::GrantExpiry => (-amount, 0),
+            Self::Hold => (-amount, amount),
+            Self::Capture => (0, -amount),
+            Self::Release | Self::HoldExpiry => (amount, -amount),
+        }
+    }
+}
+
+/// One row of `postings` but for its chain hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posting<'a> {
+    /// The tenant.
+    pub tenant: i64,
+    /// The wallet whose sequence this extends.
+    pub account: i64,
+    /// Its place in that sequence, from 1.
+    pub seq: i64,
+    /// What it is for.
+    pub kind: PostingKind,
+    /// The account that gives.
+    pub debit: i64,
+    /// The account that gains.
+    pub credit: i64,
+    /// Nano-units, above zero.
+    pub amount: i128,
+    /// The wallet's balance after it, nano-units.
+    pub balance_after: i128,
+    /// What is on hold after it, nano-units.
+    pub held_after: i128,
+    /// The grant that gained or paid; zero: overdraft.
+    pub grant: Id,
+    /// The grant, hold or command behind it.
+    pub reference: Id,
+    /// The commit it is part of.
+    pub commit_id: i64,
+    /// Microseconds since the Unix epoch.
+    pub posted_at_us: i64,
+    /// The wallet's open grants after its last posting of a commit: 32 bytes each (id, remaining).
+    pub grants_after: Option<&'a [u8]>,
+}
+
+impl Posting<'_> {
+    /// The chain hash: blake3 over the hash before and this posting's canonical bytes.
+    #[must_use]
+    pub fn chain(&self, before: &Digest) -> Digest {
+        let mut bytes = [0_u8; 224];
+        let mut at = 0;
+        let mut put = |field: &[u8]| {
+            bytes[at..at + field.len()].copy_from_slice(field);
+            at += field.len();
+        };
+        put(before);
+        put(&self.tenant.to_le_bytes());
+        put(&self.account.to_le_bytes());
+        put(&self.seq.to_le_bytes());
+        put(&[self.kind as u8]);
+        put(&self.debit.to_le_bytes());
+        put(&self.credit.to_le_bytes());
+        put(&self.amount.to_le_bytes());
+        put(&self.balance_after.to_le_bytes());
+        put(&self.held_after.to_le_bytes());
+        put(&self.grant);
+        put(&self.reference);
+        put(&self.commit_id.to_le_bytes());
+        put(&self.posted_at_us.to_le_bytes());
+        // None and empty differ: a length of 2^32 − 1 stands for NULL.
+        let grants_length = self.grants_after.map_or(u32::MAX, |grants| u32::try_from(grants.len()).unwrap_or(u32::MAX - 1));
+        put(&grants_length.to_le_bytes());
+        let fixed = at;
+        let grants = self.grants_after.unwrap_or_default();
+        if let Some(room) = bytes.get_mut(fixed..fixed + grants.len()) {
+            room.copy_from_slice(grants);
+            return *blake3::hash(&bytes[..fixed + grants.len()]).as_bytes();
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&bytes[..fixed]).update(grants);
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// Folds one more posting into a commit's digest.
+#[must_use]
+pub fn fold_digest(digest: &Digest, chain_hash: &Digest) -> Digest {
+    let mut bytes = [0_u8; 64];
+    bytes[..32].copy_from_slice(digest);
+    bytes[32..].copy_from_slice(chain_hash);
+    *blake3::hash(&bytes).as_bytes()
+}
+
+/// One row of `commits` but for its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit<'a> {
+    /// The partition.
+    pub partition: i64,
+    /// Its place in the partition, from 1.
+    pub seq: i64,
+    /// The epoch of the writer.
+    pub epoch: i64,
+    /// Microseconds since the Unix epoch.
+    pub committed_at_us: i64,
+    /// Usage events in it.
+    pub events: i64,
+    /// Postings in it.
+    pub postings: i64,
+    /// Sum of the events' charges, nano-units.
+    pub charged: i128,
+    /// The postings' chain hashes, folded in key order.
+    pub digest: Digest,
+    /// 16 bytes for each inbox message in it.
+    pub messages: &'a [u8],
+}
+
+impl Commit<'_> {
+    /// The head of the partition's chain of commits: blake3 over the head before and this commit's canonical bytes.
+    #[must_use]
+    pub fn head(&self, before: &Digest) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(before);
+        for field in [self.partition, self.seq, self.epoch, self.committed_at_us, self.events, self.postings] {
+            hasher.update(&field.to_le_bytes());
+        }
+        hasher.update(&self.charged.to_le_bytes());
+        hasher.update(&self.digest);
+        hasher.update(&(self.messages.len() as u64).to_le_bytes());
+        hasher.update(self.messages);
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// The signature of a head: keyed blake3 over partition, sequence and head.
+#[must_use]
+pub fn head_mac(key: &Digest, partition: i64, seq: i64, head: &Digest) -> Digest {
+    let mut bytes = [0_u8; 48];
+    bytes[..8].copy_from_slice(&partition.to_le_bytes());
+    bytes[8..16].copy_from_slice(&seq.to_le_bytes());
+    bytes[16..].copy_from_slice(head);
+    *blake3::keyed_hash(key, &bytes).as_bytes()
+}
+
+/// commit_id = partition << 48 | commit sequence: one number that orders a partition's commits and names its partition.
+#[must_use]
+pub const fn commit_id(partition: i64, seq: i64) -> i64 {
+    (partition << 48) | seq
+}

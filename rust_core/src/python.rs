@@ -1,0 +1,433 @@
+//! The Python module `buffmoney._core`. The only file that knows pyo3: it converts and releases the GIL, nothing else.
+#![allow(clippy::needless_pass_by_value, reason = "pyo3 hands arguments over by value")]
+
+use hashbrown::HashMap;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::engine::{Engine, EngineError, Needs, WalletRow, join_grants};
+use crate::transaction::{Group, by_tenant};
+use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano};
+use crate::outcome::Outcome;
+use crate::posting::{Digest, Id};
+use crate::rate::currency_code;
+use crate::verify::Verifier;
+use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, WalletState, read_parts};
+use crate::{balance, event, message, resp};
+
+mod batch;
+
+impl From<EngineError> for PyErr {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Message(_) | EngineError::Catalog(_) | EngineError::Row(_) => PyValueError::new_err(error.to_string()),
+            EngineError::NotLoaded(_) | EngineError::Range => PyRuntimeError::new_err(error.to_string()),
+        }
+    }
+}
+
+fn amount(text: &str) -> PyResult<i128> {
+    parse_signed_decimal_nano(text.as_bytes(), AMOUNT_INTEGER_DIGITS).map_err(|_| PyValueError::new_err(format!("not an amount: {text:?}")))
+}
+
+fn id(bytes: &[u8]) -> PyResult<Id> {
+    bytes.try_into().map_err(|_| PyValueError::new_err("an id has 16 bytes"))
+}
+
+fn digest(bytes: &[u8]) -> PyResult<Digest> {
+    bytes.try_into().map_err(|_| PyValueError::new_err("a hash has 32 bytes"))
+}
+
+type IdList<'py> = Vec<(i64, Vec<Bound<'py, PyBytes>>)>;
+
+fn grouped<'py>(py: Python<'py>, ids: impl IntoIterator<Item = (i64, Id)>) -> IdList<'py> {
+    by_tenant(ids).into_iter().map(|(tenant, ids)| (tenant, ids.iter().map(|id| PyBytes::new(py, id)).collect())).collect()
+}
+
+fn pairs<'py>(py: Python<'py>, ids: &[(i64, Id)]) -> Vec<(i64, Bound<'py, PyBytes>)> {
+    ids.iter().map(|(tenant, id)| (*tenant, PyBytes::new(py, id))).collect()
+}
+
+/// A group applied to memory and not yet known to be committed.
+#[pyclass(name = "Group", frozen)]
+struct PyGroup {
+    group: Group,
+}
+
+type PyCopy<'py> = (&'static str, Vec<&'static str>, Bound<'py, PyBytes>);
+
+#[pymethods]
+impl PyGroup {
+    #[getter]
+    fn group_id(&self) -> u64 {
+        self.group.group_id
+    }
+    #[getter]
+    fn empty(&self) -> bool {
+        self.group.empty
+    }
+    #[getter]
+    fn commit_id(&self) -> i64 {
+        self.group.commit_id
+    }
+    #[getter]
+    fn commit_seq(&self) -> i64 {
+        self.group.commit_seq
+    }
+    #[getter]
+    fn copies<'py>(&self, py: Python<'py>) -> Vec<PyCopy<'py>> {
+        self.group.copies.iter().map(|(table, columns, bytes)| (*table, columns.to_vec(), PyBytes::new(py, bytes))).collect()
+    }
+    #[getter]
+    fn closed_holds<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>, &'static str, String)> {
+        self.group
+            .closed_holds
+            .iter()
+            .map(|(tenant, id, status, captured)| (*tenant, PyBytes::new(py, id), *status, format_nano(*captured)))
+            .collect()
+    }
+    #[getter]
+    fn expired_grants<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>)> {
+        pairs(py, &self.group.expired_grants)
+    }
+    #[getter]
+    fn configured(&self) -> Vec<(i64, i64, Option<String>, Option<String>)> {
+        self.group
+            .configured
+            .iter()
+            .map(|(tenant, account, limit, threshold)| (*tenant, *account, limit.map(format_nano), threshold.map(format_nano)))
+            .collect()
+    }
+    #[getter]
+    fn head<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.group.head)
+    }
+    #[getter]
+    fn head_mac<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.group.head_mac)
+    }
+    #[getter]
+    fn events_accepted(&self) -> usize {
+        self.group.events
+    }
+    #[getter]
+    fn postings(&self) -> usize {
+        self.group.postings
+    }
+    #[getter]
+    fn charged(&self) -> String {
+        format_nano(self.group.charged)
+    }
+    #[getter]
+    fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counts = PyDict::new(py);
+        for outcome in Outcome::ALL {
+            let count = self.group.outcomes[usize::from(outcome.number())];
+            if count > 0 {
+                counts.set_item(outcome.code(), count)?;
+            }
+        }
+        Ok(counts)
+    }
+    #[getter]
+    fn event_keys<'py>(&self, py: Python<'py>) -> IdList<'py> {
+        grouped(py, self.group.new_keys.iter().map(|key| (key.tenant, key.hash)))
+    }
+    #[getter]
+    fn command_ids<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>)> {
+        pairs(py, &self.group.new_commands)
+    }
+    #[getter]
+    fn refused_keys<'py>(&self, py: Python<'py>) -> IdList<'py> {
+        grouped(py, self.group.refused_keys.iter().copied())
+    }
+    #[getter]
+    fn refused_commands<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>)> {
+        pairs(py, &self.group.refused_commands)
+    }
+    #[getter]
+    fn replies<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let bytes = |bytes: &[u8]| PyBytes::new(py, bytes);
+        self.group.replies.iter().map(|(to, id, reply)| (bytes(to), bytes(id), bytes(reply))).collect()
+    }
+    #[getter]
+    fn publish_count(&self) -> usize {
+        crate::publish::command_count(&self.group)
+    }
+    fn publish_commands<'py>(&self, py: Python<'py>, balance_key: &[u8], seen_key: &[u8], reply_ttl_ms: u64) -> Bound<'py, PyBytes> {
+        let bytes = py.detach(|| crate::publish::commands(&self.group, balance_key, seen_key, reply_ttl_ms));
+        PyBytes::new(py, &bytes)
+    }
+}
+
+/// What must be loaded before messages can be applied.
+#[pyclass(name = "Needs", frozen)]
+struct PyNeeds {
+    needs: Needs,
+}
+
+#[pymethods]
+impl PyNeeds {
+    #[getter]
+    fn catalogs(&self) -> Vec<i64> {
+        self.needs.catalogs.clone()
+    }
+    #[getter]
+    fn wallets(&self) -> Vec<(i64, String)> {
+        self.needs.wallets.clone()
+    }
+    #[getter]
+    fn accounts(&self) -> Vec<(i64, i64)> {
+        self.needs.accounts.clone()
+    }
+    #[getter]
+    fn holds<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>)> {
+        pairs(py, &self.needs.holds)
+    }
+    #[getter]
+    fn account_ids(&self) -> usize {
+        self.needs.account_ids
+    }
+    #[getter]
+    fn nothing(&self) -> bool {
+        self.needs.nothing()
+    }
+}
+
+type PyWalletRow = (i64, i64, String, String, Option<String>, Option<String>, i64, String, String, Vec<u8>, Option<Vec<u8>>);
+type PyGrantRow = (i64, Vec<u8>, String, i16, String, Option<i64>, i64);
+type PyHoldRow = (i64, Vec<u8>, i64, String, Vec<u8>, i64, String);
+
+fn grant_facts(rows: Vec<PyGrantRow>) -> PyResult<HashMap<Id, Grant>> {
+    rows.into_iter()
+        .map(|(_, grant_id, kind, priority, _, expires_us, created_us)| {
+            let kind = GrantKind::from_name(&kind).ok_or_else(|| PyValueError::new_err(format!("not a grant kind: {kind}")))?;
+            let id = id(&grant_id)?;
+            Ok((id, Grant { id, remaining: 0, expires_us: expires_us.unwrap_or(NEVER), created_us, priority, kind }))
+        })
+        .collect()
+}
+
+fn wallet_row(row: PyWalletRow, grants: &HashMap<Id, Grant>) -> PyResult<WalletRow> {
+    let (tenant, account, external_id, currency, limit, threshold, seq, balance, held, chain, grants_after) = row;
+    let parts = read_parts(grants_after.as_deref().unwrap_or_default()).ok_or_else(|| PyValueError::new_err("malformed grants_after"))?;
+    Ok(WalletRow {
+        tenant,
+        account,
+        external_id,
+        currency: currency_code(&currency).ok_or_else(|| PyValueError::new_err("not a currency"))?,
+        state: WalletState {
+            balance: amount(&balance)?,
+            held: amount(&held)?,
+            overdraft_limit: limit.as_deref().map(amount).transpose()?,
+            low_balance_threshold: threshold.as_deref().map(amount).transpose()?,
+            seq,
+            chain: digest(&chain)?,
+            grants: join_grants(&parts, grants)?,
+        },
+    })
+}
+
+fn hold_row(row: PyHoldRow, grants: &HashMap<Id, Grant>) -> PyResult<(i64, Id, HoldState)> {
+    let (tenant, hold_id, account, held, parts, expires_us, status) = row;
+    let state = match status.as_str() {
+        "open" => {
+            let parts = read_parts(&parts).ok_or_else(|| PyValueError::new_err("malformed parts"))?;
+            HoldState::Open(Hold { account, amount: amount(&held)?, expires_us, parts: join_grants(&parts, grants)? })
+        }
+        "captured" => HoldState::Closed("captured"),
+        "released" => HoldState::Closed("released"),
+        "expired" => HoldState::Closed("expired"),
+        _ => return Err(PyValueError::new_err(format!("not a hold status: {status}"))),
+    };
+    Ok((tenant, id(&hold_id)?, state))
+}
+
+fn ids(rows: Vec<(i64, Vec<u8>)>) -> PyResult<Vec<(i64, Id)>> {
+    rows.into_iter().map(|(tenant, bytes)| Ok((tenant, id(&bytes)?))).collect()
+}
+
+/// One partition in memory.
+#[pyclass(name = "Engine")]
+struct PyEngine {
+    engine: Engine,
+}
+
+#[pymethods]
+impl PyEngine {
+    #[new]
+    #[pyo3(signature = (partition_id, ledger_key, max_wallets = 1_000_000, recent_keys = 1_000_000))]
+    fn new(partition_id: i64, ledger_key: &[u8], max_wallets: usize, recent_keys: usize) -> PyResult<Self> {
+        Ok(Self { engine: Engine::new(partition_id, digest(ledger_key)?, max_wallets, recent_keys) })
+    }
+    fn start(&mut self, commit_seq: i64, head: &[u8], epoch: i64) -> PyResult<()> {
+        self.engine.start(commit_seq, digest(head)?, epoch);
+        Ok(())
+    }
+    fn load_catalog(&mut self, tenant_id: i64, catalog: &[u8]) -> PyResult<()> {
+        Ok(self.engine.load_catalog(tenant_id, catalog)?)
+    }
+    fn drop_catalog(&mut self, tenant_id: i64) {
+        self.engine.drop_catalog(tenant_id);
+    }
+    fn add_account_ids(&mut self, ids: Vec<i64>) {
+        self.engine.add_account_ids(ids);
+    }
+    fn load_wallets(&mut self, rows: Vec<PyWalletRow>, grants: Vec<PyGrantRow>, absent: Vec<(i64, String)>) -> PyResult<()> {
+        let grants = grant_facts(grants)?;
+        let rows = rows.into_iter().map(|row| wallet_row(row, &grants)).collect::<PyResult<_>>()?;
+        self.engine.load_wallets(rows, absent);
+        Ok(())
+    }
+    fn load_holds(&mut self, rows: Vec<PyHoldRow>, grants: Vec<PyGrantRow>, absent: Vec<(i64, Vec<u8>)>) -> PyResult<()> {
+        let grants = grant_facts(grants)?;
+        let rows = rows.into_iter().map(|row| hold_row(row, &grants)).collect::<PyResult<_>>()?;
+        self.engine.load_holds(rows, ids(absent)?);
+        Ok(())
+    }
+    fn remember_keys(&mut self, rows: Vec<(Vec<u8>, i64)>) -> PyResult<()> {
+        let rows = rows.into_iter().map(|(key, fingerprint)| Ok((id(&key)?, fingerprint.cast_unsigned()))).collect::<PyResult<Vec<_>>>()?;
+        self.engine.remember_keys(rows);
+        Ok(())
+    }
+    fn remember_commands(&mut self, rows: Vec<(i64, Vec<u8>, i64, String)>) -> PyResult<()> {
+        let rows = rows
+            .into_iter()
+            .map(|(tenant, command, fingerprint, result)| Ok((tenant, id(&command)?, fingerprint.cast_unsigned(), result)))
+            .collect::<PyResult<Vec<_>>>()?;
+        self.engine.remember_commands(rows);
+        Ok(())
+    }
+    fn needs(&mut self, py: Python<'_>, messages: Vec<Bound<'_, PyBytes>>) -> PyResult<PyNeeds> {
+        let messages: Vec<&[u8]> = messages.iter().map(|message| message.as_bytes()).collect();
+        let needs = py.detach(|| self.engine.needs(&messages))?;
+        Ok(PyNeeds { needs })
+    }
+    fn sweep_needs(&self, wallets: Vec<(i64, i64)>, holds: Vec<(i64, Vec<u8>)>) -> PyResult<PyNeeds> {
+        Ok(PyNeeds { needs: self.engine.sweep_needs(&wallets, &ids(holds)?) })
+    }
+    fn apply(&mut self, py: Python<'_>, messages: Vec<Bound<'_, PyBytes>>, now_us: i64) -> PyResult<PyGroup> {
+        let messages: Vec<&[u8]> = messages.iter().map(|message| message.as_bytes()).collect();
+        let group = py.detach(|| self.engine.apply(&messages, now_us))?;
+        Ok(PyGroup { group })
+    }
+    fn sweep(&mut self, wallets: Vec<(i64, i64)>, holds: Vec<(i64, Vec<u8>)>, now_us: i64) -> PyResult<PyGroup> {
+        Ok(PyGroup { group: self.engine.sweep(&wallets, &ids(holds)?, now_us) })
+    }
+    fn commit(&mut self, group_id: u64) {
+        self.engine.commit(group_id);
+    }
+    fn rollback(&mut self) {
+        self.engine.rollback();
+    }
+    fn balance<'py>(&self, py: Python<'py>, tenant_id: i64, external_id: &str) -> Option<Bound<'py, PyBytes>> {
+        self.engine.balance(tenant_id, external_id).map(|packed| PyBytes::new(py, &packed))
+    }
+    #[getter]
+    fn wallets(&self) -> usize {
+        self.engine.wallets.len()
+    }
+    #[getter]
+    fn open_groups(&self) -> usize {
+        self.engine.open_groups()
+    }
+    #[getter]
+    fn memory_bytes(&self) -> usize {
+        self.engine.memory_bytes()
+    }
+}
+
+/// `ledger verify`.
+#[pyclass(name = "Verifier")]
+struct PyVerifier {
+    verifier: Option<Verifier>,
+}
+
+impl PyVerifier {
+    fn open(&mut self) -> PyResult<&mut Verifier> {
+        self.verifier.as_mut().ok_or_else(|| PyRuntimeError::new_err("finish was called"))
+    }
+}
+
+fn copied(result: Result<u64, crate::copy::CopyError>) -> PyResult<u64> {
+    result.map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+#[pymethods]
+impl PyVerifier {
+    #[new]
+    fn new(ledger_key: &[u8]) -> PyResult<Self> {
+        Ok(Self { verifier: Some(Verifier::new(digest(ledger_key)?)) })
+    }
+    fn postings(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let verifier = self.open()?;
+        copied(py.detach(|| verifier.postings(chunk)))
+    }
+    fn prices(&mut self, rows: Vec<(i64, i64, String, String)>) -> PyResult<()> {
+        let verifier = self.open()?;
+        for (tenant, price_id, price, per) in rows {
+            verifier.add_price(tenant, price_id, amount(&price)?, amount(&per)?);
+        }
+        Ok(())
+    }
+    fn metrics(&mut self, rows: Vec<(i64, i64, String)>) -> PyResult<()> {
+        let verifier = self.open()?;
+        rows.into_iter().for_each(|(tenant, metric_id, code)| verifier.add_metric(tenant, metric_id, code));
+        Ok(())
+    }
+    fn customers(&mut self, rows: Vec<(i64, i64, String)>) -> PyResult<()> {
+        let verifier = self.open()?;
+        rows.into_iter().for_each(|(tenant, account, external_id)| verifier.add_customer(tenant, account, external_id));
+        Ok(())
+    }
+    fn events(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let verifier = self.open()?;
+        copied(py.detach(|| verifier.events(chunk)))
+    }
+    fn event_keys(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let verifier = self.open()?;
+        copied(py.detach(|| verifier.event_keys(chunk)))
+    }
+    fn commits(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let verifier = self.open()?;
+        copied(py.detach(|| verifier.commits(chunk)))
+    }
+    #[pyo3(signature = (rows, current = true))]
+    fn heads(&mut self, rows: Vec<(i64, i64, Vec<u8>, Vec<u8>)>, current: bool) -> PyResult<()> {
+        let verifier = self.open()?;
+        rows.iter().for_each(|(partition, seq, head, mac)| verifier.head(*partition, *seq, head, mac, current));
+        Ok(())
+    }
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let verifier = self.verifier.take().ok_or_else(|| PyRuntimeError::new_err("finish was called"))?;
+        let report = serde_json::to_vec(&verifier.finish()).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        Ok(PyBytes::new(py, &report))
+    }
+}
+
+#[pyfunction]
+fn key_hash<'py>(py: Python<'py>, tenant_id: i64, idempotency_key: &str) -> Bound<'py, PyBytes> {
+    PyBytes::new(py, &event::key_hash(tenant_id, idempotency_key.as_bytes()))
+}
+
+#[pyfunction]
+fn render_balance<'py>(py: Python<'py>, packed: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let body = balance::render(packed).ok_or_else(|| PyValueError::new_err("not a packed wallet"))?;
+    Ok(PyBytes::new(py, &body))
+}
+
+#[pyfunction]
+fn pack_resp<'py>(py: Python<'py>, arguments: Vec<Bound<'py, PyBytes>>) -> Bound<'py, PyBytes> {
+    let arguments: Vec<&[u8]> = arguments.iter().map(|argument| argument.as_bytes()).collect();
+    PyBytes::new(py, &resp::pack_command(&arguments))
+}
+
+/// What is done per event: decode, rate, deduct, post, encode; and the verification of all of it.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply};
+    #[pymodule_export]
+    use super::{PyEngine, PyGroup, PyNeeds, PyVerifier, key_hash, pack_resp, render_balance};
+}

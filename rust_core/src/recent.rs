@@ -1,0 +1,91 @@
+//! Keys seen lately: two generations of bounded size, so that the newest are always known and memory never grows.
+
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use hashbrown::HashMap;
+
+use crate::posting::Id;
+
+/// Keys are blake3 already: their first eight bytes are the hash.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Already(u64);
+
+impl Hasher for Already {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+    fn write_usize(&mut self, _: usize) {}
+}
+
+/// An id that hashes as its own first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key(Id);
+
+impl Hash for Key {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
+}
+
+type Generation<V> = HashMap<Key, V, BuildHasherDefault<Already>>;
+
+/// Two generations of at most `capacity` keys each.
+#[derive(Debug)]
+pub struct Recent<V> {
+    young: Generation<V>,
+    old: Generation<V>,
+    capacity: usize,
+}
+
+impl<V> Recent<V> {
+    /// Nothing seen.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { young: Generation::default(), old: Generation::default(), capacity: capacity.max(1) }
+    }
+
+    /// What is known of a key.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, id: &Id) -> Option<&V> {
+        self.young.get(&Key(*id)).or_else(|| self.old.get(&Key(*id)))
+    }
+
+    /// Remembers a key.
+    #[inline]
+    pub fn insert(&mut self, id: Id, value: V) {
+        self.young.insert(Key(id), value);
+    }
+
+    /// Forgets a key.
+    pub fn remove(&mut self, id: &Id) {
+        self.young.remove(&Key(*id));
+        self.old.remove(&Key(*id));
+    }
+
+    /// Ages the generations when the young one is full. Between groups only: a group's own keys must stay known.
+    pub fn rotate(&mut self) {
+        if self.young.len() >= self.capacity {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+
+    /// Bytes held by the tables.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.young.allocation_size() + self.old.allocation_size()
+    }
+}

@@ -1,0 +1,317 @@
+//! A finished group: the bytes of one transaction, what to say after it, and how to take it back.
+
+use hashbrown::HashMap;
+
+use crate::copy::CopyWriter;
+use crate::group::{NewKey, OUTCOMES, Work};
+use crate::posting::{Commit, Digest, Id, Posting, fold_digest, head_mac};
+use crate::wallet::{HoldState, Wallet, WalletState};
+
+/// Who and where the engine is: what a commit's head is made from.
+#[derive(Debug, Clone)]
+pub struct Position {
+    /// The partition.
+    pub partition: i64,
+    /// The epoch of the lease.
+    pub epoch: i64,
+    /// Signs heads.
+    pub key: Digest,
+    /// The last commit's sequence.
+    pub commit_seq: i64,
+    /// The last commit's head.
+    pub head: Digest,
+}
+
+/// A finished group: bytes for one transaction, and what to say after it.
+#[derive(Debug)]
+pub struct Group {
+    /// Counts groups of this engine.
+    pub group_id: u64,
+    /// The commit it will be.
+    pub commit_seq: i64,
+    /// Likewise, with its partition.
+    pub commit_id: i64,
+    /// (table, columns, COPY BINARY bytes), in the order of writing.
+    pub copies: Vec<(&'static str, &'static [&'static str], Vec<u8>)>,
+    /// (tenant, hold, status, captured nano-units).
+    pub closed_holds: Vec<(i64, Id, &'static str, i128)>,
+    /// (tenant, grant).
+    pub expired_grants: Vec<(i64, Id)>,
+    /// (tenant, account, overdraft limit, low-balance threshold), nano-units.
+    pub configured: Vec<(i64, i64, Option<i128>, Option<i128>)>,
+    /// New events.
+    pub new_keys: Vec<NewKey>,
+    /// New commands.
+    pub new_commands: Vec<(i64, Id)>,
+    /// Refused events that the database may know.
+    pub refused_keys: Vec<(i64, Id)>,
+    /// Refused commands that the database may know.
+    pub refused_commands: Vec<(i64, Id)>,
+    /// (reply list, message id, reply).
+    pub replies: Vec<(Vec<u8>, Id, Vec<u8>)>,
+    /// (field, packed wallet).
+    pub balances: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Fields of wallets that left memory.
+    pub evicted: Vec<Vec<u8>>,
+    /// Postings in it.
+    pub postings: usize,
+    /// Events accepted.
+    pub events: usize,
+    /// Sum of their charges, nano-units.
+    pub charged: i128,
+    /// Events by outcome code.
+    pub outcomes: [u64; OUTCOMES],
+    /// The head after it.
+    pub head: Digest,
+    /// Its signature.
+    pub head_mac: Digest,
+    /// Nothing to write.
+    pub empty: bool,
+}
+
+/// What takes a group back out of memory.
+#[derive(Debug)]
+pub struct Undo {
+    /// The group.
+    pub group_id: u64,
+    /// Wallets and their state before.
+    pub wallets: Vec<(u32, WalletState)>,
+    /// Wallets made by it.
+    pub created: Vec<u32>,
+    /// Keys it remembered.
+    pub keys: Vec<Id>,
+    /// Commands it remembered.
+    pub commands: Vec<(i64, Id)>,
+    /// Holds before it.
+    pub holds: Vec<((i64, Id), Option<HoldState>)>,
+    /// Account ids it took.
+    pub account_ids: Vec<i64>,
+    /// The position before it.
+    pub commit_seq: i64,
+    /// Likewise.
+    pub head: Digest,
+}
+
+const POSTING_COLUMNS: &[&str] = &[
+    "tenant_id", "account_id", "seq", "kind", "debit_account_id", "credit_account_id", "amount", "balance_after", "held_after", "grant_id",
+    "reference", "commit_id", "posted_at", "grants_after", "chain_hash",
+];
+const EVENT_COLUMNS: &[&str] = &[
+    "tenant_id", "account_id", "commit_id", "posting_seq", "accepted_at", "occurred_at", "metric_id", "price_id", "quantity", "charge",
+    "idempotency_key", "dimensions",
+];
+const CUSTOMER_COLUMNS: &[&str] =
+    &["tenant_id", "account_id", "external_id", "currency", "overdraft_limit", "low_balance_threshold", "created_at"];
+const GRANT_COLUMNS: &[&str] =
+    &["tenant_id", "grant_id", "account_id", "kind", "priority", "amount", "currency", "expires_at", "created_at", "commit_id"];
+const HOLD_COLUMNS: &[&str] = &["tenant_id", "hold_id", "account_id", "amount", "parts", "expires_at", "created_at", "commit_id"];
+const COMMIT_COLUMNS: &[&str] = &[
+    "partition_id", "commit_seq", "commit_id", "epoch", "committed_at", "events", "postings", "charged", "digest", "head", "messages",
+];
+
+/// Gives postings their sequence numbers and hashes, writes the remaining tables, and moves the position on.
+///
+/// Wallets are written in key order: it is the order in which the commit's digest is defined, and kind to the index.
+pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Position, evicted: Vec<Vec<u8>>) -> (Group, Undo) {
+    let mut undo = Undo {
+        group_id: work.group_id,
+        wallets: Vec::with_capacity(work.touched.len()),
+        created: Vec::new(),
+        keys: work.new_keys.iter().map(|key| key.hash).collect(),
+        commands: work.new_commands.clone(),
+        holds: std::mem::take(&mut work.holds_before),
+        account_ids: std::mem::take(&mut work.account_ids),
+        commit_seq: position.commit_seq,
+        head: position.head,
+    };
+    let mut touched = std::mem::take(&mut work.touched);
+    touched.sort_by_cached_key(|one| wallets[one.wallet as usize].as_ref().map(|wallet| (wallet.tenant, wallet.account)));
+    let mut postings = CopyWriter::with_capacity(touched.len() * 320);
+    let mut customers = CopyWriter::with_capacity(0);
+    let mut alerts = CopyWriter::with_capacity(0);
+    let mut configured = Vec::new();
+    let mut balances = Vec::with_capacity(touched.len() + work.warm.len());
+    let mut digest: Digest = [0; 32];
+    for one in touched {
+        let Some(wallet) = wallets.get_mut(one.wallet as usize).and_then(Option::as_mut) else { continue };
+        wallet.touched = None;
+        if one.created {
+            undo.created.push(one.wallet);
+            write_customer(&mut customers, wallet, work.now_us);
+        } else if one.configured {
+            configured.push((wallet.tenant, wallet.account, wallet.state.overdraft_limit, wallet.state.low_balance_threshold));
+        }
+        let grants_after = wallet.state.grants_after();
+        let last = one.pending.len().wrapping_sub(1);
+        for (place, pending) in one.pending.iter().enumerate() {
+            wallet.state.seq += 1;
+            let posting = Posting {
+                tenant: wallet.tenant,
+                account: wallet.account,
+                seq: wallet.state.seq,
+                kind: pending.kind,
+                debit: pending.debit,
+                credit: pending.credit,
+                amount: pending.amount,
+                balance_after: pending.balance_after,
+                held_after: pending.held_after,
+                grant: pending.grant,
+                reference: pending.reference,
+                commit_id: work.commit_id,
+                posted_at_us: work.now_us,
+                grants_after: (place == last).then_some(&grants_after[..]),
+            };
+            wallet.state.chain = posting.chain(&wallet.state.chain);
+            digest = fold_digest(&digest, &wallet.state.chain);
+            write_posting(&mut postings, &posting, &wallet.state.chain);
+        }
+        if let Some(threshold) = wallet.state.low_balance_threshold
+            && one.before.balance >= threshold
+            && wallet.state.balance < threshold
+        {
+            alerts.row(6);
+            alerts.int8(wallet.tenant);
+            alerts.int8(wallet.account);
+            alerts.int8(wallet.state.seq);
+            alerts.numeric(threshold);
+            alerts.numeric(wallet.state.balance);
+            alerts.int8(work.commit_id);
+        }
+        if one.created || one.configured || !one.pending.is_empty() {
+            balances.push((wallet.cache_field(), wallet.pack()));
+        }
+        undo.wallets.push((one.wallet, one.before));
+    }
+    for index in &work.warm {
+        if let Some(wallet) = wallets.get(*index as usize).and_then(Option::as_ref) {
+            balances.push((wallet.cache_field(), wallet.pack()));
+        }
+    }
+
+    let empty = work.events.rows() == 0
+        && work.commands.rows() == 0
+        && postings.rows() == 0
+        && customers.rows() == 0
+        && configured.is_empty()
+        && work.closed_holds.is_empty()
+        && work.expired_grants.is_empty();
+    let (events, posted) = (work.events.rows(), postings.rows());
+    let commit = Commit {
+        partition: position.partition,
+        seq: work.commit_seq,
+        epoch: position.epoch,
+        committed_at_us: work.now_us,
+        events: i64::try_from(events).unwrap_or(i64::MAX),
+        postings: i64::try_from(posted).unwrap_or(i64::MAX),
+        charged: work.charged,
+        digest,
+        messages: &work.messages,
+    };
+    let mut copies = Vec::new();
+    if !empty {
+        let head = commit.head(&position.head);
+        position.commit_seq = work.commit_seq;
+        position.head = head;
+        let mut commits = CopyWriter::with_capacity(256);
+        write_commit(&mut commits, &commit, work.commit_id, &head);
+        // Identity first: a duplicate fails the transaction before the wide rows are sent.
+        for (table, columns, writer) in [
+            ("event_keys", &["tenant_id", "key_hash", "fingerprint", "commit_id"][..], work.keys),
+            ("wallet_commands", &["tenant_id", "command_id", "fingerprint", "commit_id", "result"], work.commands),
+            ("customers", CUSTOMER_COLUMNS, customers),
+            ("grants", GRANT_COLUMNS, work.grants),
+            ("holds", HOLD_COLUMNS, work.holds),
+            ("usage_events", EVENT_COLUMNS, work.events),
+            ("postings", POSTING_COLUMNS, postings),
+            ("low_balance_alerts", &["tenant_id", "account_id", "seq", "threshold", "available", "commit_id"], alerts),
+            ("commits", COMMIT_COLUMNS, commits),
+        ] {
+            if writer.rows() > 0 {
+                copies.push((table, columns, writer.finish()));
+            }
+        }
+    }
+    let group = Group {
+        group_id: work.group_id,
+        commit_seq: work.commit_seq,
+        commit_id: work.commit_id,
+        copies,
+        closed_holds: work.closed_holds,
+        expired_grants: work.expired_grants,
+        configured,
+        new_keys: work.new_keys,
+        new_commands: work.new_commands,
+        refused_keys: work.refused_keys,
+        refused_commands: work.refused_commands,
+        replies: work.replies,
+        balances,
+        evicted,
+        postings: posted,
+        events,
+        charged: work.charged,
+        outcomes: work.outcomes,
+        head: position.head,
+        head_mac: head_mac(&position.key, position.partition, position.commit_seq, &position.head),
+        empty,
+    };
+    (group, undo)
+}
+
+fn write_posting(rows: &mut CopyWriter, posting: &Posting<'_>, chain: &Digest) {
+    rows.row(15);
+    rows.int8(posting.tenant);
+    rows.int8(posting.account);
+    rows.int8(posting.seq);
+    rows.int2(posting.kind as i16);
+    rows.int8(posting.debit);
+    rows.int8(posting.credit);
+    rows.numeric(posting.amount);
+    rows.numeric(posting.balance_after);
+    rows.numeric(posting.held_after);
+    rows.uuid_or_null(&posting.grant);
+    rows.uuid_or_null(&posting.reference);
+    rows.int8(posting.commit_id);
+    rows.timestamp(posting.posted_at_us);
+    rows.bytes_or_null(posting.grants_after);
+    rows.bytes(chain);
+}
+
+fn write_customer(rows: &mut CopyWriter, wallet: &Wallet, now_us: i64) {
+    rows.row(7);
+    rows.int8(wallet.tenant);
+    rows.int8(wallet.account);
+    rows.bytes(wallet.external_id.as_bytes());
+    rows.bytes(&wallet.currency);
+    for amount in [wallet.state.overdraft_limit, wallet.state.low_balance_threshold] {
+        rows.numeric_or_null(amount);
+    }
+    rows.timestamp(now_us);
+}
+
+fn write_commit(rows: &mut CopyWriter, commit: &Commit<'_>, commit_id: i64, head: &Digest) {
+    let narrow = |wide: i64| i32::try_from(wide).unwrap_or(i32::MAX);
+    rows.row(11);
+    rows.int4(narrow(commit.partition));
+    rows.int8(commit.seq);
+    rows.int8(commit_id);
+    rows.int8(commit.epoch);
+    rows.timestamp(commit.committed_at_us);
+    rows.int4(narrow(commit.events));
+    rows.int4(narrow(commit.postings));
+    rows.numeric(commit.charged);
+    rows.bytes(&commit.digest);
+    rows.bytes(head);
+    rows.bytes(commit.messages);
+}
+
+/// Runs of equal tenants, as (tenant, ids).
+#[must_use]
+pub fn by_tenant(ids: impl IntoIterator<Item = (i64, Id)>) -> Vec<(i64, Vec<Id>)> {
+    let mut runs: HashMap<i64, Vec<Id>> = HashMap::new();
+    for (tenant, id) in ids {
+        runs.entry(tenant).or_default().push(id);
+    }
+    let mut sorted: Vec<_> = runs.into_iter().collect();
+    sorted.sort_by_key(|(tenant, _)| *tenant);
+    sorted
+}

@@ -1,0 +1,148 @@
+//! Usage in a group: dedupe, rate, deduct, encode, event by event.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::engine::{Engine, EngineError};
+use crate::group::{NewKey, Work};
+use crate::message::{Event, Message, UsageSection};
+use crate::outcome::Outcome;
+use crate::rate::{PricedShape, UnknownCustomers};
+
+/// No charge reaches this: 29 integer digits are what NUMERIC(38, 9) holds.
+pub const AMOUNT_LIMIT: i128 = 10_i128.pow(38);
+
+/// What became of a usage section.
+#[derive(Debug)]
+pub struct Decided {
+    /// (index in the client's batch, outcome, charge in nano-units).
+    pub outcomes: Vec<(u16, Outcome, i128)>,
+    /// The customers' wallets, in the section's order; `None`: not made.
+    pub wallets: Vec<Option<u32>>,
+    /// Sum of the accepted events' charges, nano-units.
+    pub charged: i128,
+}
+
+impl Engine {
+    /// A batch: every event gets its own outcome, the reply carries the customers' balances after it.
+    pub(crate) fn usage_message(&mut self, work: &mut Work, message: &Message<'_>, section: &UsageSection<'_>) -> Result<(), EngineError> {
+        let decided = self.decide(work, message.tenant, section)?;
+        let mut reply = Vec::with_capacity(21 + decided.outcomes.len() * 19 + decided.wallets.len() * 16);
+        reply.extend_from_slice(&message.id);
+        reply.push(1);
+        reply.extend_from_slice(&u16::try_from(decided.outcomes.len()).unwrap_or(u16::MAX).to_le_bytes());
+        for (index, outcome, charge) in &decided.outcomes {
+            reply.extend_from_slice(&index.to_le_bytes());
+            reply.push(*outcome as u8);
+            reply.extend_from_slice(&charge.to_le_bytes());
+        }
+        reply.extend_from_slice(&u16::try_from(decided.wallets.len()).unwrap_or(u16::MAX).to_le_bytes());
+        for index in &decided.wallets {
+            let wallet = index.and_then(|index| self.wallets.slots[index as usize].as_ref());
+            reply.extend_from_slice(&wallet.map_or(0, |wallet| wallet.state.balance).to_le_bytes());
+        }
+        let currency = self.catalogs.get(&message.tenant).map_or(*b"CNY", |catalog| catalog.currency);
+        reply.push(3);
+        reply.extend_from_slice(&currency);
+        work.replies.push((message.reply_to.to_vec(), message.id, reply));
+        Ok(())
+    }
+
+    /// Decides every event of a section and writes those it accepts into the group.
+    pub(crate) fn decide(&mut self, work: &mut Work, tenant: i64, section: &UsageSection<'_>) -> Result<Decided, EngineError> {
+        let catalog = self.catalogs.get_mut(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?;
+        let shapes: SmallVec<[(Arc<PricedShape>, &str); 16]> =
+            section.shapes().map(|(metric, dimensions)| (catalog.shape(metric, dimensions), dimensions)).collect();
+        let policy = (catalog.unknown_customers, catalog.default_overdraft_limit, catalog.currency);
+        let names: Vec<&str> = section.customers().collect();
+        let mut wallets: Vec<Option<u32>> = names.iter().map(|name| self.wallets.find(tenant, name)).collect();
+        let mut outcomes = Vec::with_capacity(section.len());
+        let mut charged = 0_i128;
+        for event in section.events() {
+            let name = names.get(usize::from(event.customer)).copied().ok_or(EngineError::Row("an event's customer"))?;
+            let wallet = wallets.get_mut(usize::from(event.customer)).ok_or(EngineError::Row("an event's customer"))?;
+            let (shape, dimensions) = shapes.get(usize::from(event.shape)).ok_or(EngineError::Row("an event's shape"))?;
+            let (outcome, charge) = self.decide_event(work, tenant, &event, shape, dimensions, name, wallet, policy)?;
+            match outcome {
+                Outcome::Accepted => charged = charged.checked_add(charge).ok_or(EngineError::Range)?,
+                Outcome::Duplicate | Outcome::Conflict => {}
+                _ => work.refused_keys.push((tenant, event.key_hash)),
+            }
+            work.outcomes[usize::from(outcome as u8)] += 1;
+            outcomes.push((event.index, outcome, charge));
+        }
+        work.charged = work.charged.checked_add(charged).ok_or(EngineError::Range)?;
+        Ok(Decided { outcomes, wallets, charged })
+    }
+
+    /// Checks everything first; after the debit nothing can fail.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one decision, taken from three tables of the message")]
+    #[inline]
+    fn decide_event(
+        &mut self,
+        work: &mut Work,
+        tenant: i64,
+        event: &Event<'_>,
+        shape: &PricedShape,
+        dimensions: &str,
+        name: &str,
+        place: &mut Option<u32>,
+        (unknown, default_limit, currency): (UnknownCustomers, Option<i128>, [u8; 3]),
+    ) -> Result<(Outcome, i128), EngineError> {
+        if let Some(fingerprint) = self.keys.get(&event.key_hash) {
+            let same = *fingerprint == event.fingerprint;
+            return Ok((if same { Outcome::Duplicate } else { Outcome::Conflict }, 0));
+        }
+        let Some(metric_id) = shape.metric_id else { return Ok((Outcome::UnknownMetric, 0)) };
+        let card = self.catalogs.get(&tenant).and_then(|catalog| catalog.card_at(event.occurred_us));
+        let Some(price) = card.and_then(|card| shape.price(card)) else { return Ok((Outcome::NoPrice, 0)) };
+        let Some(charge) = price.charge(event.quantity).filter(|charge| *charge < AMOUNT_LIMIT) else {
+            return Ok((Outcome::AmountOutOfRange, 0));
+        };
+        let index = match *place {
+            Some(index) => index,
+            None if unknown == UnknownCustomers::Refuse => return Ok((Outcome::UnknownCustomer, 0)),
+            // A customer is not made for a charge that it could not pay.
+            None if default_limit.is_some_and(|limit| charge > limit) => return Ok((Outcome::InsufficientBalance, 0)),
+            None => {
+                let index = self.create_wallet(work, tenant, name)?;
+                *place = Some(index);
+                index
+            }
+        };
+        let Some(wallet) = self.wallets.slots[index as usize].as_mut() else { return Err(EngineError::NotLoaded("a wallet")) };
+        if wallet.currency != currency {
+            return Ok((Outcome::CurrencyMismatch, 0));
+        }
+        let slot = work.touch(index, wallet);
+        if !wallet.state.affords(charge) {
+            return Ok((Outcome::InsufficientBalance, 0));
+        }
+        let posting_seq = if charge == 0 { 0 } else { work.debit_usage(slot, wallet, charge) };
+
+        self.keys.insert(event.key_hash, event.fingerprint);
+        work.new_keys.push(NewKey { tenant, hash: event.key_hash, fingerprint: event.fingerprint });
+        let keys = &mut work.keys;
+        keys.row(4);
+        keys.int8(tenant);
+        keys.uuid(&event.key_hash);
+        keys.int8(event.fingerprint.cast_signed());
+        keys.int8(work.commit_id);
+        let events = &mut work.events;
+        events.row(12);
+        events.int8(tenant);
+        events.int8(wallet.account);
+        events.int8(work.commit_id);
+        events.int8(posting_seq);
+        events.timestamp(work.now_us);
+        events.timestamp(event.occurred_us);
+        events.int4(metric_id);
+        events.int4(price.price_id);
+        events.numeric(event.quantity);
+        events.numeric(charge);
+        events.bytes(event.idempotency_key.as_bytes());
+        events.bytes(dimensions.as_bytes());
+        Ok((Outcome::Accepted, charge))
+    }
+}

@@ -1,0 +1,465 @@
+//! `ledger verify`: re-derives every chain, balance, grant, charge, identity and commit from the rows themselves.
+//!
+//! Fed with COPY BINARY in any chunking: postings in key order, then events, event keys, commits, heads. Memory grows
+//! with the wallets that moved and the commits, not with the events.
+
+use hashbrown::HashMap;
+use serde::Serialize;
+
+use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
+use crate::event::{fingerprint, key_hash};
+use crate::money::{format_nano, mul_div_round};
+use crate::posting::{Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac};
+use crate::wallet::read_parts;
+
+/// Differences that are kept; the rest is only counted.
+const KEPT: usize = 100;
+
+/// One thing that is not as it should be.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// A stable word for what is off.
+    pub what: &'static str,
+    /// The tenant, where there is one.
+    pub tenant_id: i64,
+    /// The account, where there is one.
+    pub account_id: i64,
+    /// The sequence number of the posting or commit.
+    pub seq: i64,
+    /// What was found and expected.
+    pub detail: String,
+}
+
+/// The result of a verification.
+#[derive(Debug, Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Postings read.
+    pub postings: u64,
+    /// Events read.
+    pub events: u64,
+    /// Wallets that have postings.
+    pub wallets: u64,
+    /// Commits read.
+    pub commits: u64,
+    /// Sum of the events' charges.
+    pub charged: String,
+    /// How many differences there are.
+    pub difference_count: u64,
+    /// The first of them.
+    pub differences: Vec<Difference>,
+}
+
+#[derive(Debug, Default)]
+struct WalletWalk {
+    tenant: i64,
+    account: i64,
+    seq: i64,
+    balance: i128,
+    held: i128,
+    chain: Digest,
+    grants: HashMap<Id, i128>,
+    last_has_grants: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct CommitSum {
+    digest: Digest,
+    postings: i64,
+    events: i64,
+    charged: i128,
+    identity: u128,
+    keys: i64,
+}
+
+/// Collects what is off.
+#[derive(Debug)]
+pub struct Verifier {
+    key: Digest,
+    report: Report,
+    charged: i128,
+    postings: CopyReader,
+    events: CopyReader,
+    keys: CopyReader,
+    commits: CopyReader,
+    walk: WalletWalk,
+    sums: HashMap<i64, CommitSum>,
+    /// What usage postings took, less what events charged, by (account, commit).
+    usage: HashMap<(i64, i64), i128>,
+    prices: HashMap<(i64, i64), (i128, i128)>,
+    metrics: HashMap<(i64, i64), String>,
+    customers: HashMap<i64, (i64, String)>,
+    commit_walk: HashMap<i64, (i64, Digest)>,
+    heads_at: HashMap<(i64, i64), Digest>,
+}
+
+type Row<'a> = (&'a [u8], &'a [Option<(usize, usize)>]);
+
+fn field<'a>((bytes, ranges): Row<'a>, index: usize) -> Result<&'a [u8], CopyError> {
+    optional((bytes, ranges), index)?.ok_or(CopyError("NULL where a value must be"))
+}
+
+fn optional<'a>((bytes, ranges): Row<'a>, index: usize) -> Result<Option<&'a [u8]>, CopyError> {
+    let range = ranges.get(index).ok_or(CopyError("too few columns"))?;
+    Ok(range.and_then(|(from, to)| bytes.get(from..to)))
+}
+
+fn int(row: Row<'_>, index: usize) -> Result<i64, CopyError> {
+    read_int(field(row, index)?)
+}
+
+fn numeric(row: Row<'_>, index: usize) -> Result<i128, CopyError> {
+    read_numeric(field(row, index)?)
+}
+
+fn time(row: Row<'_>, index: usize) -> Result<i64, CopyError> {
+    Ok(int(row, index)? + POSTGRES_EPOCH_US)
+}
+
+fn id(row: Row<'_>, index: usize) -> Result<Id, CopyError> {
+    optional(row, index)?.map_or(Ok([0; 16]), |bytes| bytes.try_into().map_err(|_| CopyError("not a uuid")))
+}
+
+fn digest(row: Row<'_>, index: usize) -> Result<Digest, CopyError> {
+    field(row, index)?.try_into().map_err(|_| CopyError("not 32 bytes"))
+}
+
+fn text(row: Row<'_>, index: usize) -> Result<&str, CopyError> {
+    std::str::from_utf8(field(row, index)?).map_err(|_| CopyError("not UTF-8"))
+}
+
+/// An order-independent sum over identities: events and event keys of a commit must add up to the same.
+fn identity(tenant: i64, key: &Id, fingerprint: i64, commit: i64) -> u128 {
+    let mut bytes = [0_u8; 40];
+    bytes[..8].copy_from_slice(&tenant.to_le_bytes());
+    bytes[8..24].copy_from_slice(key);
+    bytes[24..32].copy_from_slice(&fingerprint.to_le_bytes());
+    bytes[32..].copy_from_slice(&commit.to_le_bytes());
+    let mut first = [0_u8; 16];
+    first.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
+    u128::from_le_bytes(first)
+}
+
+impl Verifier {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new(ledger_key: Digest) -> Self {
+        Self {
+            key: ledger_key,
+            report: Report::default(),
+            charged: 0,
+            postings: CopyReader::default(),
+            events: CopyReader::default(),
+            keys: CopyReader::default(),
+            commits: CopyReader::default(),
+            walk: WalletWalk::default(),
+            sums: HashMap::new(),
+            usage: HashMap::new(),
+            prices: HashMap::new(),
+            metrics: HashMap::new(),
+            customers: HashMap::new(),
+            commit_walk: HashMap::new(),
+            heads_at: HashMap::new(),
+        }
+    }
+
+    fn differ(&mut self, what: &'static str, tenant_id: i64, account_id: i64, seq: i64, detail: String) {
+        self.report.difference_count += 1;
+        if self.report.differences.len() < KEPT {
+            self.report.differences.push(Difference { what, tenant_id, account_id, seq, detail });
+        }
+    }
+
+    /// (tenant, price id) → (price, per), nano-units.
+    pub fn add_price(&mut self, tenant: i64, price_id: i64, price: i128, per: i128) {
+        self.prices.insert((tenant, price_id), (price, per));
+    }
+
+    /// (tenant, metric id) → code.
+    pub fn add_metric(&mut self, tenant: i64, metric_id: i64, code: String) {
+        self.metrics.insert((tenant, metric_id), code);
+    }
+
+    /// account → (tenant, external id).
+    pub fn add_customer(&mut self, tenant: i64, account: i64, external_id: String) {
+        self.customers.insert(account, (tenant, external_id));
+    }
+
+    /// Reads postings; returns how many so far.
+    ///
+    /// # Errors
+    /// When the bytes are not those rows.
+    pub fn postings(&mut self, chunk: &[u8]) -> Result<u64, CopyError> {
+        let mut reader = std::mem::take(&mut self.postings);
+        reader.feed(chunk);
+        let mut ranges = Vec::new();
+        while let Some(bytes) = reader.next_row(&mut ranges)? {
+            self.posting((bytes, &ranges))?;
+        }
+        self.postings = reader;
+        Ok(self.report.postings)
+    }
+
+    fn posting(&mut self, row: Row<'_>) -> Result<(), CopyError> {
+        self.report.postings += 1;
+        let (tenant, account, seq) = (int(row, 0)?, int(row, 1)?, int(row, 2)?);
+        if (tenant, account) != (self.walk.tenant, self.walk.account) {
+            self.close_wallet();
+            self.report.wallets += 1;
+            self.walk = WalletWalk { tenant, account, ..WalletWalk::default() };
+        }
+        let Some(kind) = PostingKind::from_code(int(row, 3)?) else {
+            self.differ("posting_kind", tenant, account, seq, "unknown kind".to_owned());
+            return Ok(());
+        };
+        let grants_after = optional(row, 13)?;
+        let posting = Posting {
+            tenant,
+            account,
+            seq,
+            kind,
+            debit: int(row, 4)?,
+            credit: int(row, 5)?,
+            amount: numeric(row, 6)?,
+            balance_after: numeric(row, 7)?,
+            held_after: numeric(row, 8)?,
+            grant: id(row, 9)?,
+            reference: id(row, 10)?,
+            commit_id: int(row, 11)?,
+            posted_at_us: time(row, 12)?,
+            grants_after,
+        };
+        if seq != self.walk.seq + 1 {
+            self.differ("posting_missing", tenant, account, seq, format!("sequence {} follows {}", seq, self.walk.seq));
+        }
+        let stored = digest(row, 14)?;
+        let chain = posting.chain(&self.walk.chain);
+        if chain != stored {
+            self.differ("chain_broken", tenant, account, seq, "the row does not match its chain hash".to_owned());
+        }
+        let (wallet, held) = kind.effect(posting.amount);
+        let balance = self.walk.balance.saturating_add(wallet);
+        let held = self.walk.held.saturating_add(held);
+        if (balance, held) != (posting.balance_after, posting.held_after) {
+            let detail = format!(
+                "balance {} and held {} stored, {} and {} derived",
+                format_nano(posting.balance_after),
+                format_nano(posting.held_after),
+                format_nano(balance),
+                format_nano(held)
+            );
+            self.differ("balance", tenant, account, seq, detail);
+        }
+        self.replay_grants(&posting, wallet);
+        if kind == PostingKind::Usage {
+            *self.usage.entry((account, posting.commit_id)).or_default() += posting.amount;
+        }
+        let sum = self.sums.entry(posting.commit_id).or_default();
+        sum.digest = fold_digest(&sum.digest, &stored);
+        sum.postings += 1;
+        self.walk.seq = seq;
+        self.walk.balance = posting.balance_after;
+        self.walk.held = posting.held_after;
+        self.walk.chain = stored;
+        self.walk.last_has_grants = grants_after.is_some();
+        Ok(())
+    }
+
+    /// Credits repay overdraft first; debits come off the named grant. Compared where `grants_after` is stored.
+    fn replay_grants(&mut self, posting: &Posting<'_>, effect: i128) {
+        let (tenant, account, seq) = (posting.tenant, posting.account, posting.seq);
+        if posting.grant != [0; 16] {
+            if effect > 0 {
+                let allocated: i128 = self.walk.grants.values().sum();
+                let overdraft = (allocated - self.walk.balance).max(0);
+                *self.walk.grants.entry(posting.grant).or_default() += effect - overdraft.min(effect);
+            } else if effect < 0 {
+                let remaining = self.walk.grants.entry(posting.grant).or_default();
+                *remaining += effect;
+                if *remaining < 0 {
+                    self.differ("grant_overspent", tenant, account, seq, "a grant paid more than it had".to_owned());
+                }
+            }
+            self.walk.grants.retain(|_, remaining| *remaining != 0);
+        }
+        if let Some(stored) = posting.grants_after {
+            let same = read_parts(stored)
+                .is_some_and(|parts| parts.len() == self.walk.grants.len() && parts.iter().all(|(id, left)| self.walk.grants.get(id) == Some(left)));
+            if !same {
+                self.differ("grants", tenant, account, seq, "the open grants stored differ from those derived".to_owned());
+            }
+        }
+    }
+
+    fn close_wallet(&mut self) {
+        if self.walk.seq > 0 && !self.walk.last_has_grants {
+            let (tenant, account, seq) = (self.walk.tenant, self.walk.account, self.walk.seq);
+            self.differ("wallet_truncated", tenant, account, seq, "the last posting is not the last of its commit".to_owned());
+        }
+    }
+
+    /// Reads events; returns how many so far.
+    ///
+    /// # Errors
+    /// When the bytes are not those rows.
+    pub fn events(&mut self, chunk: &[u8]) -> Result<u64, CopyError> {
+        let mut reader = std::mem::take(&mut self.events);
+        reader.feed(chunk);
+        let mut ranges = Vec::new();
+        while let Some(bytes) = reader.next_row(&mut ranges)? {
+            self.event((bytes, &ranges))?;
+        }
+        self.events = reader;
+        Ok(self.report.events)
+    }
+
+    fn event(&mut self, row: Row<'_>) -> Result<(), CopyError> {
+        self.report.events += 1;
+        let (tenant, account, commit) = (int(row, 0)?, int(row, 1)?, int(row, 2)?);
+        let (posting_seq, occurred_us) = (int(row, 3)?, time(row, 4)?);
+        let (metric, price) = (int(row, 5)?, int(row, 6)?);
+        let (quantity, charge) = (numeric(row, 7)?, numeric(row, 8)?);
+        let (key, dimensions) = (text(row, 9)?, text(row, 10)?);
+        match self.prices.get(&(tenant, price)) {
+            Some((price, per)) if mul_div_round(quantity, *price, *per) == Some(charge) => {}
+            Some(_) => self.differ("charge", tenant, account, posting_seq, format!("event {key}: the charge is not quantity × price / per")),
+            None => self.differ("price_missing", tenant, account, posting_seq, format!("event {key}: no price {price}")),
+        }
+        if charge != 0 {
+            *self.usage.entry((account, commit)).or_default() -= charge;
+        }
+        let hash = key_hash(tenant, key.as_bytes());
+        let print = match (self.customers.get(&account), self.metrics.get(&(tenant, metric))) {
+            (Some((owner, customer)), Some(code)) if *owner == tenant => fingerprint(tenant, customer, code, quantity, occurred_us, dimensions),
+            _ => 0,
+        };
+        let sum = self.sums.entry(commit).or_default();
+        sum.events += 1;
+        sum.charged = sum.charged.saturating_add(charge);
+        sum.identity = sum.identity.wrapping_add(identity(tenant, &hash, print.cast_signed(), commit));
+        self.charged = self.charged.saturating_add(charge);
+        Ok(())
+    }
+
+    /// Reads event keys; returns how many so far in this chunk.
+    ///
+    /// # Errors
+    /// When the bytes are not those rows.
+    pub fn event_keys(&mut self, chunk: &[u8]) -> Result<u64, CopyError> {
+        let mut reader = std::mem::take(&mut self.keys);
+        reader.feed(chunk);
+        let mut ranges = Vec::new();
+        let mut read = 0;
+        while let Some(bytes) = reader.next_row(&mut ranges)? {
+            let row = (bytes, &ranges[..]);
+            let (tenant, key, print, commit) = (int(row, 0)?, id(row, 1)?, int(row, 2)?, int(row, 3)?);
+            let sum = self.sums.entry(commit).or_default();
+            sum.identity = sum.identity.wrapping_sub(identity(tenant, &key, print, commit));
+            sum.keys += 1;
+            read += 1;
+        }
+        self.keys = reader;
+        Ok(read)
+    }
+
+    /// Reads commits; returns how many so far.
+    ///
+    /// # Errors
+    /// When the bytes are not those rows.
+    pub fn commits(&mut self, chunk: &[u8]) -> Result<u64, CopyError> {
+        let mut reader = std::mem::take(&mut self.commits);
+        reader.feed(chunk);
+        let mut ranges = Vec::new();
+        while let Some(bytes) = reader.next_row(&mut ranges)? {
+            self.commit((bytes, &ranges))?;
+        }
+        self.commits = reader;
+        Ok(self.report.commits)
+    }
+
+    fn commit(&mut self, row: Row<'_>) -> Result<(), CopyError> {
+        self.report.commits += 1;
+        let (partition, seq, commit_id) = (int(row, 0)?, int(row, 1)?, int(row, 2)?);
+        let commit = Commit {
+            partition,
+            seq,
+            epoch: int(row, 3)?,
+            committed_at_us: time(row, 4)?,
+            events: int(row, 5)?,
+            postings: int(row, 6)?,
+            charged: numeric(row, 7)?,
+            digest: digest(row, 8)?,
+            messages: field(row, 10)?,
+        };
+        let stored = digest(row, 9)?;
+        let sum = self.sums.remove(&commit_id).unwrap_or_default();
+        let (last_seq, last_head) = self.commit_walk.get(&partition).copied().unwrap_or_default();
+        let mut off = |wrong: bool, what: &'static str, detail: String| {
+            if wrong {
+                self.report.difference_count += 1;
+                if self.report.differences.len() < KEPT {
+                    self.report.differences.push(Difference { what, tenant_id: 0, account_id: 0, seq, detail });
+                }
+            }
+        };
+        off(seq != last_seq + 1, "commit_missing", format!("partition {partition}: commit {seq} follows {last_seq}"));
+        off(commit_id != crate::posting::commit_id(partition, seq), "commit_id", format!("commit id {commit_id}"));
+        off(commit.head(&last_head) != stored, "commit_chain", format!("partition {partition}: the row does not match its head"));
+        off(sum.digest != commit.digest, "commit_digest", "its postings are not those that were committed".to_owned());
+        off(sum.postings != commit.postings, "commit_postings", format!("{} postings found, {} committed", sum.postings, commit.postings));
+        off(sum.events != commit.events, "commit_events", format!("{} events found, {} committed", sum.events, commit.events));
+        off(sum.keys != sum.events || sum.identity != 0, "identity", format!("{} event keys for {} events, or not the same", sum.keys, sum.events));
+        off(
+            sum.charged != commit.charged,
+            "commit_charged",
+            format!("{} charged by its events, {} committed", format_nano(sum.charged), format_nano(commit.charged)),
+        );
+        self.commit_walk.insert(partition, (seq, stored));
+        self.heads_at.insert((partition, seq), stored);
+        Ok(())
+    }
+
+    /// A signed head, of the database or of the file beside it. Must lie on the chain of commits. Call after the commits.
+    /// `current`: it must be the chain's end.
+    pub fn head(&mut self, partition: i64, seq: i64, head: &[u8], mac: &[u8], current: bool) {
+        if seq == 0 {
+            return;
+        }
+        let known = self.heads_at.get(&(partition, seq)).copied();
+        let signed = <Digest>::try_from(head).is_ok_and(|head| head_mac(&self.key, partition, seq, &head) == mac);
+        if !signed {
+            self.differ("head_signature", 0, 0, seq, format!("partition {partition}: the head is not signed by this key"));
+        }
+        match known {
+            None => self.differ("tail_truncated", 0, 0, seq, format!("partition {partition}: commit {seq} was signed and is gone")),
+            Some(stored) if stored != head => {
+                self.differ("head", 0, 0, seq, format!("partition {partition}: the signed head is not that of commit {seq}"));
+            }
+            Some(_) => {}
+        }
+        let end = self.commit_walk.get(&partition).map_or(0, |(seq, _)| *seq);
+        if current && end > seq {
+            self.differ("head_behind", 0, 0, seq, format!("partition {partition}: commits go on to {end}, the signed head stays at {seq}"));
+        }
+    }
+
+    /// Draws the sum.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        self.close_wallet();
+        let mut open: Vec<_> = self.usage.iter().filter(|(_, left)| **left != 0).map(|(key, left)| (*key, *left)).collect();
+        open.sort_unstable();
+        for ((account, commit), left) in open {
+            let tenant = self.customers.get(&account).map_or(0, |(tenant, _)| *tenant);
+            self.differ("usage", tenant, account, commit & 0xffff_ffff_ffff, format!("postings minus events is {}", format_nano(left)));
+        }
+        let mut orphans: Vec<i64> = self.sums.keys().copied().collect();
+        orphans.sort_unstable();
+        for commit in orphans {
+            self.differ("commit_gone", 0, 0, commit & 0xffff_ffff_ffff, "rows name a commit that is not there".to_owned());
+        }
+        self.report.charged = format_nano(self.charged);
+        self.report
+    }
+}
