@@ -1,0 +1,272 @@
+"""The load generator, a process of its own: `python -m benches.load` reads one JSON plan from stdin and prints one JSON report.
+
+Every answer is checked. A plan is a `Plan` by its field names; a report is a `Report`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import uvloop
+
+from benches.batches import EVENTS_PER_BATCH, MARK, Shape, batch_marks, templates
+from benches.connection import Connection, Target
+
+RETRIED_BATCHES = 128
+BACK_OFF_S = 0.05
+"""pause after a 429 or 503, much shorter than Retry-After asks, so that refusals show up as refusals and not as lower load"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to send. work: ingest, retry, balance, hold or grant. rate: requests a second (open loop); None: as fast as answers come."""
+
+    url: str
+    api_key: str
+    work: str
+    seconds: float
+    connections: int = 32
+    rate: float | None = None
+    requests: int | None = None
+    """stop after so many instead of after `seconds`"""
+    customers: int = 1000
+    own: bool = False
+    prefix: str = "customer"
+    seed: int = 1
+    amount: str = "1000000"
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What happened. Latencies in milliseconds, of answers with the expected status; an open loop measures from the planned moment."""
+
+    seconds: float = 0.0
+    requests: int = 0
+    events: int = 0
+    refused: int = 0
+    """answers 429 and 503"""
+    wrong: int = 0
+    """answers of any other unexpected kind"""
+    first_wrong: str = ""
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    max_ms: float = 0.0
+    late_ms: float = 0.0
+    """how far the generator itself fell behind an open-loop plan, at most"""
+    latencies: list[float] = field(default_factory=list)
+
+    def finish(self, started: float) -> None:
+        """Turns the collected latencies into percentiles."""
+        self.seconds = time.perf_counter() - started
+        ordered = sorted(self.latencies)
+        if ordered:
+            self.p50_ms = round(ordered[len(ordered) // 2] * 1e3, 3)
+            self.p99_ms = round(ordered[min(len(ordered) - 1, math.ceil(len(ordered) * 0.99) - 1)] * 1e3, 3)
+            self.max_ms = round(ordered[-1] * 1e3, 3)
+        self.latencies = []
+
+
+Send = Callable[[Connection], Awaitable[bool]]
+"""sends one request and says whether the answer was the expected one"""
+
+
+class Load:
+    """One plan being carried out."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.target = Target(plan.url, plan.api_key)
+        self.report = Report()
+        self.shape = Shape(plan.customers, plan.own, plan.prefix)
+        self.chance = random.Random(plan.seed)
+
+    def _wrong(self, status: int, body: bytes) -> bool:
+        if status in (429, 503):
+            self.report.refused += 1
+        else:
+            self.report.wrong += 1
+            self.report.first_wrong = self.report.first_wrong or f"{status} {body[:400].decode(errors='replace')}"
+        return False
+
+    def _batches(self, path: str = "/v1/usage-events") -> Callable[[], tuple[bytes, bytes]]:
+        """A function that makes the next (head, body)."""
+        bodies = templates(self.shape, self.plan.seed)
+        marks = batch_marks(self.plan.seed)
+        heads = [self.target.post(path, len(body)) for body in bodies]
+        position = -1
+
+        def following() -> tuple[bytes, bytes]:
+            nonlocal position
+            position = (position + 1) % len(bodies)
+            return heads[position], bodies[position].replace(MARK, next(marks))
+
+        return following
+
+    def ingest(self) -> Send:
+        """New batches."""
+        following = self._batches()
+        expected = b'"accepted":%d,' % EVENTS_PER_BATCH
+
+        async def send(connection: Connection) -> bool:
+            head, body = following()
+            status, answer = await connection.request(head, body)
+            if status == 200 and expected in answer[:200]:
+                self.report.events += EVENTS_PER_BATCH
+                return True
+            return self._wrong(status, answer)
+
+        return send
+
+    async def retry(self) -> Send:
+        """The same batches again and again, whole. They are sent once before anything is counted."""
+        following = self._batches()
+        known = [following() for _ in range(RETRIED_BATCHES)]
+        connection = await self.target.connect()
+        for head, body in known:
+            status, answer = await connection.request(head, body)
+            if status != 200:
+                raise RuntimeError(f"a batch to retry was refused: {status} {answer[:300]!r}")
+        connection.close()
+        expected = b'"duplicates":%d,' % EVENTS_PER_BATCH
+        position = 0
+
+        async def send(connection: Connection) -> bool:
+            nonlocal position
+            position = (position + 1) % len(known)
+            status, answer = await connection.request(*known[position])
+            if status == 200 and expected in answer[:200]:
+                self.report.events += EVENTS_PER_BATCH
+                return True
+            return self._wrong(status, answer)
+
+        return send
+
+    def balance(self) -> Send:
+        """Balances of customers picked at random."""
+        requests = [self.target.get(f"/v1/customers/{self.shape.name(number)}/balance") for number in range(min(self.plan.customers, 5000))]
+
+        async def send(connection: Connection) -> bool:
+            status, answer = await connection.request(self.chance.choice(requests))
+            return True if status == 200 and b'"available"' in answer else self._wrong(status, answer)
+
+        return send
+
+    def hold(self) -> Send:
+        """A hold and its capture; the latency is that of the pair."""
+        content = json.dumps({"amount": "0.5", "ttlSeconds": 300}).encode()
+        capture = json.dumps({"amount": "0.3"}).encode()
+        marks = batch_marks(self.plan.seed)
+        expected_hold, expected_capture = b'"holdId":"', b'"status":"captured"'
+
+        async def send(connection: Connection) -> bool:
+            customer, mark = self.shape.name(self.chance.randrange(self.plan.customers)), next(marks).decode()
+            head = self.target.post(f"/v1/customers/{customer}/holds", len(content), f"hold-{mark}")
+            status, answer = await connection.request(head, content)
+            at = answer.find(expected_hold)
+            if status not in (200, 201) or at < 0:
+                return self._wrong(status, answer)
+            hold_id = answer[at + len(expected_hold) : answer.index(b'"', at + len(expected_hold))].decode()
+            head = self.target.post(f"/v1/holds/{hold_id}/capture", len(capture), f"capture-{mark}")
+            status, answer = await connection.request(head, capture)
+            return True if status == 200 and expected_capture in answer else self._wrong(status, answer)
+
+        return send
+
+    def grant(self) -> Send:
+        """One grant for each customer in turn."""
+        content = json.dumps({"amount": self.plan.amount, "currency": "CNY", "kind": "paid"}).encode()
+        number = -1
+
+        async def send(connection: Connection) -> bool:
+            nonlocal number
+            number += 1
+            customer = self.shape.name(number % self.plan.customers)
+            head = self.target.post(f"/v1/customers/{customer}/grants", len(content), f"bench-grant-{self.plan.seed}-{number}")
+            status, answer = await connection.request(head, content)
+            return True if status in (200, 201) and b'"grantId"' in answer else self._wrong(status, answer)
+
+        return send
+
+    async def run(self) -> Report:
+        """Carries the plan out."""
+        send: Send = await self.retry() if self.plan.work == "retry" else getattr(self, self.plan.work)()
+        connections = await asyncio.gather(*(self.target.connect() for _ in range(self.plan.connections)))
+        gc.collect()
+        gc.freeze()
+        self.report = Report()
+        started = time.perf_counter()
+        if self.plan.rate is None:
+            await asyncio.gather(*(self._closed(connection, send, started) for connection in connections))
+        else:
+            await self._open(connections, send, started)
+        self.report.finish(started)
+        for connection in connections:
+            connection.close()
+        return self.report
+
+    def _more(self, started: float) -> bool:
+        if self.plan.requests is not None:
+            return self.report.requests < self.plan.requests
+        return time.perf_counter() - started < self.plan.seconds
+
+    async def _one(self, connection: Connection, send: Send, since: float) -> bool:
+        try:
+            ok = await send(connection)
+        except ConnectionResetError as fault:
+            ok = self._wrong(0, str(fault).encode())
+        if ok:
+            self.report.latencies.append(time.perf_counter() - since)
+        return ok
+
+    async def _closed(self, connection: Connection, send: Send, started: float) -> None:
+        while self._more(started) and self.report.wrong < 100:
+            self.report.requests += 1
+            if not await self._one(connection, send, time.perf_counter()):
+                await asyncio.sleep(BACK_OFF_S)
+                if not connection.alive:
+                    connection = await self.target.connect()
+
+    async def _open(self, connections: list[Connection], send: Send, started: float) -> None:
+        assert self.plan.rate is not None
+        free: asyncio.Queue[Connection] = asyncio.Queue()
+        for connection in connections:
+            free.put_nowait(connection)
+        under_way: set[asyncio.Task[None]] = set()
+
+        async def planned(moment: float) -> None:
+            connection = await free.get()
+            await self._one(connection, send, moment)
+            free.put_nowait(connection if connection.alive else await self.target.connect())
+
+        while self._more(started):
+            moment = started + self.report.requests / self.plan.rate
+            wait = moment - time.perf_counter()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            self.report.late_ms = max(self.report.late_ms, round((time.perf_counter() - moment) * 1e3, 3))
+            self.report.requests += 1
+            task = asyncio.create_task(planned(moment))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        if under_way:
+            await asyncio.wait(under_way, timeout=30)
+
+
+def main() -> None:
+    """Reads the plan, says "ready" on stderr once everything is built, prints the report."""
+    content: dict[str, Any] = json.load(sys.stdin)
+    report = uvloop.run(Load(Plan(**content)).run())
+    json.dump(asdict(report), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
