@@ -1,0 +1,54 @@
+"""The chart of accounts and the kinds of postings, as the tables `system_accounts` and `posting_kinds` hold them.
+
+A posting moves one amount from the account it debits to the account it credits. A customer owns two accounts: the
+wallet (an even number) and, one above it, what is on hold.
+"""
+
+from enum import IntEnum
+
+PAID_CREDIT_FUNDING = 1
+"""What was collected, or is to be, for paid grants."""
+BONUS_CREDIT_COST = 2
+"""Bonus grants given."""
+PROMOTIONAL_CREDIT_COST = 3
+"""Promotional grants given."""
+USAGE_REVENUE = 10
+"""Usage charged and holds captured."""
+BREAKAGE_INCOME = 11
+"""Grants that expired unspent."""
+
+FUNDING_BY_GRANT_KIND = {"paid": PAID_CREDIT_FUNDING, "bonus": BONUS_CREDIT_COST, "promotional": PROMOTIONAL_CREDIT_COST}
+"""The account a grant of each kind comes from."""
+
+FIRST_CUSTOMER_ACCOUNT = 1000
+"""Account ids below this belong to the system."""
+
+
+class PostingKind(IntEnum):
+    """What a posting is for. The names in lower case are the codes of `posting_kinds` and of the API's history."""
+
+    GRANT = 1
+    USAGE = 2
+    HOLD = 3
+    CAPTURE = 4
+    RELEASE = 5
+    GRANT_EXPIRY = 6
+    VOID = 7
+    HOLD_EXPIRY = 8
+
+    @property
+    def code(self) -> str:
+        """The name on the wire."""
+        return self.name.lower()
+
+
+def held_account(account_id: int) -> int:
+    """The account of what a wallet has on hold. Raises ValueError for a number that is no wallet's."""
+    if account_id < FIRST_CUSTOMER_ACCOUNT or account_id % 2:
+        raise ValueError(f"{account_id} is not the account of a wallet")
+    return account_id + 1
+
+
+def commit_id(partition_id: int, commit_seq: int) -> int:
+    """The number that orders a partition's commits and names their partition."""
+    return partition_id << 48 | commit_seq

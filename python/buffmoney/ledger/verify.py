@@ -1,0 +1,206 @@
+"""`buffmoney ledger verify`: re-derives every chain, balance, charge, identity and total from the rows themselves.
+
+Everything is read in one repeatable-read snapshot, so a live system can be verified while it writes. Rows stream through the
+Rust verifier; memory grows with wallets and commits, not with events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from buffmoney._core import Verifier
+from buffmoney.base import queries
+from buffmoney.base.config import Settings
+from buffmoney.base.database import connect
+from buffmoney.base.errors import DatabaseUnavailable
+from buffmoney.ledger import heads
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+SQL = queries.load("buffmoney.ledger", "verify.sql")
+FEED_BYTES = 1 << 20
+SHOWN_DIFFERENCES = 20
+
+Report = dict[str, Any]
+"""{"ok", "postings", "events", "wallets", "commits", "charged", "differenceCount", "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]}"""
+Step = Callable[[str, int, int | None], None]
+"""Told of progress: what is read, rows so far, and about how many there are."""
+
+
+class _Feed:
+    """Hands COPY's many small pieces to the verifier in large ones, outside of the event loop's thread."""
+
+    def __init__(self, take: Callable[[bytes], int], step: Callable[[int], None]) -> None:
+        self._take = take
+        self._step = step
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    async def __call__(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size >= FEED_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        self._step(await asyncio.to_thread(self._take, data))
+
+
+async def _stream(connection: Connection, statement: str, take: Callable[[bytes], int], step: Callable[[int], None]) -> None:
+    feed = _Feed(take, step)
+    output: Callable[[bytes], Awaitable[None]] = feed.__call__
+    await connection.copy_from_query(statement, output=output, format="binary")
+    await feed.flush()
+
+
+@contextlib.asynccontextmanager
+async def _snapshot(settings: Settings) -> AsyncIterator[Connection]:
+    connection = await connect(settings, "core", name="buffmoney ledger verify")
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection
+    finally:
+        await connection.close()
+
+
+async def verify(settings: Settings, step: Step) -> Report:
+    """Verifies the whole ledger. Raises DatabaseUnavailable."""
+    verifier = Verifier(settings.ledger_key)
+    # The file is read first: the snapshot is younger, so the ledger must already have what the file vouches for.
+    outside = _heads_outside(settings.heads_file)
+    async with _snapshot(settings) as connection:
+        estimates = await connection.fetchrow(SQL["estimates"])
+        assert estimates is not None
+        verifier.prices([tuple(row) for row in await connection.fetch(SQL["prices"])])
+        verifier.metrics([tuple(row) for row in await connection.fetch(SQL["metrics"])])
+        verifier.customers([tuple(row) for row in await connection.fetch(SQL["customers"])])
+        for name, take in (
+            ("postings", verifier.postings),
+            ("events", verifier.events),
+            ("event_keys", verifier.event_keys),
+            ("commits", verifier.commits),
+        ):
+            expected = max(int(estimates[name]), 0) or None
+            await _stream(connection, SQL[name], take, lambda rows, name=name, expected=expected: step(name, rows, expected))
+        verifier.heads([tuple(row) for row in await connection.fetch(SQL["heads"])])
+        if isinstance(outside, dict):
+            verifier.heads([(one.partition_id, one.commit_seq, one.head, one.mac) for one in outside.values() if one.commit_seq])
+        step("roll-ups and holds", 0, None)
+        differences = await _differences_by_sql(connection)
+    report: Report = json.loads(verifier.finish())
+    if isinstance(outside, str):
+        differences.append(_difference("heads_file", detail=outside))
+    report["differences"] = [*report["differences"], *differences][:100]
+    report["differenceCount"] = report.get("differenceCount", 0) + len(differences)
+    return {"ok": report["differenceCount"] == 0, **report}
+
+
+def _heads_outside(path: Path | None) -> dict[int, heads.Head] | str:
+    try:
+        return heads.read(path) if path else {}
+    except (heads.HeadMismatchError, OSError) as failure:
+        return str(failure)
+
+
+def _difference(what: str, *, tenant_id: int = 0, account_id: int = 0, detail: str) -> dict[str, Any]:
+    return {"what": what, "tenantId": tenant_id, "accountId": account_id, "seq": 0, "detail": detail}
+
+
+async def _differences_by_sql(connection: Connection) -> list[dict[str, Any]]:
+    found = [
+        _difference(
+            "rollup",
+            tenant_id=row["tenant_id"],
+            account_id=row["account_id"],
+            detail=f"{row['bucket'].isoformat()} metric {row['metric_id']}: {row['rolled_up']} events rolled up, {row['stored']} stored, "
+            "or quantity or charge differ",
+        )
+        for row in await connection.fetch(SQL["rollup_differences"])
+    ]
+    found += [
+        _difference(
+            "hold",
+            tenant_id=row["tenant_id"],
+            account_id=row["account_id"],
+            detail=f"hold {row['hold_id'].hex} is {row['status']} with {row['amount']}; postings: {row['held']} held, "
+            f"{row['captured']} captured, {row['returned']} returned",
+        )
+        for row in await connection.fetch(SQL["hold_differences"])
+    ]
+    return found
+
+
+def run(settings: Settings, *, as_json: bool = False) -> int:
+    """The command: 0 if the ledger is as it should be, 1 with the first differences, 2 if it cannot be read."""
+    console = Console(stderr=True)
+    try:
+        if as_json:
+            report = asyncio.run(verify(settings, lambda _name, _rows, _expected: None))
+            sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
+        else:
+            report = _with_progress(settings, console)
+            _show(report, Console())
+    except DatabaseUnavailable as failure:
+        console.print(f"The ledger cannot be read: {failure}", style="red")
+        return 2
+    return 0 if report["ok"] else 1
+
+
+def _with_progress(settings: Settings, console: Console) -> Report:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, Any] = {}
+
+        def step(name: str, rows: int, expected: int | None) -> None:
+            if name not in tasks:
+                for task in tasks.values():
+                    _finish(progress, task)
+                tasks[name] = progress.add_task(name.replace("_", " "), total=expected)
+            task = tasks[name]
+            # The planner's estimate may be too low: a bar never shows more than there is.
+            progress.update(task, completed=rows, total=max(rows, expected) if expected else None)
+
+        report = asyncio.run(verify(settings, step))
+        for task in tasks.values():
+            _finish(progress, task)
+    return report
+
+
+def _finish(progress: Progress, task: Any) -> None:
+    completed = progress.tasks[progress.task_ids.index(task)].completed
+    progress.update(task, total=max(completed, 1), completed=max(completed, 1))
+    progress.stop_task(task)
+
+
+def _show(report: Report, console: Console) -> None:
+    counts = f"{report['commits']:,} commits, {report['postings']:,} postings of {report['wallets']:,} wallets, {report['events']:,} events"
+    if report["ok"]:
+        console.print(f"[green]The ledger is whole:[/green] {counts}, {report['charged']} charged.", highlight=False)
+        return
+    console.print(f"[red]{report['differenceCount']:,} differences[/red] in {counts}:", highlight=False)
+    for one in report["differences"][:SHOWN_DIFFERENCES]:
+        place = ", ".join(
+            f"{label} {one[key]}" for label, key in (("tenant", "tenantId"), ("account", "accountId"), ("seq", "seq")) if one[key]
+        )
+        console.print(f"  {one['what']}{f' ({place})' if place else ''}: {one['detail']}", highlight=False, markup=False)

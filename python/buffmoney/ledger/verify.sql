@@ -1,0 +1,70 @@
+-- What `ledger verify` reads: the first statements by COPY BINARY into the Rust verifier, which names their columns.
+
+-- name: postings
+SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, amount, balance_after, held_after, grant_id, reference,
+    commit_id, posted_at, grants_after, chain_hash
+FROM postings ORDER BY tenant_id, account_id, seq
+
+-- name: events
+SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, price_id, quantity, charge, idempotency_key, dimensions
+FROM usage_events
+
+-- name: event_keys
+SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys
+
+-- name: commits
+SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, postings, charged, digest, head, messages
+FROM commits ORDER BY 1, 2
+
+-- name: prices
+SELECT tenant_id, price_id, price::text, per::text FROM rate_card_charges
+
+-- name: metrics
+SELECT tenant_id, metric_id, code FROM metrics
+
+-- name: customers
+SELECT tenant_id, account_id, external_id FROM customers
+
+-- name: heads
+SELECT partition_id, commit_seq, head, head_mac FROM partitions ORDER BY 1
+
+-- name: estimates
+-- Rows by the planner's statistics, for the progress bar.
+SELECT coalesce((SELECT reltuples FROM pg_class WHERE oid = 'postings'::regclass), 0)::bigint AS postings,
+    coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+              WHERE i.inhparent = 'usage_events'::regclass), 0)::bigint AS events,
+    coalesce((SELECT reltuples FROM pg_class WHERE oid = 'event_keys'::regclass), 0)::bigint AS event_keys,
+    coalesce((SELECT reltuples FROM pg_class WHERE oid = 'commits'::regclass), 0)::bigint AS commits
+
+-- name: rollup_differences
+-- Roll-ups against the events they cover: those of commits up to each partition's progress.
+WITH covered AS (
+    SELECT e.tenant_id, e.account_id, date_bin('15 minutes', e.occurred_at, '1970-01-01+00') AS bucket, e.metric_id, e.dimensions,
+        count(*) AS events, sum(e.quantity) AS quantity, sum(e.charge) AS charge
+    FROM usage_events e JOIN rollup_progress p ON p.partition_id = (e.commit_id >> 48)::integer
+    WHERE (e.commit_id & ((1::bigint << 48) - 1)) <= p.commit_seq
+    GROUP BY 1, 2, 3, 4, 5
+)
+SELECT tenant_id, account_id, bucket, metric_id, dimensions, r.events AS rolled_up, c.events AS stored
+FROM usage_rollups r FULL JOIN covered c USING (tenant_id, account_id, bucket, metric_id, dimensions)
+WHERE (r.events, r.quantity, r.charge) IS DISTINCT FROM (c.events, c.quantity, c.charge)
+LIMIT 100
+
+-- name: hold_differences
+-- A hold is what was put on hold, less what was captured, less what went back; an open one has lost nothing, a closed one everything.
+WITH moved AS (
+    SELECT tenant_id, reference AS hold_id,
+        coalesce(sum(amount) FILTER (WHERE kind = 3), 0) AS held,
+        coalesce(sum(amount) FILTER (WHERE kind = 4), 0) AS captured,
+        coalesce(sum(amount) FILTER (WHERE kind IN (5, 8)), 0) AS returned,
+        coalesce(bool_or(kind = 8), false) AS expired
+    FROM postings WHERE kind IN (3, 4, 5, 8) GROUP BY 1, 2
+)
+SELECT coalesce(h.tenant_id, m.tenant_id) AS tenant_id, coalesce(h.account_id, 0) AS account_id,
+    coalesce(h.hold_id, m.hold_id) AS hold_id, h.status, h.amount, m.held, m.captured, m.returned
+FROM holds h FULL JOIN moved m ON m.tenant_id = h.tenant_id AND m.hold_id = h.hold_id
+WHERE h.hold_id IS NULL OR m.hold_id IS NULL OR m.held <> h.amount
+    OR (h.status = 'open' AND m.captured + m.returned <> 0)
+    OR (h.status <> 'open' AND m.captured + m.returned <> m.held)
+    OR (h.status = 'expired') <> m.expired
+LIMIT 100

@@ -1,0 +1,554 @@
+"""The core: the one writer of each partition it holds.
+
+A PartitionWriter takes the partition's lease, then moves messages from the inbox through the engine into PostgreSQL in groups.
+Two groups are open at a time: while one is being committed, the next is applied in memory and copied on a second
+connection, and commits only after the first. Nothing is answered before its commit. Messages in hand are applied again after every failure;
+what the database already has, dedupe finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from buffmoney._core import Engine
+from buffmoney.base import telemetry
+from buffmoney.base.clock import Clock, SystemClock, to_datetime
+from buffmoney.base.config import Settings
+from buffmoney.base.database import connect
+from buffmoney.base.errors import DatabaseUnavailable, RedisUnavailable
+from buffmoney.base.redis import RedisPipe, RedisQueue
+from buffmoney.ledger import heads
+from buffmoney.metering import commit, lease, message, metrics, redelivery
+from buffmoney.metering.loading import SMALL_BYTES, Loader
+from buffmoney.metering.message import Incoming
+from buffmoney.metering.publish import Publisher, ReplyCache
+from buffmoney.metering.tenure import Flight, Tenure
+from buffmoney.metering.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+EVENT_BYTES = 90
+"""about what an event takes in a message; groups are measured in bytes, which costs nothing"""
+POP_MESSAGES = 64
+POP_WAIT_S = 0.25
+RETRY_S = 0.2
+REFUSED_RETRY_S = 0.5
+WRITE_TIMEOUT_S = 60.0
+LOOKUPS_WITHOUT_FINDING = 3
+
+log = telemetry.logger(__name__)
+
+
+class PartitionWriter:
+    """Writes one partition for as long as it holds the lease, and waits for the lease otherwise."""
+
+    def __init__(self, settings: Settings, partition_id: int, clock: Clock, stopping: asyncio.Event) -> None:
+        self._settings = settings
+        self._partition_id = partition_id
+        self._label = str(partition_id)
+        self._clock = clock
+        self._stopping = stopping
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._group_bytes = settings.group_events * EVENT_BYTES
+        self._engine = Engine(partition_id, settings.ledger_key, settings.max_wallets)
+        self._upkeep = Upkeep(settings, clock, self._engine)
+        self._redis = RedisPipe(settings.redis_url)
+        self._queue = RedisQueue(settings.redis_url)
+        self._hand: deque[Incoming] = deque()
+        self._hand_bytes = 0
+        self._known_ids: set[bytes] = set()
+        self._unresolved: list[Flight] = []
+        self._replies = ReplyCache()
+        self._room = asyncio.Event()
+        self._one_by_one = 0
+        self._fruitless = 0
+        self._last_now_us = 0
+        self._log = log.bind(partition=partition_id, holder=self._holder)
+
+    # ------------------------------------------------------------------ tenures
+
+    async def run(self) -> None:
+        """Until `stopping` is set and everything in hand is done."""
+        while not self._stopping.is_set():
+            try:
+                tenure = await self._begin()
+                if tenure is None:
+                    await self._pause(RETRY_S)
+                else:
+                    await self._serve(tenure)
+            except (heads.HeadMismatchError, lease.NotDurableError) as refusal:
+                # Writing on would bury the evidence. Somebody has to look at this ledger.
+                metrics.HEAD_VALID.labels(self._label).set(0)
+                self._log.error("refusing_to_write", detail=str(refusal))
+                await self._pause(5.0)
+            except Exception as failure:
+                fault = commit.classify(failure)
+                metrics.COMMIT_FAULTS.labels(self._label, fault.reason).inc()
+                self._log.warning(
+                    "tenure_ended",
+                    reason=fault.reason,
+                    detail=str(fault),
+                    exc_info=not isinstance(failure, DatabaseUnavailable | commit.CommitFault),
+                )
+                await self._pause(RETRY_S)
+        self._take_back(_messages(self._unresolved))
+        await self._give_back()
+        await self._queue.close()
+        await self._redis.close()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _begin(self) -> Tenure | None:
+        control = await connect(self._settings, "core", name=f"buffmoney core {self._label} lease", statement_timeout_s=5)
+        try:
+            await lease.assert_durable(control, unsafe=self._settings.unsafe_async_commit)
+            taken = await lease.take(control, self._partition_id, self._holder, self._settings.lease_s)
+            committed = await self._resolve(control)
+            if taken is not None:
+                return await self._open(taken, control, committed)
+            # The core that has the partition finds in the commits what these messages came to, and answers.
+            self._forget([one for flight in committed for one in flight.messages])
+            await self._give_back()
+            if await control.fetchrow(commit.SQL["read_partition"], self._partition_id) is None:
+                self._log.error("unknown_partition")
+            await _close([control])
+            return None
+        except BaseException:
+            await _close([control])
+            raise
+
+    async def _open(self, taken: lease.Lease, control: Connection, committed: list[Flight]) -> Tenure:
+        connections: list[Connection] = []
+        try:
+            try:
+                await lease.check_head(control, taken, self._settings)
+            except heads.HeadMismatchError as mismatch:
+                if not self._settings.unsafe_async_commit:
+                    await lease.release(control, taken)
+                    raise
+                self._log.error("ledger_behind_its_head", detail=str(mismatch))
+            for purpose in ("writer a", "writer b", "loader", "chores"):
+                connections.append(await connect(self._settings, "core", name=f"buffmoney core {self._label} {purpose}"))
+            first, second, loading, chores = connections
+            for writer in (first, second):
+                await lease.assert_durable(writer, unsafe=self._settings.unsafe_async_commit)
+            await chores.execute("SET lock_timeout = '2s'")
+            publisher = Publisher(self._redis, self._partition_id, taken.epoch, self._settings.seen_keys)
+            tenure = Tenure(taken, control, deque((first, second)), Loader(loading, self._engine), loading, chores, publisher)
+            await tenure.leaves.prepare(chores, self._clock.now_us())
+            self._engine.start(taken.commit_seq, taken.head, taken.epoch)
+        except BaseException:
+            await _close(connections)
+            raise
+        publisher.start()
+        for flight in committed:
+            publisher.answer(flight.answers(self._replies))
+            self._forget(flight.messages)
+        metrics.LEASE_HELD.labels(self._label).set(1)
+        metrics.HEAD_VALID.labels(self._label).set(1)
+        self._log.info("lease_taken", epoch=taken.epoch, commit_seq=taken.commit_seq)
+        return tenure
+
+    async def _resolve(self, connection: Connection) -> list[Flight]:
+        # Called when a new epoch has begun, ours or another core's: what was in flight then is decided and stays so.
+        committed: list[Flight] = []
+        while self._unresolved:
+            flight = self._unresolved[0]
+            if flight.group.empty:
+                break
+            found = await connection.fetchval(commit.SQL["head_at"], self._partition_id, flight.group.commit_seq)
+            if found != flight.group.head:
+                break
+            committed.append(self._unresolved.pop(0))
+            self._log.info("outcome_known", commit_seq=flight.group.commit_seq, committed=True)
+        self._take_back(_messages(self._unresolved))
+        self._unresolved = []
+        return committed
+
+    async def _serve(self, tenure: Tenure) -> None:
+        tasks = [
+            asyncio.create_task(self._upkeep.keep_lease(tenure), name=f"lease {self._label}"),
+            asyncio.create_task(self._upkeep.look_for_due(tenure), name=f"chores {self._label}"),
+        ]
+        intake = asyncio.create_task(self._take_in(tenure), name=f"intake {self._label}")
+        stop = asyncio.create_task(self._wake_on_stop(tenure))
+        try:
+            await self._write(tenure)
+        finally:
+            tenure.over.set()
+            self._room.set()
+            await asyncio.gather(intake, return_exceptions=True)
+            await self._land(tenure)
+            for task in (*tasks, stop):
+                task.cancel()
+            await asyncio.gather(*tasks, stop, return_exceptions=True)
+            await tenure.publisher.stop()
+            await self._upkeep.write_head(tenure)
+            if self._stopping.is_set() and not tenure.lost:
+                with contextlib.suppress(Exception):
+                    await lease.release(tenure.control, tenure.lease)
+            await _close([tenure.control, *tenure.writers, tenure.loading, tenure.chores])
+            metrics.LEASE_HELD.labels(self._label).set(0)
+            self._log.info("lease_given_up", epoch=tenure.lease.epoch, in_hand=len(self._hand))
+
+    async def _wake_on_stop(self, tenure: Tenure) -> None:
+        await self._stopping.wait()
+        tenure.wake.set()
+
+    async def _land(self, tenure: Tenure) -> None:
+        """Waits for the groups in flight and keeps their messages unless they are committed."""
+        for flight in tenure.flights:
+            await flight.settled.wait()
+        failed = [flight for flight in tenure.flights if not flight.committed]
+        for flight in tenure.flights:
+            if flight.committed:
+                self._forget(flight.messages)
+        tenure.flights.clear()
+        if failed and isinstance(failed[0].fault, commit.OutcomeUnknown):
+            self._unresolved = failed
+        else:
+            self._take_back(_messages(failed))
+
+    # ------------------------------------------------------------------ messages in hand
+
+    def _take_back(self, messages: Sequence[Incoming]) -> None:
+        self._hand.extendleft(reversed(messages))
+        self._hand_bytes += sum(len(one.raw) for one in messages)
+
+    def _forget(self, messages: Sequence[Incoming]) -> None:
+        self._known_ids.difference_update(one.message_id for one in messages)
+        metrics.IN_HAND.labels(self._label).set(len(self._known_ids))
+
+    async def _give_back(self) -> None:
+        """Leaves what is in hand to the core that has the partition now."""
+        if not self._hand:
+            return
+        publisher = Publisher(self._redis, self._partition_id, 0, self._settings.seen_keys)
+        if await publisher.give_back([one.marked_redelivered() for one in self._hand]):
+            self._log.info("messages_given_back", messages=len(self._hand))
+            self._forget(self._hand)
+            self._hand.clear()
+            self._hand_bytes = 0
+
+    async def _take_in(self, tenure: Tenure) -> None:
+        complained = False
+        while not (tenure.over.is_set() or self._stopping.is_set()):
+            if self._hand_bytes >= self._group_bytes:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            try:
+                popped = await self._queue.pop(tenure.publisher.inbox_key, side="RIGHT", count=POP_MESSAGES, wait_s=POP_WAIT_S)
+            except RedisUnavailable as failure:
+                if not complained:
+                    self._log.warning("inbox_unavailable", detail=str(failure))
+                complained = True
+                await asyncio.sleep(0.05)
+                continue
+            complained = False
+            for raw in popped:
+                self._accept(tenure, raw)
+            if popped:
+                tenure.wake.set()
+        tenure.intake_done = True
+        tenure.wake.set()
+
+    def _accept(self, tenure: Tenure, raw: bytes) -> None:
+        try:
+            incoming = message.read(raw)
+        except message.MalformedMessageError as malformed:
+            metrics.MESSAGES_DROPPED.labels(self._label, "malformed").inc()
+            self._log.error("message_dropped", reason="malformed", detail=str(malformed))
+            return
+        if incoming.message_id in self._known_ids:
+            # Its reply is on its way.
+            metrics.REDELIVERIES.labels(self._label, "in_hand").inc()
+            return
+        if incoming.redelivered:
+            reply = self._replies.get(incoming.message_id)
+            if reply is not None:
+                metrics.REDELIVERIES.labels(self._label, "reply").inc()
+                tenure.publisher.answer([(incoming.reply_to, reply)])
+                return
+        self._known_ids.add(incoming.message_id)
+        self._hand.append(incoming)
+        self._hand_bytes += len(raw)
+
+    def _next_batch(self) -> list[Incoming]:
+        if self._one_by_one > 0:
+            self._one_by_one -= 1
+            batch = [self._hand.popleft()]
+            size = len(batch[0].raw)
+        else:
+            batch, size = [], 0
+            while self._hand and (not batch or size + len(self._hand[0].raw) <= self._group_bytes):
+                batch.append(self._hand.popleft())
+                size += len(batch[-1].raw)
+        self._hand_bytes -= size
+        self._room.set()
+        return batch
+
+    # ------------------------------------------------------------------ groups
+
+    async def _write(self, tenure: Tenure) -> None:
+        """The loop. It alone calls the engine."""
+        while True:
+            tenure.wake.clear()
+            await self._settle(tenure)
+            if tenure.failure is not None:
+                raise tenure.failure
+            if len(tenure.flights) < 2:
+                for tenant_id in tenure.stale_catalogs:
+                    self._engine.drop_catalog(tenant_id)
+                tenure.stale_catalogs.clear()
+                flight = await self._prepare(tenure)
+                if flight is not None:
+                    if await self._refused_before(tenure, flight):
+                        continue
+                    previous = tenure.flights[-1] if tenure.flights else None
+                    tenure.flights.append(flight)
+                    flight.task = asyncio.create_task(self._commit(tenure, flight, previous))
+                    await tenure.publisher.room()
+                    continue
+                if self._stopping.is_set() and tenure.intake_done and not tenure.flights and not self._hand:
+                    return
+            await tenure.wake.wait()
+
+    async def _prepare(self, tenure: Tenure) -> Flight | None:
+        """Applies the next messages, or a due sweep, to memory. None: there is nothing to do."""
+        now_us = self._last_now_us = max(self._last_now_us, self._clock.now_us())
+        if tenure.due is not None:
+            due, tenure.due = tenure.due, None
+            await tenure.loader.satisfy_sweep(due.wallets, due.holds)
+            return Flight(self._engine.sweep(due.wallets, due.holds, now_us), [], "usage_events", due)
+        if not self._hand:
+            return None
+        batch = self._next_batch()
+        try:
+            raw = await self._ready(tenure, batch)
+            events_table = await tenure.leaves.name(tenure.loading, to_datetime(now_us).date())
+            if sum(map(len, raw)) > SMALL_BYTES:
+                group = await asyncio.to_thread(self._engine.apply, raw, now_us)
+            else:
+                group = self._engine.apply(raw, now_us)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, DatabaseUnavailable, OSError):
+            self._take_back(batch)
+            raise
+        except Exception as failure:
+            # The engine has undone the group. Alone, each of its messages shows whether it is the one.
+            self._refuse(batch, f"{type(failure).__name__}: {failure}")
+            tenure.wake.set()
+            return None
+        except BaseException as failure:
+            if type(failure).__name__ != "PanicException":
+                self._take_back(batch)
+                raise
+            # A panic leaves memory in doubt: a new tenure loads it again.
+            self._refuse(batch, str(failure))
+            raise commit.GroupRefused(f"the engine panicked: {failure}") from failure
+        return Flight(group, batch, events_table)
+
+    async def _ready(self, tenure: Tenure, batch: list[Incoming]) -> list[bytes]:
+        """Everything the engine needs for these messages, and the bytes to give it."""
+        again = [one for one in batch if one.redelivered and one.kind == message.USAGE]
+        if again:
+            found = await redelivery.restore(tenure.loading, self._engine, self._partition_id, tenure.lease.commit_seq, again)
+            metrics.REDELIVERIES.labels(self._label, "commit").inc(found)
+            metrics.REDELIVERIES.labels(self._label, "nothing").inc(len(again) - found)
+            for one in again:
+                one.redelivered = False
+        for one in batch:
+            if one.kind == message.COMMAND and b'"catalog"' in one.raw:
+                self._engine.drop_catalog(one.tenant_id)
+        raw = [one.engine_bytes() for one in batch]
+        await tenure.loader.satisfy(raw)
+        return raw
+
+    async def _commit(self, tenure: Tenure, flight: Flight, previous: Flight | None) -> None:
+        connection = tenure.writers[0]
+        tenure.writers.rotate(1)
+        group = flight.group
+        started_s = time.perf_counter()
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                if not group.empty:
+                    await commit.write(connection, group, flight.events_table)
+                if previous is not None:
+                    await previous.settled.wait()
+                    if not previous.committed:
+                        raise commit.EarlierGroupFailed("the group before was not committed")
+                if group.empty:
+                    await commit.check_epoch(connection, self._partition_id, tenure.lease.epoch)
+                else:
+                    await commit.finish(connection, group, self._partition_id, tenure.lease.epoch)
+            flight.committed = True
+            tenure.publisher.publish(group, flight.restored_answers(self._replies))
+            self._count(flight, time.perf_counter() - started_s)
+        except Exception as failure:
+            flight.fault = commit.classify(failure)
+            if not group.empty and not await commit.abandon(connection):
+                flight.fault = flight.fault if isinstance(flight.fault, commit.LeaseLost) else commit.OutcomeUnknown(str(flight.fault))
+        finally:
+            flight.settled.set()
+            tenure.wake.set()
+
+    def _count(self, flight: Flight, seconds: float) -> None:
+        group = flight.group
+        for outcome, count in group.outcomes.items():
+            metrics.EVENTS.labels(self._label, outcome).inc(count)
+        if not group.empty:
+            metrics.COMMIT_SECONDS.labels(self._label).observe(seconds)
+            metrics.GROUP_EVENTS.labels(self._label).observe(group.events_accepted)
+            metrics.GROUP_MESSAGES.labels(self._label).observe(len(flight.messages))
+
+    async def _settle(self, tenure: Tenure) -> None:
+        """Takes note of the groups that are decided, oldest first."""
+        while tenure.flights and tenure.flights[0].settled.is_set():
+            flight = tenure.flights[0]
+            if not flight.committed:
+                # What was applied on top of it cannot be committed either.
+                for later in tenure.flights:
+                    await later.settled.wait()
+                await self._recover(tenure, list(tenure.flights))
+                return
+            tenure.flights.popleft()
+            tenure.healthy = True
+            self._engine.commit(flight.group.group_id)
+            self._forget(flight.messages)
+            if flight.swept is not None and flight.swept.grants:
+                # A group without a commit of its own found nothing left: the commit before it says so as well.
+                tenure.expired.append((flight.swept.grants, flight.group.commit_id - flight.group.empty))
+            if not flight.group.empty:
+                self._fruitless = 0
+                tenure.newest = heads.Head(self._partition_id, flight.group.commit_seq, flight.group.head, flight.group.head_mac)
+
+    async def _recover(self, tenure: Tenure, failed: list[Flight]) -> None:
+        """Undoes the failed groups and makes ready to apply their messages again. Raises what only a new tenure can mend."""
+        fault = failed[0].fault or commit.OutcomeUnknown("no fault was noted")
+        metrics.COMMIT_FAULTS.labels(self._label, fault.reason).inc()
+        self._log.warning("group_failed", reason=fault.reason, detail=str(fault), messages=sum(len(one.messages) for one in failed))
+        match fault:
+            case commit.SentBefore():
+                await self._look_up(tenure, failed)
+            case commit.StorageRefuses():
+                tenure.healthy = False
+                await self._pause(REFUSED_RETRY_S)
+            case commit.GroupRefused():
+                pass
+            case _:
+                tenure.lost = isinstance(fault, commit.LeaseLost)
+                raise fault
+        tenure.flights.clear()
+        self._engine.rollback()
+        if isinstance(fault, commit.GroupRefused):
+            self._take_back(_messages(failed[1:]))
+            self._refuse(failed[0].messages, str(fault))
+        else:
+            self._take_back(_messages(failed))
+        tenure.wake.set()
+
+    def _refuse(self, batch: list[Incoming], detail: str) -> None:
+        """Something in these messages cannot be applied: alone, it is dropped; otherwise each gets its own group."""
+        if len(batch) == 1:
+            metrics.MESSAGES_DROPPED.labels(self._label, "refused").inc()
+            self._log.error(
+                "message_dropped", reason="refused", detail=detail, message=batch[0].message_id.hex(), tenant=batch[0].tenant_id
+            )
+            self._forget(batch)
+            return
+        self._log.error("group_refused", detail=detail, messages=len(batch))
+        self._one_by_one = len(batch)
+        self._take_back(batch)
+
+    async def _look_up(self, tenure: Tenure, failed: list[Flight]) -> None:
+        """Finds out which keys and commands are stored already, and tells the engine."""
+        found = 0
+        for flight in failed:
+            found += await self._remember(tenure, flight.group.event_keys, flight.group.command_ids)
+        self._fruitless += 1
+        if not found or self._fruitless > LOOKUPS_WITHOUT_FINDING:
+            raise commit.LeaseLost("a unique violation that no stored key explains")
+
+    async def _remember(self, tenure: Tenure, keys: list[tuple[int, list[bytes]]], commands: list[tuple[int, bytes]]) -> int:
+        """Tells the engine which of these the database has. Returns how many."""
+        found = 0
+        for tenant_id, hashes in keys:
+            rows = await tenure.loading.fetch(commit.SQL["existing_keys"], tenant_id, [one.hex() for one in hashes])
+            self._engine.remember_keys([(row["key_hash"].bytes, row["fingerprint"]) for row in rows])
+            found += len(rows)
+        if commands:
+            tenants, ids = zip(*commands, strict=True)
+            rows = await tenure.loading.fetch(commit.SQL["existing_commands"], tenants, [one.hex() for one in ids])
+            self._engine.remember_commands([(row["tenant_id"], row["command_id"].bytes, row["fingerprint"], row["result"]) for row in rows])
+            found += len(rows)
+        return found
+
+    async def _refused_before(self, tenure: Tenure, flight: Flight) -> bool:
+        """Whether something the engine refused was accepted long ago: then it is a duplicate, and the group is undone to say so."""
+        keys, commands = flight.group.refused_keys, flight.group.refused_commands
+        if not (keys or commands):
+            return False
+        try:
+            if not await self._remember(tenure, keys, commands):
+                return False
+        except BaseException:
+            self._take_back(flight.messages)
+            raise
+        self._take_back(flight.messages)
+        # The engine undoes all open groups or none, so those on their way come first.
+        while tenure.flights:
+            await tenure.flights[0].settled.wait()
+            await self._settle(tenure)
+        self._engine.rollback()
+        return True
+
+
+def _messages(flights: Sequence[Flight]) -> list[Incoming]:
+    return [one for flight in flights for one in flight.messages]
+
+
+async def _close(connections: Sequence[Connection]) -> None:
+    for connection in connections:
+        try:
+            async with asyncio.timeout(2):
+                await connection.close()
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError):
+            connection.terminate()
+
+
+async def run(settings: Settings, partitions: Sequence[int], *, metrics_port: int = 0) -> None:
+    """The core process: writes these partitions until SIGTERM or SIGINT, then finishes what it has in hand.
+
+    metrics_port: where Prometheus finds `/metrics`; 0 for nowhere.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = await telemetry.serve_metrics(metrics_port) if metrics_port else None
+    try:
+        await serve(settings, partitions, stopping, SystemClock())
+    finally:
+        if server is not None:
+            server.close()
+
+
+async def serve(settings: Settings, partitions: Sequence[int], stopping: asyncio.Event, clock: Clock) -> None:
+    """The same until `stopping` is set."""
+    async with asyncio.TaskGroup() as writers:
+        for partition_id in partitions:
+            writers.create_task(PartitionWriter(settings, partition_id, clock, stopping).run(), name=f"partition {partition_id}")

@@ -1,0 +1,118 @@
+-- Statements of the core: its lease, what it loads, what it writes besides COPY, and what it looks up after a refusal.
+
+-- name: take_lease
+UPDATE partitions
+SET epoch = epoch + 1, holder = $2, lease_until = clock_timestamp() + make_interval(secs => $3)
+WHERE partition_id = $1 AND (lease_until < clock_timestamp() OR holder = $2)
+RETURNING epoch, commit_seq, head, head_mac
+
+-- name: renew_lease
+UPDATE partitions SET lease_until = clock_timestamp() + make_interval(secs => $4)
+WHERE partition_id = $1 AND epoch = $2 AND holder = $3
+RETURNING epoch
+
+-- name: release_lease
+UPDATE partitions SET lease_until = clock_timestamp() WHERE partition_id = $1 AND epoch = $2 AND holder = $3
+
+-- name: read_partition
+SELECT epoch, holder, commit_seq, lease_until > clock_timestamp() AS leased FROM partitions WHERE partition_id = $1
+
+-- name: check_epoch
+-- Locks nothing: an empty group writes nothing, it only must not be answered by a core that has lost its partition.
+SELECT epoch FROM partitions WHERE partition_id = $1
+
+-- name: advance_partition
+-- The last statement of every commit. No row: another core has taken the partition.
+UPDATE partitions SET commit_seq = $3, head = $4, head_mac = $5
+WHERE partition_id = $1 AND epoch = $2 AND commit_seq = $3 - 1
+
+-- name: head_at
+SELECT head FROM commits WHERE partition_id = $1 AND commit_seq = $2
+
+-- name: ensure_partition
+SELECT ensure_usage_partition($1)
+
+-- name: close_holds
+UPDATE holds AS h SET status = closed.status, captured = closed.captured::numeric, closed_commit_id = $5
+FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[]) AS closed (tenant_id, hold_id, status, captured)
+WHERE h.tenant_id = closed.tenant_id AND h.hold_id = closed.hold_id AND h.status = 'open'
+
+-- name: expire_grants
+-- Set once: a grant whose rest comes back from a hold later expires again, but it was past before.
+UPDATE grants AS g SET expired_commit_id = $3
+FROM unnest($1::bigint[], $2::uuid[]) AS due (tenant_id, grant_id)
+WHERE g.tenant_id = due.tenant_id AND g.grant_id = due.grant_id AND g.expired_commit_id IS NULL
+
+-- name: configure_customers
+UPDATE customers AS c SET overdraft_limit = changed.overdraft_limit::numeric, low_balance_threshold = changed.threshold::numeric
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS changed (tenant_id, account_id, overdraft_limit, threshold)
+WHERE c.tenant_id = changed.tenant_id AND c.account_id = changed.account_id
+
+-- name: existing_keys
+SELECT key_hash, fingerprint, commit_id FROM event_keys WHERE tenant_id = $1 AND key_hash = ANY ($2::uuid[])
+
+-- name: existing_commands
+SELECT c.tenant_id, c.command_id, c.fingerprint, c.result
+FROM unnest($1::bigint[], $2::uuid[]) AS wanted (tenant_id, command_id)
+JOIN wallet_commands c ON c.tenant_id = wanted.tenant_id AND c.command_id = wanted.command_id
+
+-- name: commits_of_messages
+-- In which of the last minutes' commits each message was. Ids lie at multiples of 16 bytes.
+SELECT wanted.id, c.commit_id, c.committed_at
+FROM unnest($2::bytea[]) AS wanted (id)
+JOIN commits c ON c.partition_id = $1 AND c.commit_seq > $3 AND c.committed_at > clock_timestamp() - interval '10 minutes'
+    AND position(wanted.id IN c.messages) % 16 = 1
+ORDER BY c.commit_seq
+
+-- name: charges_in_commit
+SELECT idempotency_key, trunc(charge * 1000000000)::text AS charge_nano FROM usage_events
+WHERE tenant_id = $1 AND commit_id = $2 AND accepted_at BETWEEN $3 - interval '1 hour' AND $3 + interval '1 hour'
+    AND idempotency_key = ANY ($4::text[])
+
+-- name: wallets_by_name
+SELECT c.tenant_id, c.account_id, c.external_id, c.currency, c.overdraft_limit::text, c.low_balance_threshold::text,
+    coalesce(p.seq, 0) AS seq, coalesce(p.balance_after, 0)::text AS balance, coalesce(p.held_after, 0)::text AS held,
+    p.chain_hash, p.grants_after
+FROM unnest($1::bigint[], $2::text[]) AS wanted (tenant_id, external_id)
+JOIN customers c ON c.tenant_id = wanted.tenant_id AND c.external_id = wanted.external_id
+LEFT JOIN LATERAL (
+    SELECT seq, balance_after, held_after, chain_hash, grants_after FROM postings
+    WHERE tenant_id = c.tenant_id AND account_id = c.account_id ORDER BY seq DESC LIMIT 1
+) p ON true
+
+-- name: wallets_by_account
+SELECT c.tenant_id, c.account_id, c.external_id, c.currency, c.overdraft_limit::text, c.low_balance_threshold::text,
+    coalesce(p.seq, 0) AS seq, coalesce(p.balance_after, 0)::text AS balance, coalesce(p.held_after, 0)::text AS held,
+    p.chain_hash, p.grants_after
+FROM unnest($1::bigint[], $2::bigint[]) AS wanted (tenant_id, account_id)
+JOIN customers c ON c.tenant_id = wanted.tenant_id AND c.account_id = wanted.account_id
+LEFT JOIN LATERAL (
+    SELECT seq, balance_after, held_after, chain_hash, grants_after FROM postings
+    WHERE tenant_id = c.tenant_id AND account_id = c.account_id ORDER BY seq DESC LIMIT 1
+) p ON true
+
+-- name: holds_by_id
+SELECT h.tenant_id, h.hold_id, h.account_id, h.amount::text AS amount, h.parts,
+    (extract(epoch FROM h.expires_at) * 1000000)::bigint AS expires_us, h.status
+FROM unnest($1::bigint[], $2::uuid[]) AS wanted (tenant_id, hold_id)
+JOIN holds h ON h.tenant_id = wanted.tenant_id AND h.hold_id = wanted.hold_id
+
+-- name: grants_by_id
+SELECT g.tenant_id, g.grant_id, g.kind, g.priority, g.amount::text AS amount,
+    (extract(epoch FROM g.expires_at) * 1000000)::bigint AS expires_us, (extract(epoch FROM g.created_at) * 1000000)::bigint AS created_us
+FROM unnest($1::bigint[], $2::uuid[]) AS wanted (tenant_id, grant_id)
+JOIN grants g ON g.tenant_id = wanted.tenant_id AND g.grant_id = wanted.grant_id
+
+-- name: reserve_account_ids
+SELECT nextval('account_ids') AS account_id FROM generate_series(1, $1)
+
+-- name: catalog_versions
+SELECT tenant_id, catalog_version FROM tenants WHERE partition_id = $1
+
+-- name: due_grants
+SELECT g.tenant_id, g.account_id, g.grant_id FROM grants g JOIN tenants t ON t.tenant_id = g.tenant_id AND t.partition_id = $1
+WHERE g.expires_at <= $2 AND g.expired_commit_id IS NULL ORDER BY g.expires_at LIMIT 1000
+
+-- name: due_holds
+SELECT h.tenant_id, h.hold_id FROM holds h JOIN tenants t ON t.tenant_id = h.tenant_id AND t.partition_id = $1
+WHERE h.expires_at <= $2 AND h.status = 'open' ORDER BY h.expires_at LIMIT 1000

@@ -1,0 +1,133 @@
+"""Loads what the engine needs from the ledger: price catalogues, wallets with their open grants, and holds.
+
+Reading never races writing: the engine asks only for what it does not hold, and it holds everything an open group has touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from buffmoney._core import Engine, Needs
+from buffmoney.base import queries
+from buffmoney.pricing import catalog
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+SQL = queries.load("buffmoney.metering", "core.sql")
+ACCOUNT_ID_BLOCK = 256
+MOST_ROUNDS = 8
+"""What is loaded can name what to load next (a hold its wallet, a wallet its grants), but not for ever."""
+SMALL_BYTES = 16 * 1024
+"""Below this the engine is quicker than a change of thread."""
+
+GrantRow = tuple[int, bytes, str, int, str, int | None, int]
+WalletRow = tuple[int, int, str, str, str | None, str | None, int, str, str, bytes, bytes | None]
+
+
+class Loader:
+    """Fills an engine's memory. One connection of its own, outside of any transaction."""
+
+    def __init__(self, connection: Connection, engine: Engine) -> None:
+        self._connection = connection
+        self._engine = engine
+        self.catalog_versions: dict[int, int] = {}
+        """tenant -> a version that is certainly not newer than the catalogue in memory"""
+
+    async def satisfy(self, messages: list[bytes]) -> None:
+        """Loads until these messages can be applied."""
+        large = sum(map(len, messages)) > SMALL_BYTES
+        await self._satisfy(lambda: self._engine.needs(messages), in_thread=large)
+
+    async def satisfy_sweep(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]]) -> None:
+        """Loads until these wallets and holds can be swept."""
+        await self._satisfy(lambda: self._engine.sweep_needs(wallets, holds), in_thread=False)
+
+    async def _satisfy(self, ask: Callable[[], Needs], *, in_thread: bool) -> None:
+        for _ in range(MOST_ROUNDS):
+            needs = await asyncio.to_thread(ask) if in_thread else ask()
+            if needs.nothing:
+                return
+            await self._load(needs)
+        raise RuntimeError(f"the engine still needs something after {MOST_ROUNDS} rounds of loading")
+
+    async def _load(self, needs: Needs) -> None:
+        for tenant_id in needs.catalogs:
+            await self._load_catalog(tenant_id)
+        if needs.account_ids:
+            count = max(needs.account_ids, ACCOUNT_ID_BLOCK)
+            rows = await self._connection.fetch(SQL["reserve_account_ids"], count)
+            self._engine.add_account_ids([row["account_id"] for row in rows])
+        if needs.wallets:
+            wallets = needs.wallets
+            tenants, names = zip(*wallets, strict=True)
+            rows = await self._connection.fetch(SQL["wallets_by_name"], tenants, names)
+            present = {(row["tenant_id"], row["external_id"]) for row in rows}
+            await self._load_wallets(rows, [wallet for wallet in wallets if wallet not in present])
+        if needs.accounts:
+            tenants_of, accounts = zip(*needs.accounts, strict=True)
+            await self._load_wallets(await self._connection.fetch(SQL["wallets_by_account"], tenants_of, accounts), [])
+        if needs.holds:
+            await self._load_holds(needs.holds)
+
+    async def _load_catalog(self, tenant_id: int) -> None:
+        # The version is read first: a change in between makes the next poll load once more, never once less.
+        version = await self._connection.fetchval("SELECT catalog_version FROM tenants WHERE tenant_id = $1", tenant_id)
+        self._engine.load_catalog(tenant_id, await catalog.read(self._connection, tenant_id))
+        self.catalog_versions[tenant_id] = version or 0
+
+    async def _load_wallets(self, rows: list[asyncpg.Record], absent: list[tuple[int, str]]) -> None:
+        grants = await self._grants((row["tenant_id"], row["grants_after"]) for row in rows)
+        wallets: list[WalletRow] = [
+            (
+                row["tenant_id"],
+                row["account_id"],
+                row["external_id"],
+                row["currency"],
+                row["overdraft_limit"],
+                row["low_balance_threshold"],
+                row["seq"],
+                row["balance"],
+                row["held"],
+                row["chain_hash"] or bytes(32),
+                row["grants_after"],
+            )
+            for row in rows
+        ]
+        self._engine.load_wallets(wallets, grants, absent)
+
+    async def _load_holds(self, wanted: list[tuple[int, bytes]]) -> None:
+        tenants, holds = zip(*wanted, strict=True)
+        rows = await self._connection.fetch(SQL["holds_by_id"], tenants, [hold.hex() for hold in holds])
+        grants = await self._grants((row["tenant_id"], row["parts"]) for row in rows)
+        present = {(row["tenant_id"], row["hold_id"].bytes) for row in rows}
+        self._engine.load_holds(
+            [
+                (row["tenant_id"], row["hold_id"].bytes, row["account_id"], row["amount"], row["parts"], row["expires_us"], row["status"])
+                for row in rows
+            ],
+            grants,
+            [hold for hold in wanted if hold not in present],
+        )
+
+    async def _grants(self, packed: Iterable[tuple[int, bytes | None]]) -> list[GrantRow]:
+        # Open grants and the parts of holds are packed alike: 32 bytes each, the grant's id first, zero for overdraft.
+        wanted = {
+            (tenant_id, parts[at : at + 16])
+            for tenant_id, parts in packed
+            if parts
+            for at in range(0, len(parts), 32)
+            if any(parts[at : at + 16])
+        }
+        if not wanted:
+            return []
+        tenants, grants = zip(*wanted, strict=True)
+        rows = await self._connection.fetch(SQL["grants_by_id"], tenants, [grant.hex() for grant in grants])
+        return [
+            (row["tenant_id"], row["grant_id"].bytes, row["kind"], row["priority"], row["amount"], row["expires_us"], row["created_us"])
+            for row in rows
+        ]
