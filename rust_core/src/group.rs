@@ -98,8 +98,6 @@ pub struct Work {
     pub now_us: i64,
     /// Wallets, in the order in which they were first touched.
     pub touched: Vec<Touched>,
-    /// Rows of `event_keys`.
-    pub keys: CopyWriter,
     /// Rows of `usage_events`.
     pub events: CopyWriter,
     /// Rows of `wallet_commands`.
@@ -146,7 +144,6 @@ impl Work {
             commit_id,
             now_us,
             touched: Vec::new(),
-            keys: CopyWriter::with_capacity(bytes / 2),
             events: CopyWriter::with_capacity(bytes * 2),
             commands: CopyWriter::with_capacity(0),
             grants: CopyWriter::with_capacity(0),

@@ -3,3 +3,26 @@
 //! Pure Rust: no clock, no I/O, no randomness; the same calls give the same bytes. `python.rs` alone knows pyo3.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod balance;
+pub mod command;
+pub mod copy;
+pub mod engine;
+pub mod group;
+pub mod identity;
+pub mod interner;
+pub mod json;
+pub mod message;
+pub mod money;
+pub mod outcome;
+pub mod posting;
+pub mod publish;
+pub mod rate;
+pub mod recent;
+pub mod resp;
+pub mod rfc3339;
+pub mod time;
+pub mod transaction;
+pub mod usage;
+pub mod verify;
+pub mod wallet;
+pub mod wallets;

@@ -326,7 +326,7 @@ impl PyEngine {
     }
     #[getter]
     fn wallets(&self) -> usize {
-        self.engine.wallets.len()
+        self.engine.wallet_count()
     }
     #[getter]
     fn open_groups(&self) -> usize {

@@ -212,11 +212,12 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         let head = commit.head(&position.head);
         position.commit_seq = work.commit_seq;
         position.head = head;
+        let keys = write_keys(&mut work.new_keys, work.commit_id);
         let mut commits = CopyWriter::with_capacity(256);
         write_commit(&mut commits, &commit, work.commit_id, &head);
         // Identity first: a duplicate fails the transaction before the wide rows are sent.
         for (table, columns, writer) in [
-            ("event_keys", &["tenant_id", "key_hash", "fingerprint", "commit_id"][..], work.keys),
+            ("event_keys", &["tenant_id", "key_hash", "fingerprint", "commit_id"][..], keys),
             ("wallet_commands", &["tenant_id", "command_id", "fingerprint", "commit_id", "result"], work.commands),
             ("customers", CUSTOMER_COLUMNS, customers),
             ("grants", GRANT_COLUMNS, work.grants),
@@ -255,6 +256,20 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         empty,
     };
     (group, undo)
+}
+
+/// In key order: neighbours in the group are then neighbours in the index, which makes COPY a quarter to a half faster.
+fn write_keys(keys: &mut [NewKey], commit_id: i64) -> CopyWriter {
+    keys.sort_unstable_by_key(|key| (key.tenant, u128::from_be_bytes(key.hash)));
+    let mut rows = CopyWriter::with_capacity(keys.len() * 60);
+    for key in keys {
+        rows.row(4);
+        rows.int8(key.tenant);
+        rows.uuid(&key.hash);
+        rows.int8(key.fingerprint.cast_signed());
+        rows.int8(commit_id);
+    }
+    rows
 }
 
 fn write_posting(rows: &mut CopyWriter, posting: &Posting<'_>, chain: &Digest) {
