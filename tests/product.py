@@ -22,6 +22,11 @@ import asyncpg
 import httpx
 import psutil
 
+from buffmoney.base.clock import SystemClock
+from buffmoney.base.config import Settings
+from buffmoney.merchants import merchants
+from buffmoney.merchants.merchants import Billing, NewMerchant, UnknownCustomers
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = ROOT / ".cache" / "tests"
 """where test servers keep their data; inside the tree, ignored by git"""
@@ -145,6 +150,11 @@ class Product:
         """What `up` and its children printed."""
         return self.data_dir.parent / f"{self.data_dir.name}.log"
 
+    def logs(self) -> str:
+        """Everything that `up` and its children wrote to their logs."""
+        files = [self.log, *sorted((self.data_dir / "logs").glob("*.log"))]
+        return "".join(file.read_text(errors="replace") for file in files if file.exists())
+
     def start(self, timeout_s: float = 120) -> Product:
         """Starts everything and waits until /readyz says 200."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -252,12 +262,22 @@ class Product:
             report = {"differences": [{"what": "no report", "detail": (done.stdout + done.stderr)[-2000:]}]}
         return {**report, "exit": done.returncode}
 
-    def new_merchant(self, *, billing: str = "prepaid", unknown_customers: str = "create", card: dict[str, Any] | None = CARD) -> Merchant:
+    def new_merchant(
+        self, *, billing: Billing = "prepaid", unknown_customers: UnknownCustomers = "create", card: dict[str, Any] | None = CARD
+    ) -> Merchant:
         """A fresh merchant, with a rate card in its sandbox unless `card` is None."""
-        name = f"Test {secrets.token_hex(4)}"
-        made = self.cli("merchants", "create", "--name", name, "--billing", billing, "--unknown-customers", unknown_customers, "--json")
-        keys = json.loads(made.stdout)
-        merchant = Merchant(self, keys["merchantId"], keys["sandboxKey"], keys["liveKey"])
+
+        async def make() -> NewMerchant:
+            connection = await asyncpg.connect(self.run["databaseUrl"])
+            try:
+                name = f"Test {secrets.token_hex(4)}"
+                pepper = Settings.from_environment(self.environment).api_key_pepper
+                return await merchants.create(connection, pepper, SystemClock(), name, billing=billing, unknown_customers=unknown_customers)
+            finally:
+                await connection.close()
+
+        made = self.sql.run(make())
+        merchant = Merchant(self, made.merchant_id, made.sandbox_key, made.live_key)
         if card is not None:
             merchant.ok("POST", "/v1/rate-cards", card)
         return merchant

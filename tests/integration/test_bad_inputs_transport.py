@@ -144,7 +144,7 @@ def test_a_flood_of_random_keys(product: Product, merchant: Merchant) -> None:
     tables = "SELECT (SELECT count(*) FROM api_keys) + (SELECT count(*) FROM idempotent_requests) + (SELECT count(*) FROM tenants)"
     before = product.sql.value(tables)
     edges = [psutil.Process(pid) for pid in product.pids("edge")]
-    memory, log = sum(edge.memory_info().rss for edge in edges), product.log.stat().st_size
+    memory, log = sum(edge.memory_info().rss for edge in edges), len(product.logs())
 
     def knock(_: int) -> set[int]:
         with httpx.Client(base_url=product.url, trust_env=False) as client:
@@ -157,7 +157,7 @@ def test_a_flood_of_random_keys(product: Product, merchant: Merchant) -> None:
     assert 401 in seen
     assert product.sql.value(tables) == before
     assert sum(edge.memory_info().rss for edge in edges) - memory < 50 * 2**20
-    assert product.log.stat().st_size - log < 200_000
+    assert len(product.logs()) - log < 200_000
     assert merchant.balance()["available"] == "100", "a good key still works"
 
 
@@ -201,7 +201,7 @@ def test_no_secret_is_written_down(product: Product, new_merchant: Callable[...,
     merchant.grant("5")
     merchant.usage(event())
     merchant.call("GET", "/v1/customers/none/balance")
-    log = product.log.read_text(errors="replace")
+    log = product.logs()
     for key in (merchant.sandbox_key, merchant.live_key):
         assert key not in log
         assert key[8:] not in log
