@@ -38,6 +38,8 @@ def unseal(secret: str | bytes, tenant_id: int, scope: str, cursor: str) -> list
         raw = b""
     mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
     if len(mac) != _MAC_BYTES or not hmac.compare_digest(mac, _mac(key, tenant_id, scope, payload)):
-        raise Problem("invalid_cursor", "The cursor does not belong to this list. Take it from the answer before, with the same filters.", "cursor")
+        raise Problem(
+            "invalid_cursor", "The cursor does not belong to this list. Take it from the answer before, with the same filters.", "cursor"
+        )
     position: list[Any] = msgspec.json.decode(payload)
     return position
