@@ -20,7 +20,7 @@ pub fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 #[must_use]
 pub fn render(packed: &[u8]) -> Option<Vec<u8>> {
     let (head, grants) = packed.split_at_checked(44)?;
-    if head[0] != 1 || grants.len() % GRANT_BYTES != 0 {
+    if head[0] != 1 || !grants.len().is_multiple_of(GRANT_BYTES) {
         return None;
     }
     let amount = |at: usize| Some(i128::from_le_bytes(head.get(at..at + 16)?.try_into().ok()?));

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::balance::write_hex;
 use crate::engine::{Engine, EngineError};
-use crate::group::{Work, funding_account};
+use crate::group::{Movement, Work, funding_account};
 use crate::message::{KIND_COMMAND, Message, UsageSection};
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_decimal_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
@@ -158,10 +158,10 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let answer = self.command(work, message, json, section)?;
         let mut reply = Vec::with_capacity(17 + answer.len());
-        reply.extend_from_slice(&message.message_id);
+        reply.extend_from_slice(&message.id);
         reply.push(KIND_COMMAND);
         reply.extend_from_slice(answer.as_bytes());
-        work.replies.push((message.reply_to.to_vec(), message.message_id, reply));
+        work.replies.push((message.reply_to.to_vec(), message.id, reply));
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Engine {
         json: &[u8],
         section: Option<&UsageSection<'_>>,
     ) -> Result<String, EngineError> {
-        let tenant = message.tenant_id.cast_signed();
+        let tenant = message.tenant;
         let refusal = |code: &str, detail: &str| json!({"ok": false, "code": code, "detail": detail}).to_string();
         let Some(header) = Header::read(json) else { return Ok(refusal("invalid_command", "the command cannot be read")) };
         match header.kind.as_str() {
@@ -245,15 +245,17 @@ impl Engine {
     }
 
     fn balance_of(&self, index: u32) -> Value {
-        self.wallets.slots[index as usize].as_ref().map_or(Value::Null, |wallet| {
-            json!({"available": format_nano(wallet.state.balance), "held": format_nano(wallet.state.held)})
-        })
+        self.wallets.slots[index as usize]
+            .as_ref()
+            .map_or(Value::Null, |wallet| json!({"available": format_nano(wallet.state.balance), "held": format_nano(wallet.state.held)}))
     }
 
     fn grant(&mut self, work: &mut Work, tenant: i64, id: Id, json: &[u8]) -> Result<Value, Failure> {
         let command: GrantCommand = read(json)?;
         let amount = positive(&command.amount, "amount")?;
-        let Some(kind) = GrantKind::from_name(&command.kind) else { return refuse("invalid_grant_kind", "kind is paid, bonus or promotional") };
+        let Some(kind) = GrantKind::from_name(&command.kind) else {
+            return refuse("invalid_grant_kind", "kind is paid, bonus or promotional");
+        };
         if command.expires_at_us.is_some_and(|expires| expires <= work.now_us) {
             return refuse("expired_grant", "expiresAt is not in the future");
         }
@@ -280,11 +282,7 @@ impl Engine {
         work.touched[slot].post(
             wallet.account,
             (wallet.state.balance, wallet.state.held),
-            PostingKind::Grant,
-            funding_account(kind),
-            amount,
-            id,
-            id,
+            Movement { kind: PostingKind::Grant, funding: funding_account(kind), amount, grant: id, reference: id },
         );
         let rows = &mut work.grants;
         rows.row(10);
@@ -355,16 +353,16 @@ impl Engine {
     /// The rated sum of estimated events. Nothing is recorded.
     fn estimate(&mut self, tenant: i64, section: &UsageSection<'_>) -> Result<i128, Failure> {
         let catalog = self.catalogs.get_mut(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?;
-        let shapes: Vec<_> = section.shapes.iter().map(|shape| catalog.shape(shape.metric, shape.dimensions)).collect();
+        let shapes: Vec<_> = section.shapes().map(|(metric, dimensions)| catalog.shape(metric, dimensions)).collect();
         let mut total = 0_i128;
-        for event in &section.events {
+        for event in section.events() {
             let Some(shape) = shapes.get(usize::from(event.shape)) else { return Err(EngineError::Row("an event's shape").into()) };
             if shape.metric_id.is_none() {
                 return refuse("unknown_metric", format!("event {}: no such metric", event.index));
             }
             let price = catalog.card_at(event.occurred_us).and_then(|card| shape.price(card));
             let Some(price) = price else { return refuse("no_price", format!("event {}: no price is in force", event.index)) };
-            let sum = price.charge(event.quantity_nano).and_then(|charge| total.checked_add(charge)).filter(|sum| *sum < AMOUNT_LIMIT);
+            let sum = price.charge(event.quantity).and_then(|charge| total.checked_add(charge)).filter(|sum| *sum < AMOUNT_LIMIT);
             let Some(sum) = sum else { return refuse("amount_out_of_range", "the estimate is too large") };
             total = sum;
         }
@@ -451,7 +449,7 @@ impl Engine {
     fn capture_events(&mut self, work: &mut Work, key: (i64, Id), hold: &Hold, section: &UsageSection<'_>) -> Result<Value, Failure> {
         let Some(index) = self.wallets.find_account(hold.account) else { return Err(EngineError::NotLoaded("a hold's wallet").into()) };
         let name = self.wallets.slots[index as usize].as_ref().map(|wallet| wallet.external_id.clone()).unwrap_or_default();
-        if section.customers.iter().any(|customer| **customer != *name) {
+        if section.customers().any(|customer| *customer != *name) {
             return refuse("customer_mismatch", "an event belongs to another customer than the hold");
         }
         if self.close_hold(work, key, PostingKind::Release).is_none() {
@@ -520,10 +518,7 @@ fn fingerprint(json: &[u8], section: Option<&UsageSection<'_>>) -> u64 {
     hasher.update(&(json.len() as u64).to_le_bytes());
     hasher.update(json);
     if let Some(section) = section {
-        let mut bytes = Vec::new();
-        // What cannot be encoded was never a message.
-        let _ = section.append_to(&mut bytes);
-        hasher.update(&bytes);
+        hasher.update(section.bytes());
     }
     let mut first = [0_u8; 8];
     hasher.finalize_xof().fill(&mut first);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use hashbrown::{HashMap, HashSet};
 
 use crate::group::Work;
-use crate::message::{Message, MessageBody, MessageError};
+use crate::message::{Body, Message, MessageError};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
 use crate::rate::{Catalog, CatalogError};
 use crate::recent::Recent;
@@ -221,23 +221,26 @@ impl Engine {
         let mut new_customers = 0;
         for message in messages {
             let message = Message::parse(message)?;
-            let tenant = message.tenant_id.cast_signed();
+            let tenant = message.tenant;
             if !self.catalogs.contains_key(&tenant) && asked_catalogs.insert(tenant) {
                 needs.catalogs.push(tenant);
             }
             let mut names: Vec<&str> = Vec::new();
             let command;
             match &message.body {
-                MessageBody::Usage(section) => names.extend(&section.customers),
-                MessageBody::Command { command: json, usage: section } => {
+                Body::Usage(section) => names.extend(section.customers()),
+                Body::Command(json, section) => {
                     if let Some(section) = section {
-                        names.extend(&section.customers);
+                        names.extend(section.customers());
                     }
                     command = crate::command::Header::read(json);
                     if let Some(command) = &command {
                         names.extend(command.customer.as_deref());
                         let known = self.catalogs.get(&tenant).map_or(i64::MIN, |catalog| catalog.version);
-                        if command.kind == "catalog" && command.version.is_some_and(|wanted| wanted > known) && asked_catalogs.insert(tenant) {
+                        if command.kind == "catalog"
+                            && command.version.is_some_and(|wanted| wanted > known)
+                            && asked_catalogs.insert(tenant)
+                        {
                             needs.catalogs.push(tenant);
                         }
                         if let Some(hold) = command.hold() {
@@ -283,7 +286,9 @@ impl Engine {
 
     fn need_hold(&self, tenant: i64, hold: Id, needs: &mut Needs, asked: &mut HashSet<(i64, Id)>) {
         match self.holds.get(&(tenant, hold)) {
-            Some(HoldState::Open(known)) if self.wallets.find_account(known.account).is_none() => needs.accounts.push((tenant, known.account)),
+            Some(HoldState::Open(known)) if self.wallets.find_account(known.account).is_none() => {
+                needs.accounts.push((tenant, known.account))
+            }
             Some(_) => {}
             None if self.absent_holds.contains(&(tenant, hold)) || !asked.insert((tenant, hold)) => {}
             None => needs.holds.push((tenant, hold)),
@@ -313,10 +318,10 @@ impl Engine {
         let parsed = messages.iter().map(|message| Message::parse(message)).collect::<Result<Vec<_>, _>>()?;
         let mut work = self.begin(now_us, messages.iter().map(|message| message.len()).sum());
         for message in &parsed {
-            work.messages.extend_from_slice(&message.message_id);
+            work.messages.extend_from_slice(&message.id);
             let result = match &message.body {
-                MessageBody::Usage(section) => self.usage_message(&mut work, message, section),
-                MessageBody::Command { command: json, usage: section } => self.command_message(&mut work, message, json, section.as_ref()),
+                Body::Usage(section) => self.usage_message(&mut work, message, section),
+                Body::Command(json, section) => self.command_message(&mut work, message, json, section.as_ref()),
             };
             if let Err(error) = result {
                 let unfinished = self.end(work);

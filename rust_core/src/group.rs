@@ -22,6 +22,29 @@ pub struct PendingPosting {
     pub(crate) held_after: i128,
 }
 
+/// What a posting moves, and for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Movement {
+    /// What it is for.
+    pub kind: PostingKind,
+    /// The account that a grant comes from; of no meaning for other kinds.
+    pub funding: i64,
+    /// Nano-units.
+    pub amount: i128,
+    /// The grant that gains or pays; zero: none.
+    pub grant: Id,
+    /// The grant, hold or command behind it.
+    pub reference: Id,
+}
+
+impl Movement {
+    /// Any movement but a grant.
+    #[must_use]
+    pub const fn of(kind: PostingKind, amount: i128, grant: Id, reference: Id) -> Self {
+        Self { kind, funding: 0, amount, grant, reference }
+    }
+}
+
 /// What a group does to one wallet.
 #[derive(Debug)]
 pub struct Touched {
@@ -38,9 +61,11 @@ pub struct Touched {
 }
 
 impl Touched {
-    /// Adds a posting, or grows the last one when both are usage paid by the same grant. Returns its place.
+    /// Adds a posting that leaves the wallet in `state` (balance, held), or grows the last one when both are usage paid by
+    /// the same grant. Returns its place.
     #[inline]
-    pub fn post(&mut self, wallet_account: i64, state: (i128, i128), kind: PostingKind, funding: i64, amount: i128, grant: Id, reference: Id) -> usize {
+    pub fn post(&mut self, wallet_account: i64, state: (i128, i128), movement: Movement) -> usize {
+        let Movement { kind, funding, amount, grant, reference } = movement;
         if kind == PostingKind::Usage
             && let Some(last) = self.pending.last_mut()
             && last.kind == PostingKind::Usage
@@ -173,7 +198,13 @@ impl Work {
         wallet.touched = u32::try_from(slot).ok();
         wallet.pins += 1;
         wallet.recently_used = true;
-        self.touched.push(Touched { wallet: index, before: wallet.state.clone(), pending: SmallVec::new(), created: false, configured: false });
+        self.touched.push(Touched {
+            wallet: index,
+            before: wallet.state.clone(),
+            pending: SmallVec::new(),
+            created: false,
+            configured: false,
+        });
         self.expire_grants(slot, wallet);
         slot
     }
@@ -184,11 +215,7 @@ impl Work {
             self.touched[slot].post(
                 wallet.account,
                 (wallet.state.balance, wallet.state.held),
-                PostingKind::GrantExpiry,
-                0,
-                grant.remaining,
-                grant.id,
-                grant.id,
+                Movement::of(PostingKind::GrantExpiry, grant.remaining, grant.id, grant.id),
             );
             self.expired_grants.push((wallet.tenant, grant.id));
         }
@@ -207,7 +234,7 @@ impl Work {
                 held += part;
             }
             let payer = grant.map_or(UNALLOCATED, |grant| Grant { remaining: part, ..*grant });
-            touched.post(account, (balance, held), kind, 0, part, payer.id, reference);
+            touched.post(account, (balance, held), Movement::of(kind, part, payer.id, reference));
             parts.push(Grant { remaining: part, ..payer });
         });
         wallet.state.held = held;
@@ -224,7 +251,8 @@ impl Work {
         let mut first = usize::MAX;
         wallet.state.debit(amount, |grant, part| {
             balance -= part;
-            let place = touched.post(account, (balance, held), PostingKind::Usage, 0, part, grant.map_or([0; 16], |grant| grant.id), [0; 16]);
+            let movement = Movement::of(PostingKind::Usage, part, grant.map_or([0; 16], |grant| grant.id), [0; 16]);
+            let place = touched.post(account, (balance, held), movement);
             first = first.min(place);
         });
         wallet.state.seq + 1 + i64::try_from(first).unwrap_or(0)
@@ -236,7 +264,11 @@ impl Work {
             let grant = (part.id != [0; 16]).then_some(part);
             wallet.state.credit(grant, part.remaining);
             wallet.state.held -= part.remaining;
-            self.touched[slot].post(wallet.account, (wallet.state.balance, wallet.state.held), kind, 0, part.remaining, part.id, hold);
+            self.touched[slot].post(
+                wallet.account,
+                (wallet.state.balance, wallet.state.held),
+                Movement::of(kind, part.remaining, part.id, hold),
+            );
         }
         self.expire_grants(slot, wallet);
     }
@@ -248,11 +280,7 @@ impl Work {
             self.touched[slot].post(
                 wallet.account,
                 (wallet.state.balance, wallet.state.held),
-                PostingKind::Capture,
-                0,
-                part.remaining,
-                part.id,
-                hold,
+                Movement::of(PostingKind::Capture, part.remaining, part.id, hold),
             );
         }
     }

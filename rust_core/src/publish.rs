@@ -3,8 +3,8 @@
 
 use hashbrown::HashMap;
 
-use crate::transaction::Group;
 use crate::resp::{append_argument, append_header};
+use crate::transaction::Group;
 
 /// Arguments of one command are bounded, so that no command holds Redis for long.
 const PER_COMMAND: usize = 1_000;

@@ -237,7 +237,8 @@ mod tests {
                 {"priceId":2,"metricId":1,"match":{"model":"a"},"price":"2","per":"1"},
                 {"priceId":3,"metricId":1,"match":{"model":"a","region":"cn"},"price":"3","per":"1"}]}]"#,
         );
-        let price = |catalog: &mut Catalog, dimensions: &str| catalog.shape("tokens_input", dimensions).price(0).map(|price| price.price_id);
+        let price =
+            |catalog: &mut Catalog, dimensions: &str| catalog.shape("tokens_input", dimensions).price(0).map(|price| price.price_id);
         assert_eq!(price(&mut catalog, "{}"), Some(1));
         assert_eq!(price(&mut catalog, r#"{"model":"a"}"#), Some(2));
         assert_eq!(price(&mut catalog, r#"{"model":"a","region":"cn"}"#), Some(3));

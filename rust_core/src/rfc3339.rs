@@ -6,7 +6,9 @@ pub fn write_us(out: &mut Vec<u8>, unix_us: i64) {
     let fraction = unix_us.rem_euclid(1_000_000);
     let (year, month, day) = civil(seconds.div_euclid(86_400));
     let second = seconds.rem_euclid(86_400);
-    out.extend_from_slice(format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60).as_bytes());
+    out.extend_from_slice(
+        format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60).as_bytes(),
+    );
     if fraction % 1_000 != 0 {
         out.extend_from_slice(format!(".{fraction:06}").as_bytes());
     } else if fraction != 0 {

@@ -93,21 +93,43 @@ pub struct Undo {
 }
 
 const POSTING_COLUMNS: &[&str] = &[
-    "tenant_id", "account_id", "seq", "kind", "debit_account_id", "credit_account_id", "amount", "balance_after", "held_after", "grant_id",
-    "reference", "commit_id", "posted_at", "grants_after", "chain_hash",
+    "tenant_id",
+    "account_id",
+    "seq",
+    "kind",
+    "debit_account_id",
+    "credit_account_id",
+    "amount",
+    "balance_after",
+    "held_after",
+    "grant_id",
+    "reference",
+    "commit_id",
+    "posted_at",
+    "grants_after",
+    "chain_hash",
 ];
 const EVENT_COLUMNS: &[&str] = &[
-    "tenant_id", "account_id", "commit_id", "posting_seq", "accepted_at", "occurred_at", "metric_id", "price_id", "quantity", "charge",
-    "idempotency_key", "dimensions",
+    "tenant_id",
+    "account_id",
+    "commit_id",
+    "posting_seq",
+    "accepted_at",
+    "occurred_at",
+    "metric_id",
+    "price_id",
+    "quantity",
+    "charge",
+    "idempotency_key",
+    "dimensions",
 ];
 const CUSTOMER_COLUMNS: &[&str] =
     &["tenant_id", "account_id", "external_id", "currency", "overdraft_limit", "low_balance_threshold", "created_at"];
 const GRANT_COLUMNS: &[&str] =
     &["tenant_id", "grant_id", "account_id", "kind", "priority", "amount", "currency", "expires_at", "created_at", "commit_id"];
 const HOLD_COLUMNS: &[&str] = &["tenant_id", "hold_id", "account_id", "amount", "parts", "expires_at", "created_at", "commit_id"];
-const COMMIT_COLUMNS: &[&str] = &[
-    "partition_id", "commit_seq", "commit_id", "epoch", "committed_at", "events", "postings", "charged", "digest", "head", "messages",
-];
+const COMMIT_COLUMNS: &[&str] =
+    &["partition_id", "commit_seq", "commit_id", "epoch", "committed_at", "events", "postings", "charged", "digest", "head", "messages"];
 
 /// Gives postings their sequence numbers and hashes, writes the remaining tables, and moves the position on.
 ///

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use serde::Serialize;
 
 use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
-use crate::identity::{Payload, key_hash};
+use crate::identity::{fingerprint, key_hash};
 use crate::money::{format_nano, mul_div_round};
 use crate::posting::{Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac};
 use crate::wallet::read_parts;
@@ -284,8 +284,9 @@ impl Verifier {
             self.walk.grants.retain(|_, remaining| *remaining != 0);
         }
         if let Some(stored) = posting.grants_after {
-            let same = read_parts(stored)
-                .is_some_and(|parts| parts.len() == self.walk.grants.len() && parts.iter().all(|(id, left)| self.walk.grants.get(id) == Some(left)));
+            let same = read_parts(stored).is_some_and(|parts| {
+                parts.len() == self.walk.grants.len() && parts.iter().all(|(id, left)| self.walk.grants.get(id) == Some(left))
+            });
             if !same {
                 self.differ("grants", tenant, account, seq, "the open grants stored differ from those derived".to_owned());
             }
@@ -323,16 +324,18 @@ impl Verifier {
         let (key, dimensions) = (text(row, 9)?, text(row, 10)?);
         match self.prices.get(&(tenant, price)) {
             Some((price, per)) if mul_div_round(quantity, *price, *per) == Some(charge) => {}
-            Some(_) => self.differ("charge", tenant, account, posting_seq, format!("event {key}: the charge is not quantity × price / per")),
+            Some(_) => {
+                self.differ("charge", tenant, account, posting_seq, format!("event {key}: the charge is not quantity × price / per"))
+            }
             None => self.differ("price_missing", tenant, account, posting_seq, format!("event {key}: no price {price}")),
         }
         if charge != 0 {
             *self.usage.entry((account, commit)).or_default() -= charge;
         }
-        let hash = key_hash(tenant.cast_unsigned(), key.as_bytes());
+        let hash = key_hash(tenant, key.as_bytes());
         let print = match (self.customers.get(&account), self.metrics.get(&(tenant, metric))) {
             (Some((owner, customer)), Some(metric)) if *owner == tenant => {
-                Payload { tenant_id: tenant.cast_unsigned(), customer, metric, quantity_nano: quantity, occurred_us, dimensions }.fingerprint()
+                fingerprint(tenant, customer, metric, quantity, occurred_us, dimensions)
             }
             _ => 0,
         };
@@ -411,7 +414,11 @@ impl Verifier {
         off(sum.digest != commit.digest, "commit_digest", "its postings are not those that were committed".to_owned());
         off(sum.postings != commit.postings, "commit_postings", format!("{} postings found, {} committed", sum.postings, commit.postings));
         off(sum.events != commit.events, "commit_events", format!("{} events found, {} committed", sum.events, commit.events));
-        off(sum.keys != sum.events || sum.identity != 0, "identity", format!("{} event keys for {} events, or not the same", sum.keys, sum.events));
+        off(
+            sum.keys != sum.events || sum.identity != 0,
+            "identity",
+            format!("{} event keys for {} events, or not the same", sum.keys, sum.events),
+        );
         off(
             sum.charged != commit.charged,
             "commit_charged",

@@ -251,7 +251,7 @@ impl WalletState {
 /// Reads `grants_after` or a hold's `parts`: (id, nano-units) pairs; `None` when it is not a multiple of 32 bytes.
 #[must_use]
 pub fn read_parts(bytes: &[u8]) -> Option<Vec<(Id, i128)>> {
-    if bytes.len() % 32 != 0 {
+    if !bytes.len().is_multiple_of(32) {
         return None;
     }
     bytes

@@ -197,7 +197,11 @@ fn events_are_charged_once_and_never_below_the_floor() {
         &mut engine,
         &[
             grant(1, "a", "1", 0, None),
-            usage(2, "a", &[("k1", "tokens", 7 * NANO), ("k2", "tokens", 14 * NANO), ("k1", "tokens", 7 * NANO), ("k1", "tokens", 8 * NANO)]),
+            usage(
+                2,
+                "a",
+                &[("k1", "tokens", 7 * NANO), ("k2", "tokens", 14 * NANO), ("k1", "tokens", 7 * NANO), ("k1", "tokens", 8 * NANO)],
+            ),
             usage(3, "a", &[("k3", "tokens", 7 * NANO), ("k4", "free", NANO), ("k5", "nothing", NANO)][..2]),
         ],
         START_US,
