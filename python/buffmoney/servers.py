@@ -89,7 +89,11 @@ class EmbeddedPostgres:
             self._initialise()
         self._check_version()
         _wait_for_predecessor(self.cluster / "postmaster.pid")
-        self.port = _remembered_port(self.settings.data_dir / "ports.json", "postgres")
+        self.port = free_port(self.settings.data_dir, "postgres")
+
+    def prepare_again(self) -> None:
+        """Before a restart: waits until the backends of a killed server have left the shared memory. Raises ServerError."""
+        _wait_for_predecessor(self.cluster / "postmaster.pid")
 
     def _initialise(self) -> None:
         draft = self.home / "cluster.new"
@@ -245,7 +249,11 @@ class EmbeddedValkey:
         _hand_over(self.home, self.account)
         self._socket.unlink(missing_ok=True)
         if not self._over_socket():
-            self.port = _remembered_port(self.settings.data_dir / "ports.json", "valkey")
+            self.port = free_port(self.settings.data_dir, "valkey")
+
+    def prepare_again(self) -> None:
+        """Before a restart: removes the socket that a killed server left. The address stays."""
+        self._socket.unlink(missing_ok=True)
 
     @property
     def _socket(self) -> Path:
@@ -327,8 +335,9 @@ def _wait_for_predecessor(pid_file: Path, timeout_s: float = 20.0) -> None:
     raise ServerError(f"PostgreSQL (pid {pid}) still runs on {pid_file.parent}. Stop it, then start again.")
 
 
-def _remembered_port(file: Path, name: str) -> int:
-    """A free port of 127.0.0.1: the one of last time if it still is."""
+def free_port(data_dir: Path, name: str) -> int:
+    """A free port of 127.0.0.1, remembered by `name` in the data directory: the one of last time if it still is free."""
+    file = data_dir / "ports.json"
     try:
         ports = json.loads(file.read_bytes())
     except (OSError, ValueError):

@@ -120,12 +120,12 @@ async def rotate(
     return made
 
 
-async def tenant_of(connection: Connection, key_id: str) -> int:
-    """The tenant of a key, for the command line. Raises Problem key_not_found."""
-    tenant_id: int | None = await connection.fetchval(_SQL["key_tenant"], key_id)
-    if tenant_id is None:
+async def tenant_of(connection: Connection, key_id: str) -> tuple[int, str]:
+    """The tenant of a key and its mode, for the command line. Raises Problem key_not_found."""
+    row = await connection.fetchrow(_SQL["key_tenant"], key_id)
+    if row is None:
         raise Problem("key_not_found", f"There is no API key {key_id}.", param="keyId")
-    return tenant_id
+    return row["tenant_id"], row["mode"]
 
 
 def _checksum(pepper: bytes, body: str) -> str:

@@ -47,4 +47,4 @@ RETURNING key_id;
 
 -- name: key_tenant
 -- Whose key this is: for the command line, which knows no tenant.
-SELECT tenant_id FROM api_keys WHERE key_id = $1;
+SELECT tenant_id, mode FROM api_keys JOIN tenants USING (tenant_id) WHERE key_id = $1;
