@@ -357,6 +357,9 @@ END $$;
 GRANT USAGE ON SCHEMA public TO buffmoney_edge, buffmoney_core, buffmoney_worker;
 GRANT SELECT ON system_accounts, posting_kinds, chart_of_accounts, partitions, commits, rollup_progress TO buffmoney_edge, buffmoney_core, buffmoney_worker;
 
+-- How a merchant bills decides the floor of its wallets, which is part of the engine's catalogue.
+GRANT SELECT (merchant_id, billing) ON merchants TO buffmoney_core;
+
 GRANT INSERT ON metrics, rate_cards, rate_card_charges, api_keys, idempotent_requests TO buffmoney_edge;
 GRANT UPDATE (revoked_at, expires_at) ON api_keys TO buffmoney_edge;
 GRANT UPDATE (catalog_version) ON tenants TO buffmoney_edge;

@@ -1,0 +1,10 @@
+"""What things cost: metrics, rate cards and the catalogue that the engine rates by.
+
+Owns `metrics`, `rate_cards`, `rate_card_charges` and the growth of `tenants.catalog_version`. Does not own rating itself, which is the
+engine's, nor charges already made: a card is immutable, and every usage event names the line that priced it.
+
+Invariants: no two lines of a card are equally specific and could meet the same event; a tenant's first card also prices what happened
+before it was made, and no later card takes effect in the past, so a price once charged stays explainable. Idempotency key: the
+request's Idempotency-Key, stored with the answer in the card's own transaction. A crash before the commit leaves nothing; one after it
+leaves a card that the core finds at its next look at `catalog_version`.
+"""

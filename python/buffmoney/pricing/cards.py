@@ -1,0 +1,102 @@
+"""The rules of a rate card: what a line may say, and that no event could meet two equally specific lines."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from buffmoney.base import money
+from buffmoney.base.errors import Problem
+
+MAX_CHARGES = 10_000
+MAX_MATCHED_DIMENSIONS = 16
+MAX_DIMENSION_NAME_BYTES = 64
+MAX_DIMENSION_VALUE_BYTES = 255
+MAX_MATCH_SHAPES = 64
+"""different sets of dimensions that the lines of one metric may match on; keeps the search for ambiguous lines short"""
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """A checked line: `price` money for `per` units of a metric, where the event's dimensions contain `match`."""
+
+    metric: str
+    price: Decimal
+    per: Decimal
+    match: dict[str, str]
+
+
+def check_text(text: str, param: str, *, longest_bytes: int, what: str) -> str:
+    """A text that can be stored, shown and compared. Raises Problem invalid_rate_card."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 1 <= size <= longest_bytes or any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise Problem("invalid_rate_card", f"{what} has 1 to {longest_bytes} bytes and no control characters.", param=param)
+    return text
+
+
+def check_charge(line: int, metric: str, price: object, per: object, match: dict[str, str]) -> Charge:
+    """One line as a client wrote it. line: from 0. Raises Problem invalid_price or invalid_rate_card naming the line."""
+    where = f"charges[{line}]"
+    if len(match) > MAX_MATCHED_DIMENSIONS:
+        raise Problem("invalid_rate_card", f"A line matches at most {MAX_MATCHED_DIMENSIONS} dimensions.", param=f"{where}.match")
+    for name, value in match.items():
+        check_text(name, f"{where}.match", longest_bytes=MAX_DIMENSION_NAME_BYTES, what="A dimension's name")
+        check_text(value, f"{where}.match.{name}", longest_bytes=MAX_DIMENSION_VALUE_BYTES, what="A dimension's value")
+    return Charge(
+        metric,
+        money.parse(price, f"{where}.price", code="invalid_price", zero=True),
+        money.parse(per, f"{where}.per", code="invalid_price"),
+        dict(sorted(match.items())),
+    )
+
+
+def refuse_ambiguous(charges: Sequence[Charge]) -> None:
+    """Raises Problem invalid_rate_card, naming both lines, if one event could meet two lines that are equally specific.
+
+    Two lines of one metric collide when they match on as many dimensions and agree wherever both name the same one.
+    """
+    by_metric: defaultdict[str, defaultdict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for line, charge in enumerate(charges):
+        by_metric[charge.metric][tuple(charge.match)].append(line)
+    for metric, shapes in by_metric.items():
+        if len(shapes) > MAX_MATCH_SHAPES:
+            raise Problem(
+                "invalid_rate_card",
+                f"The lines of {metric} match on more than {MAX_MATCH_SHAPES} different sets of dimensions.",
+                param="charges",
+            )
+        names_of = list(shapes)
+        for index, names in enumerate(names_of):
+            for others in names_of[index:]:
+                if len(others) == len(names):
+                    collision = _collision(charges, shapes[names], shapes[others], [name for name in names if name in others])
+                    if collision is not None:
+                        first, second = sorted(collision)
+                        raise Problem(
+                            "invalid_rate_card",
+                            f"charges[{first}] and charges[{second}] are equally specific and could both match one event of {metric}: "
+                            "which one counts would be left to chance. Make one of them more specific.",
+                            param=f"charges[{second}].match",
+                            lines=[first, second],
+                        )
+
+
+def _collision(charges: Sequence[Charge], ours: list[int], theirs: list[int], shared: list[str]) -> tuple[int, int] | None:
+    seen: dict[tuple[str, ...], int] = {}
+    same = ours is theirs
+    for line in ours:
+        values = tuple(charges[line].match[name] for name in shared)
+        if same and values in seen:
+            return seen[values], line
+        seen[values] = line
+    if not same:
+        for line in theirs:
+            values = tuple(charges[line].match[name] for name in shared)
+            if values in seen:
+                return seen[values], line
+    return None

@@ -1,0 +1,26 @@
+"""The catalogue of one tenant as the engine takes it: settings, metrics, and every rate card in order of effect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from buffmoney.base import queries
+
+if TYPE_CHECKING:
+    from buffmoney.base.database import Connection
+
+_SQL = queries.load("buffmoney.pricing")
+
+
+async def read(connection: Connection, tenant_id: int) -> bytes:
+    """The JSON that `Engine.load_catalog` takes, of one snapshot:
+
+    {"tenantId", "version", "currency", "unknownCustomers": "create|refuse", "defaultOverdraftLimit": "0"|null, "metrics": [{"id", "code"}],
+    "rateCards": [{"rateCardId", "currency", "effectiveFromUs": int|null, "charges": [{"priceId", "metricId", "match", "price", "per"}]}]}
+
+    Raises LookupError for a tenant that does not exist.
+    """
+    catalog: str | None = await connection.fetchval(_SQL["catalog"], tenant_id)
+    if catalog is None:
+        raise LookupError(f"there is no tenant {tenant_id}")
+    return catalog.encode()
