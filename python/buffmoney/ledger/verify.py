@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,8 @@ FEED_BYTES = 1 << 20
 SHOWN_DIFFERENCES = 20
 
 Report = dict[str, Any]
-"""{"ok", "postings", "events", "wallets", "commits", "charged", "differenceCount", "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]}"""
+"""{"ok", "postings", "events", "wallets", "commits", "charged", "differenceCount", "differences": [{"what", "tenantId", "accountId", "seq",
+"detail"}]}"""
 Step = Callable[[str, int, int | None], None]
 """Told of progress: what is read, rows so far, and about how many there are."""
 
@@ -62,7 +63,7 @@ class _Feed:
 
 async def _stream(connection: Connection, statement: str, take: Callable[[bytes], int], step: Callable[[int], None]) -> None:
     feed = _Feed(take, step)
-    output: Callable[[bytes], Awaitable[None]] = feed.__call__
+    output: Callable[[bytes], Coroutine[Any, Any, None]] = feed.__call__
     await connection.copy_from_query(statement, output=output, format="binary")
     await feed.flush()
 
@@ -95,7 +96,7 @@ async def verify(settings: Settings, step: Step) -> Report:
             ("commits", verifier.commits),
         ):
             expected = max(int(estimates[name]), 0) or None
-            await _stream(connection, SQL[name], take, lambda rows, name=name, expected=expected: step(name, rows, expected))
+            await _stream(connection, SQL[name], take, _named(step, name, expected))
         verifier.heads([tuple(row) for row in await connection.fetch(SQL["heads"])])
         if isinstance(outside, dict):
             verifier.heads([(one.partition_id, one.commit_seq, one.head, one.mac) for one in outside.values() if one.commit_seq])
@@ -107,6 +108,10 @@ async def verify(settings: Settings, step: Step) -> Report:
     report["differences"] = [*report["differences"], *differences][:100]
     report["differenceCount"] = report.get("differenceCount", 0) + len(differences)
     return {"ok": report["differenceCount"] == 0, **report}
+
+
+def _named(step: Step, name: str, expected: int | None) -> Callable[[int], None]:
+    return lambda rows: step(name, rows, expected)
 
 
 def _heads_outside(path: Path | None) -> dict[int, heads.Head] | str:
