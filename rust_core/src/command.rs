@@ -158,10 +158,10 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let answer = self.command(work, message, json, section)?;
         let mut reply = Vec::with_capacity(17 + answer.len());
-        reply.extend_from_slice(&message.id);
+        reply.extend_from_slice(&message.message_id);
         reply.push(KIND_COMMAND);
         reply.extend_from_slice(answer.as_bytes());
-        work.replies.push((message.reply_to.to_vec(), message.id, reply));
+        work.replies.push((message.reply_to.to_vec(), message.message_id, reply));
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Engine {
         json: &[u8],
         section: Option<&UsageSection<'_>>,
     ) -> Result<String, EngineError> {
-        let tenant = message.tenant;
+        let tenant = message.tenant_id.cast_signed();
         let refusal = |code: &str, detail: &str| json!({"ok": false, "code": code, "detail": detail}).to_string();
         let Some(header) = Header::read(json) else { return Ok(refusal("invalid_command", "the command cannot be read")) };
         match header.kind.as_str() {
@@ -353,16 +353,16 @@ impl Engine {
     /// The rated sum of estimated events. Nothing is recorded.
     fn estimate(&mut self, tenant: i64, section: &UsageSection<'_>) -> Result<i128, Failure> {
         let catalog = self.catalogs.get_mut(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?;
-        let shapes: Vec<_> = section.shapes().map(|(metric, dimensions)| catalog.shape(metric, dimensions)).collect();
+        let shapes: Vec<_> = section.shapes.iter().map(|shape| catalog.shape(shape.metric, shape.dimensions)).collect();
         let mut total = 0_i128;
-        for event in section.events() {
+        for event in &section.events {
             let Some(shape) = shapes.get(usize::from(event.shape)) else { return Err(EngineError::Row("an event's shape").into()) };
             if shape.metric_id.is_none() {
                 return refuse("unknown_metric", format!("event {}: no such metric", event.index));
             }
             let price = catalog.card_at(event.occurred_us).and_then(|card| shape.price(card));
             let Some(price) = price else { return refuse("no_price", format!("event {}: no price is in force", event.index)) };
-            let sum = price.charge(event.quantity).and_then(|charge| total.checked_add(charge)).filter(|sum| *sum < AMOUNT_LIMIT);
+            let sum = price.charge(event.quantity_nano).and_then(|charge| total.checked_add(charge)).filter(|sum| *sum < AMOUNT_LIMIT);
             let Some(sum) = sum else { return refuse("amount_out_of_range", "the estimate is too large") };
             total = sum;
         }
@@ -449,7 +449,7 @@ impl Engine {
     fn capture_events(&mut self, work: &mut Work, key: (i64, Id), hold: &Hold, section: &UsageSection<'_>) -> Result<Value, Failure> {
         let Some(index) = self.wallets.find_account(hold.account) else { return Err(EngineError::NotLoaded("a hold's wallet").into()) };
         let name = self.wallets.slots[index as usize].as_ref().map(|wallet| wallet.external_id.clone()).unwrap_or_default();
-        if section.customers().any(|customer| *customer != *name) {
+        if section.customers.iter().any(|customer| **customer != *name) {
             return refuse("customer_mismatch", "an event belongs to another customer than the hold");
         }
         if self.close_hold(work, key, PostingKind::Release).is_none() {
@@ -518,7 +518,10 @@ fn fingerprint(json: &[u8], section: Option<&UsageSection<'_>>) -> u64 {
     hasher.update(&(json.len() as u64).to_le_bytes());
     hasher.update(json);
     if let Some(section) = section {
-        hasher.update(section.bytes());
+        let mut bytes = Vec::new();
+        // What cannot be encoded was never a message.
+        let _ = section.append_to(&mut bytes);
+        hasher.update(&bytes);
     }
     let mut first = [0_u8; 8];
     hasher.finalize_xof().fill(&mut first);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use hashbrown::{HashMap, HashSet};
 
 use crate::group::Work;
-use crate::message::{Body, Message, MessageError};
+use crate::message::{Message, MessageBody, MessageError};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
 use crate::rate::{Catalog, CatalogError};
 use crate::recent::Recent;
@@ -221,17 +221,17 @@ impl Engine {
         let mut new_customers = 0;
         for message in messages {
             let message = Message::parse(message)?;
-            let tenant = message.tenant;
+            let tenant = message.tenant_id.cast_signed();
             if !self.catalogs.contains_key(&tenant) && asked_catalogs.insert(tenant) {
                 needs.catalogs.push(tenant);
             }
             let mut names: Vec<&str> = Vec::new();
             let command;
             match &message.body {
-                Body::Usage(section) => names.extend(section.customers()),
-                Body::Command(json, section) => {
+                MessageBody::Usage(section) => names.extend(&section.customers),
+                MessageBody::Command { command: json, usage: section } => {
                     if let Some(section) = section {
-                        names.extend(section.customers());
+                        names.extend(&section.customers);
                     }
                     command = crate::command::Header::read(json);
                     if let Some(command) = &command {
@@ -318,10 +318,10 @@ impl Engine {
         let parsed = messages.iter().map(|message| Message::parse(message)).collect::<Result<Vec<_>, _>>()?;
         let mut work = self.begin(now_us, messages.iter().map(|message| message.len()).sum());
         for message in &parsed {
-            work.messages.extend_from_slice(&message.id);
+            work.messages.extend_from_slice(&message.message_id);
             let result = match &message.body {
-                Body::Usage(section) => self.usage_message(&mut work, message, section),
-                Body::Command(json, section) => self.command_message(&mut work, message, json, section.as_ref()),
+                MessageBody::Usage(section) => self.usage_message(&mut work, message, section),
+                MessageBody::Command { command: json, usage: section } => self.command_message(&mut work, message, json, section.as_ref()),
             };
             if let Err(error) = result {
                 let unfinished = self.end(work);

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::engine::{Engine, EngineError};
 use crate::group::{NewKey, Work};
-use crate::message::{Event, KIND_USAGE, Message, UsageSection};
+use crate::message::{KIND_USAGE, Message, UsageEvent, UsageSection};
 use crate::outcome::Outcome;
 use crate::rate::{PricedShape, UnknownCustomers};
 
@@ -27,9 +27,9 @@ pub struct Decided {
 impl Engine {
     /// A batch: every event gets its own outcome, the reply carries the customers' balances after it.
     pub(crate) fn usage_message(&mut self, work: &mut Work, message: &Message<'_>, section: &UsageSection<'_>) -> Result<(), EngineError> {
-        let decided = self.decide(work, message.tenant, section)?;
+        let decided = self.decide(work, message.tenant_id.cast_signed(), section)?;
         let mut reply = Vec::with_capacity(21 + decided.outcomes.len() * 19 + decided.wallets.len() * 16);
-        reply.extend_from_slice(&message.id);
+        reply.extend_from_slice(&message.message_id);
         reply.push(KIND_USAGE);
         reply.extend_from_slice(&u16::try_from(decided.outcomes.len()).unwrap_or(u16::MAX).to_le_bytes());
         for (index, outcome, charge) in &decided.outcomes {
@@ -42,10 +42,10 @@ impl Engine {
             let wallet = index.and_then(|index| self.wallets.slots[index as usize].as_ref());
             reply.extend_from_slice(&wallet.map_or(0, |wallet| wallet.state.balance).to_le_bytes());
         }
-        let currency = self.catalogs.get(&message.tenant).map_or(*b"CNY", |catalog| catalog.currency);
+        let currency = self.catalogs.get(&message.tenant_id.cast_signed()).map_or(*b"CNY", |catalog| catalog.currency);
         reply.push(3);
         reply.extend_from_slice(&currency);
-        work.replies.push((message.reply_to.to_vec(), message.id, reply));
+        work.replies.push((message.reply_to.to_vec(), message.message_id, reply));
         Ok(())
     }
 
@@ -53,17 +53,17 @@ impl Engine {
     pub(crate) fn decide(&mut self, work: &mut Work, tenant: i64, section: &UsageSection<'_>) -> Result<Decided, EngineError> {
         let catalog = self.catalogs.get_mut(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?;
         let shapes: SmallVec<[(Arc<PricedShape>, &str); 16]> =
-            section.shapes().map(|(metric, dimensions)| (catalog.shape(metric, dimensions), dimensions)).collect();
+            section.shapes.iter().map(|shape| (catalog.shape(shape.metric, shape.dimensions), shape.dimensions)).collect();
         let policy = (catalog.unknown_customers, catalog.default_overdraft_limit, catalog.currency);
-        let names: Vec<&str> = section.customers().collect();
+        let names = &section.customers;
         let mut wallets: Vec<Option<u32>> = names.iter().map(|name| self.wallets.find(tenant, name)).collect();
-        let mut outcomes = Vec::with_capacity(section.len());
+        let mut outcomes = Vec::with_capacity(section.events.len());
         let mut charged = 0_i128;
-        for event in section.events() {
+        for event in &section.events {
             let name = names.get(usize::from(event.customer)).copied().ok_or(EngineError::Row("an event's customer"))?;
             let wallet = wallets.get_mut(usize::from(event.customer)).ok_or(EngineError::Row("an event's customer"))?;
             let (shape, dimensions) = shapes.get(usize::from(event.shape)).ok_or(EngineError::Row("an event's shape"))?;
-            let (outcome, charge) = self.decide_event(work, tenant, &event, shape, dimensions, name, wallet, policy)?;
+            let (outcome, charge) = self.decide_event(work, tenant, event, shape, dimensions, name, wallet, policy)?;
             match outcome {
                 Outcome::Accepted => charged = charged.checked_add(charge).ok_or(EngineError::Range)?,
                 Outcome::Duplicate | Outcome::Conflict => {}
@@ -83,7 +83,7 @@ impl Engine {
         &mut self,
         work: &mut Work,
         tenant: i64,
-        event: &Event<'_>,
+        event: &UsageEvent<'_>,
         shape: &PricedShape,
         dimensions: &str,
         name: &str,
@@ -97,7 +97,7 @@ impl Engine {
         let Some(metric_id) = shape.metric_id else { return Ok((Outcome::UnknownMetric, 0)) };
         let card = self.catalogs.get(&tenant).and_then(|catalog| catalog.card_at(event.occurred_us));
         let Some(price) = card.and_then(|card| shape.price(card)) else { return Ok((Outcome::NoPrice, 0)) };
-        let Some(charge) = price.charge(event.quantity).filter(|charge| *charge < AMOUNT_LIMIT) else {
+        let Some(charge) = price.charge(event.quantity_nano).filter(|charge| *charge < AMOUNT_LIMIT) else {
             return Ok((Outcome::AmountOutOfRange, 0));
         };
         let index = match *place {
@@ -133,7 +133,7 @@ impl Engine {
         events.timestamp(event.occurred_us);
         events.int4(metric_id);
         events.int4(price.price_id);
-        events.numeric(event.quantity);
+        events.numeric(event.quantity_nano);
         events.numeric(charge);
         events.bytes(event.idempotency_key.as_bytes());
         events.bytes(dimensions.as_bytes());

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use serde::Serialize;
 
 use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
-use crate::identity::{fingerprint, key_hash};
+use crate::identity::{Payload, key_hash};
 use crate::money::{format_nano, mul_div_round};
 use crate::posting::{Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac};
 use crate::wallet::read_parts;
@@ -332,10 +332,11 @@ impl Verifier {
         if charge != 0 {
             *self.usage.entry((account, commit)).or_default() -= charge;
         }
-        let hash = key_hash(tenant, key.as_bytes());
+        let hash = key_hash(tenant.cast_unsigned(), key.as_bytes());
         let print = match (self.customers.get(&account), self.metrics.get(&(tenant, metric))) {
             (Some((owner, customer)), Some(metric)) if *owner == tenant => {
-                fingerprint(tenant, customer, metric, quantity, occurred_us, dimensions)
+                Payload { tenant_id: tenant.cast_unsigned(), customer, metric, quantity_nano: quantity, occurred_us, dimensions }
+                    .fingerprint()
             }
             _ => 0,
         };
