@@ -30,6 +30,7 @@ from buffmoney.base.errors import DatabaseUnavailable, RedisUnavailable
 from buffmoney.base.redis import RedisPipe, RedisQueue
 from buffmoney.ledger import heads
 from buffmoney.metering import commit, lease, message, metrics, redelivery
+from buffmoney.metering.hand import Hand
 from buffmoney.metering.loading import SMALL_BYTES, Loader
 from buffmoney.metering.message import Incoming
 from buffmoney.metering.publish import Publisher, ReplyCache
@@ -61,18 +62,13 @@ class PartitionWriter:
         self._clock = clock
         self._stopping = stopping
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._group_bytes = settings.group_events * EVENT_BYTES
         self._engine = Engine(partition_id, settings.ledger_key, settings.max_wallets)
         self._upkeep = Upkeep(settings, clock, self._engine)
         self._redis = RedisPipe(settings.redis_url)
         self._queue = RedisQueue(settings.redis_url)
-        self._hand: deque[Incoming] = deque()
-        self._hand_bytes = 0
-        self._known_ids: set[bytes] = set()
         self._unresolved: list[Flight] = []
         self._replies = ReplyCache()
-        self._room = asyncio.Event()
-        self._one_by_one = 0
+        self._hand = Hand(partition_id, settings.group_events * EVENT_BYTES, self._replies)
         self._fruitless = 0
         self._last_now_us = 0
         self._log = log.bind(partition=partition_id, holder=self._holder)
@@ -103,7 +99,7 @@ class PartitionWriter:
                     exc_info=not isinstance(failure, DatabaseUnavailable | commit.CommitFault),
                 )
                 await self._pause(RETRY_S)
-        self._take_back(_messages(self._unresolved))
+        self._hand.take_back(_messages(self._unresolved))
         await self._give_back()
         await self._queue.close()
         await self._redis.close()
@@ -121,7 +117,7 @@ class PartitionWriter:
             if taken is not None:
                 return await self._open(taken, control, committed)
             # The core that has the partition finds in the commits what these messages came to, and answers.
-            self._forget([one for flight in committed for one in flight.messages])
+            self._hand.forget([one for flight in committed for one in flight.messages])
             await self._give_back()
             if await control.fetchrow(commit.SQL["read_partition"], self._partition_id) is None:
                 self._log.error("unknown_partition")
@@ -141,6 +137,8 @@ class PartitionWriter:
                     await lease.release(control, taken)
                     raise
                 self._log.error("ledger_behind_its_head", detail=str(mismatch))
+            # A predecessor that is stopped in the middle of a transaction would keep its keys locked for as long as it stands still.
+            await control.execute(commit.SQL["end_predecessors"], f"buffmoney core {self._label} writer%")
             for purpose in ("writer a", "writer b", "loader", "chores"):
                 connections.append(await connect(self._settings, "core", name=f"buffmoney core {self._label} {purpose}"))
             first, second, loading, chores = connections
@@ -157,7 +155,7 @@ class PartitionWriter:
         publisher.start()
         for flight in committed:
             publisher.answer(flight.answers(self._replies))
-            self._forget(flight.messages)
+            self._hand.forget(flight.messages)
         metrics.LEASE_HELD.labels(self._label).set(1)
         metrics.HEAD_VALID.labels(self._label).set(1)
         self._log.info("lease_taken", epoch=taken.epoch, commit_seq=taken.commit_seq)
@@ -175,7 +173,7 @@ class PartitionWriter:
                 break
             committed.append(self._unresolved.pop(0))
             self._log.info("outcome_known", commit_seq=flight.group.commit_seq, committed=True)
-        self._take_back(_messages(self._unresolved))
+        self._hand.take_back(_messages(self._unresolved))
         self._unresolved = []
         return committed
 
@@ -190,7 +188,7 @@ class PartitionWriter:
             await self._write(tenure)
         finally:
             tenure.over.set()
-            self._room.set()
+            self._hand.room.set()
             await asyncio.gather(intake, return_exceptions=True)
             await self._land(tenure)
             for task in (*tasks, stop):
@@ -216,40 +214,30 @@ class PartitionWriter:
         failed = [flight for flight in tenure.flights if not flight.committed]
         for flight in tenure.flights:
             if flight.committed:
-                self._forget(flight.messages)
+                self._hand.forget(flight.messages)
         tenure.flights.clear()
         if failed and isinstance(failed[0].fault, commit.OutcomeUnknown):
             self._unresolved = failed
         else:
-            self._take_back(_messages(failed))
+            self._hand.take_back(_messages(failed))
 
     # ------------------------------------------------------------------ messages in hand
-
-    def _take_back(self, messages: Sequence[Incoming]) -> None:
-        self._hand.extendleft(reversed(messages))
-        self._hand_bytes += sum(len(one.raw) for one in messages)
-
-    def _forget(self, messages: Sequence[Incoming]) -> None:
-        self._known_ids.difference_update(one.message_id for one in messages)
-        metrics.IN_HAND.labels(self._label).set(len(self._known_ids))
 
     async def _give_back(self) -> None:
         """Leaves what is in hand to the core that has the partition now."""
         if not self._hand:
             return
         publisher = Publisher(self._redis, self._partition_id, 0, self._settings.seen_keys)
-        if await publisher.give_back([one.marked_redelivered() for one in self._hand]):
+        if await publisher.give_back(self._hand.to_give_back()):
             self._log.info("messages_given_back", messages=len(self._hand))
-            self._forget(self._hand)
             self._hand.clear()
-            self._hand_bytes = 0
 
     async def _take_in(self, tenure: Tenure) -> None:
         complained = False
         while not (tenure.over.is_set() or self._stopping.is_set()):
-            if self._hand_bytes >= self._group_bytes:
-                self._room.clear()
-                await self._room.wait()
+            if self._hand.full:
+                self._hand.room.clear()
+                await self._hand.room.wait()
                 continue
             try:
                 popped = await self._queue.pop(tenure.publisher.inbox_key, side="RIGHT", count=POP_MESSAGES, wait_s=POP_WAIT_S)
@@ -260,47 +248,12 @@ class PartitionWriter:
                 await asyncio.sleep(0.05)
                 continue
             complained = False
-            for raw in popped:
-                self._accept(tenure, raw)
+            replies = [self._hand.accept(raw) for raw in popped]
+            tenure.publisher.answer([reply for reply in replies if reply is not None])
             if popped:
                 tenure.wake.set()
         tenure.intake_done = True
         tenure.wake.set()
-
-    def _accept(self, tenure: Tenure, raw: bytes) -> None:
-        try:
-            incoming = message.read(raw)
-        except message.MalformedMessageError as malformed:
-            metrics.MESSAGES_DROPPED.labels(self._label, "malformed").inc()
-            self._log.error("message_dropped", reason="malformed", detail=str(malformed))
-            return
-        if incoming.message_id in self._known_ids:
-            # Its reply is on its way.
-            metrics.REDELIVERIES.labels(self._label, "in_hand").inc()
-            return
-        if incoming.redelivered:
-            reply = self._replies.get(incoming.message_id)
-            if reply is not None:
-                metrics.REDELIVERIES.labels(self._label, "reply").inc()
-                tenure.publisher.answer([(incoming.reply_to, reply)])
-                return
-        self._known_ids.add(incoming.message_id)
-        self._hand.append(incoming)
-        self._hand_bytes += len(raw)
-
-    def _next_batch(self) -> list[Incoming]:
-        if self._one_by_one > 0:
-            self._one_by_one -= 1
-            batch = [self._hand.popleft()]
-            size = len(batch[0].raw)
-        else:
-            batch, size = [], 0
-            while self._hand and (not batch or size + len(self._hand[0].raw) <= self._group_bytes):
-                batch.append(self._hand.popleft())
-                size += len(batch[-1].raw)
-        self._hand_bytes -= size
-        self._room.set()
-        return batch
 
     # ------------------------------------------------------------------ groups
 
@@ -337,7 +290,7 @@ class PartitionWriter:
             return Flight(self._engine.sweep(due.wallets, due.holds, now_us), [], "usage_events", due)
         if not self._hand:
             return None
-        batch = self._next_batch()
+        batch = self._hand.next_batch()
         try:
             raw = await self._ready(tenure, batch)
             events_table = await tenure.leaves.name(tenure.loading, to_datetime(now_us).date())
@@ -346,19 +299,19 @@ class PartitionWriter:
             else:
                 group = self._engine.apply(raw, now_us)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, DatabaseUnavailable, OSError):
-            self._take_back(batch)
+            self._hand.take_back(batch)
             raise
         except Exception as failure:
             # The engine has undone the group. Alone, each of its messages shows whether it is the one.
-            self._refuse(batch, f"{type(failure).__name__}: {failure}")
+            self._hand.refuse(batch, f"{type(failure).__name__}: {failure}")
             tenure.wake.set()
             return None
         except BaseException as failure:
             if type(failure).__name__ != "PanicException":
-                self._take_back(batch)
+                self._hand.take_back(batch)
                 raise
             # A panic leaves memory in doubt: a new tenure loads it again.
-            self._refuse(batch, str(failure))
+            self._hand.refuse(batch, str(failure))
             raise commit.GroupRefused(f"the engine panicked: {failure}") from failure
         return Flight(group, batch, events_table)
 
@@ -428,7 +381,7 @@ class PartitionWriter:
             tenure.flights.popleft()
             tenure.healthy = True
             self._engine.commit(flight.group.group_id)
-            self._forget(flight.messages)
+            self._hand.forget(flight.messages)
             if flight.swept is not None and flight.swept.grants:
                 # A group without a commit of its own found nothing left: the commit before it says so as well.
                 tenure.expired.append((flight.swept.grants, flight.group.commit_id - flight.group.empty))
@@ -455,24 +408,11 @@ class PartitionWriter:
         tenure.flights.clear()
         self._engine.rollback()
         if isinstance(fault, commit.GroupRefused):
-            self._take_back(_messages(failed[1:]))
-            self._refuse(failed[0].messages, str(fault))
+            self._hand.take_back(_messages(failed[1:]))
+            self._hand.refuse(failed[0].messages, str(fault))
         else:
-            self._take_back(_messages(failed))
+            self._hand.take_back(_messages(failed))
         tenure.wake.set()
-
-    def _refuse(self, batch: list[Incoming], detail: str) -> None:
-        """Something in these messages cannot be applied: alone, it is dropped; otherwise each gets its own group."""
-        if len(batch) == 1:
-            metrics.MESSAGES_DROPPED.labels(self._label, "refused").inc()
-            self._log.error(
-                "message_dropped", reason="refused", detail=detail, message=batch[0].message_id.hex(), tenant=batch[0].tenant_id
-            )
-            self._forget(batch)
-            return
-        self._log.error("group_refused", detail=detail, messages=len(batch))
-        self._one_by_one = len(batch)
-        self._take_back(batch)
 
     async def _look_up(self, tenure: Tenure, failed: list[Flight]) -> None:
         """Finds out which keys and commands are stored already, and tells the engine."""
@@ -506,9 +446,9 @@ class PartitionWriter:
             if not await self._remember(tenure, keys, commands):
                 return False
         except BaseException:
-            self._take_back(flight.messages)
+            self._hand.take_back(flight.messages)
             raise
-        self._take_back(flight.messages)
+        self._hand.take_back(flight.messages)
         # The engine undoes all open groups or none, so those on their way come first.
         while tenure.flights:
             await tenure.flights[0].settled.wait()
@@ -530,21 +470,13 @@ async def _close(connections: Sequence[Connection]) -> None:
             connection.terminate()
 
 
-async def run(settings: Settings, partitions: Sequence[int], *, metrics_port: int = 0) -> None:
-    """The core process: writes these partitions until SIGTERM or SIGINT, then finishes what it has in hand.
-
-    metrics_port: where Prometheus finds `/metrics`; 0 for nowhere.
-    """
+async def run(settings: Settings, partitions: Sequence[int]) -> None:
+    """The core process: writes these partitions until SIGTERM or SIGINT, then finishes what it has in hand."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    server = await telemetry.serve_metrics(metrics_port) if metrics_port else None
-    try:
-        await serve(settings, partitions, stopping, SystemClock())
-    finally:
-        if server is not None:
-            server.close()
+    await serve(settings, partitions, stopping, SystemClock())
 
 
 async def serve(settings: Settings, partitions: Sequence[int], stopping: asyncio.Event, clock: Clock) -> None:

@@ -6,6 +6,10 @@ SET epoch = epoch + 1, holder = $2, lease_until = clock_timestamp() + make_inter
 WHERE partition_id = $1 AND (lease_until < clock_timestamp() OR holder = $2)
 RETURNING epoch, commit_seq, head, head_mac
 
+-- name: end_predecessors
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name LIKE $1
+
 -- name: renew_lease
 UPDATE partitions SET lease_until = clock_timestamp() + make_interval(secs => $4)
 WHERE partition_id = $1 AND epoch = $2 AND holder = $3
