@@ -46,8 +46,8 @@ check: build ## format, lints, types, layers, the stub of the Rust module
 bench: build ## the benchmarks of the README, into benches/results/latest.json
 	$(BIN)/python -m benches
 
-loadtest: build ## locust against BUFFMONEY_URL with BUFFMONEY_API_KEY
-	$(BIN)/locust --locustfile loadtests/locustfile.py --host "$${BUFFMONEY_URL:-http://127.0.0.1:8000}"
+loadtest: build ## locust for 30 s against BUFFMONEY_URL with BUFFMONEY_API_KEY, else against a `buffmoney up` of its own
+	$(BIN)/python -m loadtests
 
 faults: build ## kills and other faults under load: acked, lost, doubled, left open
 	$(BIN)/python -m tests.faults
