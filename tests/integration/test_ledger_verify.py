@@ -1,0 +1,135 @@
+"""Tampering by somebody who owns the database: whatever is changed in the ledger, `buffmoney ledger verify` says so."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.product import SCRATCH, Product, event
+
+TABLES = ("postings", "commits", "event_keys", "usage_events", "partitions")
+ONE_EVENT = "(SELECT idempotency_key FROM usage_events ORDER BY idempotency_key LIMIT 1)"
+BUSY = "(SELECT account_id FROM postings GROUP BY 1 ORDER BY count(*) DESC LIMIT 1)"
+LAST_COMMIT = "(SELECT max(commit_id) FROM commits)"
+LAST_ROW = f"(SELECT max(seq) FROM postings WHERE account_id = {BUSY})"
+
+TAMPERING = {
+    "an amount is changed": f"UPDATE postings SET amount = amount + 1 WHERE account_id = {BUSY} AND seq = 2",
+    "a balance is changed": f"UPDATE postings SET balance_after = balance_after + 1 WHERE account_id = {BUSY} AND seq = 2",
+    "an account is changed": f"UPDATE postings SET credit_account_id = 11 WHERE account_id = {BUSY} AND seq = 2",
+    "a time is changed": f"UPDATE postings SET posted_at = posted_at + interval '1 us' WHERE account_id = {BUSY} AND seq = 2",
+    "a hash is changed": f"UPDATE postings SET chain_hash = decode(repeat('ab', 32), 'hex') WHERE account_id = {BUSY} AND seq = 3",
+    "a row is deleted": f"DELETE FROM postings WHERE account_id = {BUSY} AND seq = 2",
+    "the first row is deleted": f"DELETE FROM postings WHERE account_id = {BUSY} AND seq = 1",
+    "the last row is deleted": f"DELETE FROM postings WHERE account_id = {BUSY} AND seq = {LAST_ROW}",
+    "a whole wallet is deleted": f"DELETE FROM postings WHERE account_id = {BUSY}",
+    "two rows change places": f"""UPDATE postings SET seq = -seq WHERE account_id = {BUSY} AND seq IN (2, 3);
+        UPDATE postings SET seq = CASE seq WHEN -2 THEN 3 ELSE 2 END WHERE seq < 0""",
+    "a charge is changed": f"UPDATE usage_events SET charge = charge + 1 WHERE idempotency_key = {ONE_EVENT}",
+    "a quantity is changed": f"UPDATE usage_events SET quantity = quantity * 2 WHERE idempotency_key = {ONE_EVENT}",
+    "an event is deleted": f"DELETE FROM usage_events WHERE idempotency_key = {ONE_EVENT}",
+    "an event is doubled": f"INSERT INTO usage_events SELECT * FROM usage_events WHERE idempotency_key = {ONE_EVENT}",
+    "an event key is deleted": "DELETE FROM event_keys WHERE key_hash = (SELECT key_hash FROM event_keys LIMIT 1)",
+    "a commit is deleted": "DELETE FROM commits WHERE commit_seq = 2",
+    "a commit is changed": "UPDATE commits SET events = events + 1 WHERE commit_seq = 2",
+    "a head is forged": "UPDATE partitions SET head = decode(repeat('ab', 32), 'hex')",
+    "the newest commit is taken out everywhere": f"""
+        DELETE FROM postings WHERE commit_id = {LAST_COMMIT}; DELETE FROM usage_events WHERE commit_id = {LAST_COMMIT};
+        DELETE FROM event_keys WHERE commit_id = {LAST_COMMIT};
+        UPDATE partitions p SET commit_seq = p.commit_seq - 1, head = c.head FROM commits c WHERE c.commit_seq = p.commit_seq - 1;
+        DELETE FROM commits WHERE commit_id = {LAST_COMMIT}""",
+}
+"""what is done → the statement, run as the superuser with all triggers off (every CHECK still holds where it says so)"""
+
+
+heads: list[asyncpg.Record] = []
+"""a signed head from before the last commit, as somebody would have kept it who plans to forget that commit"""
+
+
+@pytest.fixture(scope="module")
+def spoiled() -> Iterator[Product]:
+    """A product of its own, with a few wallets that have moved, whose processes are stopped from writing on."""
+    home = SCRATCH / f"verify-{secrets.token_hex(4)}"
+    running = Product(home / "data")
+    try:
+        running.start()
+        merchant = running.new_merchant()
+        for customer in ("one", "two"):
+            merchant.grant("50", customer)
+            merchant.grant("5", customer, kind="bonus")
+        for _ in range(4):
+            merchant.usage(*[event(customer=name) for name in ("one", "two", "one")])
+        hold = merchant.ok("POST", "/v1/customers/one/holds", {"amount": "3", "ttlSeconds": 600})
+        merchant.ok("POST", f"/v1/holds/{hold['holdId']}/capture", {"amount": "1"})
+        heads.append(running.sql.fetch("SELECT commit_seq, head, head_mac FROM partitions")[0])
+        merchant.usage(event(customer="one"))
+        merchant.close()
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+async def as_superuser(product: Product, *statements: str) -> None:
+    """Runs statements in one transaction, past every trigger."""
+    connection = await asyncpg.connect(product.run["databaseUrl"])
+    try:
+        async with connection.transaction():
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            for statement in statements:
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def test_an_untouched_ledger_is_clean(spoiled: Product) -> None:
+    """Proves: verify finds nothing where nothing was done, says what it looked at, and exits with 0."""
+    report = spoiled.verify()
+    assert (report["exit"], report["differences"]) == (0, []), report
+    assert report["events"] == 13
+    assert report["postings"] >= 13
+
+
+def tamper(product: Product, *statements: str) -> dict[str, Any]:
+    """What verify says of a ledger on which these statements were run; afterwards the ledger is as it was."""
+    # A seq below zero is only a step on the way of a swap, so its CHECK is put aside.
+    loosen = "ALTER TABLE postings DROP CONSTRAINT IF EXISTS postings_seq_check"
+    backup = [f"CREATE TABLE backup_{table} AS SELECT * FROM {table}" for table in TABLES]
+    restore = [f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM backup_{table}; DROP TABLE backup_{table}" for table in TABLES[:-1]]
+    # The lease's own columns go on changing; only what tampering touched is put back.
+    restore.append(
+        """UPDATE partitions p SET commit_seq = b.commit_seq, head = b.head, head_mac = b.head_mac
+        FROM backup_partitions b WHERE p.partition_id = b.partition_id; DROP TABLE backup_partitions"""
+    )
+    asyncio.run(as_superuser(product, loosen, *backup, *statements))
+    try:
+        return product.verify()
+    finally:
+        asyncio.run(as_superuser(product, *restore))
+
+
+@pytest.mark.parametrize("what", TAMPERING)
+def test_tampering_is_found(spoiled: Product, what: str) -> None:
+    """Proves: each way of changing the ledger makes verify exit with 1 and name a difference; undone, it is clean again."""
+    report = tamper(spoiled, TAMPERING[what])
+    assert report["exit"] == 1, report
+    assert report["differences"], report
+    assert spoiled.verify()["exit"] == 0
+
+
+def test_an_old_signed_head_does_not_help(spoiled: Product) -> None:
+    """Proves: who cuts off the tail and puts back a head that was truly signed once is found by the head kept outside the database."""
+    old = heads[0]
+    cut = [f"DELETE FROM {table} WHERE commit_id & ((1::bigint << 48) - 1) > {old['commit_seq']}" for table in TABLES[:-1]]
+    head = (
+        f"UPDATE partitions SET commit_seq = {old['commit_seq']}, head = '\\x{old['head'].hex()}', head_mac = '\\x{old['head_mac'].hex()}'"
+    )
+    report = tamper(spoiled, *cut, head)
+    assert report["exit"] == 1, report
+    assert report["differences"], report

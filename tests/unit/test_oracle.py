@@ -1,0 +1,138 @@
+"""The oracle is the judge of the engine, so a few of its rules are checked by hand here."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from tests.oracle import (
+    Card,
+    Charge,
+    Outcome,
+    RefusedError,
+    Tenant,
+    Usage,
+    card_in_force,
+    matching_charge,
+    nano,
+    price_of,
+    round_half_even,
+    show,
+)
+
+START = 10**15
+
+
+def tenant(**settings: str) -> Tenant:
+    """A tenant where an image costs ¥1."""
+    made = Tenant(**settings)
+    made.cards.append(Card("one", (Charge("images", "1"),)))
+    return made
+
+
+def image(key: str, quantity: str = "1", customer: str = "acme") -> Usage:
+    """Usage that costs its quantity."""
+    return Usage(customer, key, "images", nano(quantity), START)
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [(Fraction(5, 2), 2), (Fraction(7, 2), 4), (Fraction(1, 2), 0), (Fraction(3, 2), 2), (Fraction(26, 10), 3), (Fraction(24, 10), 2)],
+)
+def test_rounding_is_half_even(value: Fraction, expected: int) -> None:
+    """Proves: a tie goes to the even neighbour, everything else to the nearest."""
+    assert round_half_even(value) == expected
+
+
+def test_decimal_strings() -> None:
+    """Proves: amounts are shown without exponent and trailing zeros, and read exactly."""
+    assert [show(amount) for amount in (0, 1, -1, 10**9, 1_500_000_000, -12_340_000_000)] == [
+        "0",
+        "0.000000001",
+        "-0.000000001",
+        "1",
+        "1.5",
+        "-12.34",
+    ]
+    assert nano("231.040352") == 231_040_352_000
+
+
+def test_the_public_price_example() -> None:
+    """Proves: ¥4 a million in and ¥16 a million out charge the public traces' totals as ¥231.040352."""
+    total = price_of(Charge("tokens_input", "4", "1000000"), nano("40421844")) + price_of(
+        Charge("tokens_output", "16", "1000000"), nano("4334561")
+    )
+    assert show(total) == "231.040352"
+
+
+def test_cards_and_matches() -> None:
+    """Proves: the card that started last is in force from its first moment, and its most specific line prices the event."""
+    first = Card("first", (Charge("images", "1"),))
+    second = Card(
+        "second",
+        (Charge("images", "2"), Charge("images", "3", match={"model": "a"}), Charge("images", "4", match={"model": "a", "tier": "x"})),
+        effective_us=100,
+    )
+    assert card_in_force([second, first], 99) is first
+    assert card_in_force([second, first], 100) is second
+    prices = [
+        matching_charge(second, "images", dimensions) for dimensions in ({}, {"model": "a"}, {"model": "a", "tier": "x"}, {"model": "b"})
+    ]
+    assert [charge.price for charge in prices if charge] == ["2", "3", "4", "2"]
+    assert matching_charge(second, "storage_gb", {}) is None
+
+
+def test_grants_pay_in_order() -> None:
+    """Proves: priority, then expiry, then what was given, then age decide."""
+    model = tenant()
+    for name, kind, priority, expires in (
+        ("old", "paid", 10, None),
+        ("bonus", "bonus", 10, None),
+        ("soon", "paid", 10, START + 9),
+        ("first", "paid", 0, None),
+    ):
+        model.grant("acme", name, nano("1"), kind=kind, priority=priority, expires_us=expires, now_us=START)
+    spent = []
+    for number in range(4):
+        before = {name for name, grant in model.wallets["acme"].grants.items() if grant.remaining}
+        model.use(image(str(number)), START)
+        spent += before - {name for name, grant in model.wallets["acme"].grants.items() if grant.remaining}
+    assert spent == ["first", "soon", "bonus", "old"]
+
+
+def test_outcomes() -> None:
+    """Proves: duplicates, conflicts, refusals that are forgotten, and the floor."""
+    model = tenant()
+    assert model.use(image("a"), START).code == "insufficient_balance"
+    assert "acme" not in model.wallets
+    model.grant("acme", "g", nano("1"), kind="paid", priority=0, expires_us=None, now_us=START)
+    assert model.use(image("a"), START) == Outcome("accepted", nano("1"))
+    assert model.use(image("a"), START).code == "duplicate"
+    assert model.use(image("a", "2"), START).code == "conflict"
+    model.configure("acme", limit=nano("5"))
+    assert model.use(image("b", "5"), START).code == "accepted"
+    assert model.use(image("c", "0.000000001"), START).code == "insufficient_balance"
+    model.grant("acme", "h", nano("7"), kind="paid", priority=0, expires_us=None, now_us=START)
+    assert model.wallets["acme"].grants["h"].remaining == nano("2"), "the overdraft is repaid first"
+    model.check()
+
+
+def test_holds() -> None:
+    """Proves: a hold on a grant and on overdraft comes back to where it was; a captured part does not."""
+    model = tenant()
+    model.grant("acme", "g", nano("10"), kind="paid", priority=0, expires_us=None, now_us=START)
+    model.configure("acme", limit=nano("5"))
+    model.hold("acme", "h", nano("15"), ttl_us=10, now_us=START)
+    assert model.wallets["acme"].available == -nano("5")
+    model.release("h", START)
+    assert (model.wallets["acme"].grants["g"].remaining, model.wallets["acme"].deficit) == (nano("10"), 0)
+    model.hold("acme", "i", nano("4"), ttl_us=10, now_us=START)
+    model.capture("i", nano("1"), START)
+    assert model.wallets["acme"].available == nano("9")
+    with pytest.raises(RefusedError, match="hold_closed"):
+        model.release("i", START)
+    model.hold("acme", "j", nano("1"), ttl_us=10, now_us=START)
+    with pytest.raises(RefusedError, match="hold_expired"):
+        model.capture("j", None, START + 10)
+    model.check()
