@@ -112,6 +112,7 @@ class Demo:
     def __init__(self, data_dir: Path, console: Console) -> None:
         self.data_dir = data_dir
         self.console = console
+        self.log = data_dir / "demo-up.log"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -159,23 +160,19 @@ class Demo:
         self._say("[dim]starting PostgreSQL, Valkey, an edge, a core and a worker …[/dim]")
         self.data_dir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "buffmoney", "up", "--port", str(self.port), "--data-dir", str(self.data_dir)]
-        with self._log.open("wb") as log:
+        with self.log.open("wb") as log:
             self.up = subprocess.Popen(
                 command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             if self.up.poll() is not None:
-                raise DemoError(f"`buffmoney up` ended:\n{self._log.read_text(errors='replace')[-2000:]}")
+                raise DemoError(f"`buffmoney up` ended:\n{self.log.read_text(errors='replace')[-2000:]}")
             with suppress(httpx.TransportError):
                 if httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200:
                     return
             time.sleep(0.1)
-        raise DemoError(f"`buffmoney up` was not ready after {READY_S:.0f} s:\n{self._log.read_text(errors='replace')[-2000:]}")
-
-    @property
-    def _log(self) -> Path:
-        return self.data_dir / "demo-up.log"
+        raise DemoError(f"`buffmoney up` was not ready after {READY_S:.0f} s:\n{self.log.read_text(errors='replace')[-2000:]}")
 
     def _command(self, *arguments: str, may_fail: bool = False) -> Any:
         done = subprocess.run(
@@ -381,12 +378,11 @@ class Demo:
         granted, used, captured = (flows.get(kind, Decimal(0)) for kind in (1, 2, 4))
         if charge != used or granted - used - captured != left:
             self.problems.append(f"granted {granted}, charged {charge}, postings {used}, captured {captured}, left {left} do not add up")
-        self._say(
-            f"[green]✓[/green] granted ¥{granted:,.2f} = charged ¥{used.normalize():f} + captured ¥{captured.normalize():f} "
-            f"+ left ¥{left.normalize():f}"
-            if granted - used - captured == left
-            else "[red]✗[/red] the money does not add up"
-        )
+        else:
+            self._say(
+                f"[green]✓[/green] granted ¥{granted:,.2f} = charged ¥{used.normalize():f} + captured ¥{captured.normalize():f} "
+                f"+ left ¥{left.normalize():f}"
+            )
 
     def _verify(self) -> None:
         started = time.monotonic()
@@ -402,8 +398,7 @@ class Demo:
     def _next(self, seconds: float) -> None:
         for problem in self.problems:
             self._say(f"[red]✗ {problem}[/red]")
-        whole = shutil.which("buffmoney")
-        command = "buffmoney" if whole else os.path.relpath(Path(sys.executable).with_name("buffmoney"))
+        command = "buffmoney" if shutil.which("buffmoney") else os.path.relpath(Path(sys.executable).with_name("buffmoney"))
         self.console.print(
             Panel(
                 f"[bold]{'Something is off' if self.problems else 'Everything adds up'}[/bold] [dim]after {seconds:.0f} s[/dim]\n\n"
@@ -453,11 +448,8 @@ class Demo:
         return Group(Panel(flow, title="usage", expand=False), side_by_side)
 
     def _core_state(self) -> str:
-        if self.traffic.killed_at is None:
-            return "runs"
-        if self.traffic.first_after_kill is None:
-            return "[red]killed with -9[/red]"
-        return f"[green]back {self.traffic.first_after_kill:.1f} s after kill -9[/green]"
+        killed, back = self.traffic.killed_at, self.traffic.first_after_kill
+        return f"[green]back {back:.1f} s after kill -9[/green]" if back else "[red]killed with -9[/red]" if killed else "runs"
 
     def _say(self, line: str) -> None:
         self.console.print(line, highlight=False)
