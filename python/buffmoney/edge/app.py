@@ -1,0 +1,285 @@
+"""The edge as an ASGI application: `create_app()`.
+
+Plain ASGI without a stack of middleware, because at thousands of requests a second each layer would be felt. The checks come in the
+order of their cost: path, API key, headers, room, body, handler.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from buffmoney.base import telemetry
+from buffmoney.base.clock import Clock, SystemClock
+from buffmoney.base.config import Settings
+from buffmoney.base.database import Database
+from buffmoney.base.errors import Problem
+from buffmoney.base.http import Call, Route, Services
+from buffmoney.base.ids import new_request_id
+from buffmoney.base.redis import RedisPipe
+from buffmoney.edge import limits, openapi
+from buffmoney.edge.auth import Authenticator
+from buffmoney.edge.health import Readiness
+from buffmoney.edge.idempotency import StoredAnswers, parse_key
+from buffmoney.edge.routing import Endpoint, RouteTable, decode_body, decode_query
+from buffmoney.merchants.api import ROUTES as MERCHANT_ROUTES
+from buffmoney.metering.api import ROUTES as METERING_ROUTES
+from buffmoney.metering.inbox import Inbox
+from buffmoney.metering.watch import PartitionWatch
+from buffmoney.pricing.api import ROUTES as PRICING_ROUTES
+from buffmoney.wallets.api import ROUTES as WALLET_ROUTES
+
+ROUTES: tuple[Route, ...] = (*METERING_ROUTES, *WALLET_ROUTES, *PRICING_ROUTES, *MERCHANT_ROUTES)
+"""Every operation of the API."""
+
+READ_TIMEOUT_S = 1.0
+"""How long a look into Redis may take before PostgreSQL is asked instead."""
+DATABASE_CONNECTIONS = 12
+_JSON = b"application/json"
+_PROBLEM = b"application/problem+json"
+
+_log = telemetry.logger("edge")
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    content_type: bytes
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What exists between start-up and shutdown."""
+
+    services: Services
+    watch: PartitionWatch
+    inbox: Inbox
+    authenticator: Authenticator
+    answers: StoredAnswers
+    readiness: Readiness
+
+
+class Edge:
+    """The ASGI application."""
+
+    def __init__(self, settings: Settings, routes: tuple[Route, ...] = ROUTES, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._table = RouteTable(routes)
+        self._openapi = _encode(openapi.document(routes))
+        self._bodies = limits.BodyReader(settings.max_body_bytes, settings.body_timeout_s)
+        self._batches = limits.Budget(settings.max_inflight_batches)
+        self._system = {
+            b"/healthz": self._healthz,
+            b"/readyz": self._readyz,
+            b"/metrics": self._metrics,
+            b"/api/openapi": self._describe,
+        }
+        self._running: _Running | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI's one entry."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    # ------------------------------------------------------------------ lifespan
+
+    async def start(self) -> None:
+        """Opens what the handlers need. Waits for neither PostgreSQL nor Redis: until they are there, requests get 503."""
+        settings = self._settings
+        database = await Database.open(settings, "edge", size=DATABASE_CONNECTIONS)
+        watch = PartitionWatch(settings.redis_url)
+        inbox = Inbox(settings, watch)
+        services = Services(settings, self._clock, database, RedisPipe(settings.redis_url, timeout_s=READ_TIMEOUT_S), inbox)
+        await watch.start()
+        await inbox.start()
+        self._running = _Running(
+            services,
+            watch,
+            inbox,
+            Authenticator(settings, database, self._clock),
+            StoredAnswers(settings),
+            Readiness(settings, database, watch),
+        )
+
+    async def stop(self) -> None:
+        """Answers what is on its way, takes nothing new, closes everything."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        await running.inbox.stop()
+        await running.watch.stop()
+        await running.services.redis.close()
+        await running.services.database.close()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except Exception as failure:
+                    _log.error("edge_not_started", exc_info=True)
+                    await send({"type": "lifespan.startup.failed", "message": str(failure)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    # ------------------------------------------------------------------ requests
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        request_id = new_request_id(self._clock)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        endpoint: Endpoint | None = None
+        reusable = True
+        try:
+            path: bytes = scope.get("raw_path") or scope["path"].encode()
+            path = path.partition(b"?")[0]
+            system = self._system.get(path)
+            if system is not None:
+                if scope["method"] not in ("GET", "HEAD"):
+                    raise Problem("method_not_allowed", "This path takes GET, HEAD.", allow=["GET", "HEAD"])
+                response = await system(request_id)
+            else:
+                endpoint, parameters = self._table.find(scope["method"], path)
+                response = await self._answer(endpoint, parameters, scope, headers, receive, request_id)
+        except Problem as problem:
+            response = problem_response(problem, request_id)
+            if problem.status in (408, 413):
+                reusable = False
+            elif problem.status in (401, 404, 405, 415, 429, 503):
+                # Refused with its body unread. If that is small, the connection is worth more than the reading.
+                reusable = await limits.drain(receive, headers)
+        except limits.ClientGoneError:
+            return
+        except Exception:
+            _log.error("request_failed", request_id=request_id, method=scope["method"], path=_shown(endpoint), exc_info=True)
+            response = problem_response(
+                Problem("internal_error", "Something went wrong here. The request id finds it in our logs."), request_id
+            )
+        if endpoint is not None:
+            endpoint.observe(response.status, time.perf_counter() - began)
+        await self._send(send, response, request_id, body=scope["method"] != "HEAD", reusable=reusable)
+
+    async def _answer(
+        self, endpoint: Endpoint, parameters: dict[str, str], scope: Scope, headers: dict[bytes, bytes], receive: Receive, request_id: str
+    ) -> _Response:
+        running = self._running
+        if running is None:
+            raise Problem("shutting_down", "This process is shutting down.")
+        route = endpoint.route
+        tenant = None if route.public else await running.authenticator.authenticate(headers.get(b"authorization"))
+        query = decode_query(endpoint, scope["query_string"])
+        key = None if route.method == "GET" else parse_key(headers.get(b"idempotency-key"))
+        call = Call(running.services, route, request_id, parameters, query, None, b"", key, tenant)
+        with ExitStack() as held:
+            if route.raw and tenant is not None:
+                # Before the body is read: what cannot be worked on is not even taken into memory.
+                running.inbox.check_room(tenant.partition_id)
+                if self._batches.exhausted:
+                    raise Problem("overloaded", "More batches are in flight than can be answered in time.")
+            if route.method != "GET":
+                call.raw_body = await self._body(endpoint, headers, receive)
+                held.enter_context(self._bodies.account(call.raw_body))
+            if route.raw:
+                held.enter_context(self._batches.one())
+            elif route.method != "GET":
+                call.body = decode_body(endpoint, call.raw_body)
+            if route.idempotency == "stored":
+                answer = await running.answers.run(call, (scope.get("raw_path") or b"").decode("latin-1"))
+            else:
+                answer = await route.handler(call)
+                for action in call.after_commit:
+                    await action()
+        status = answer.status if answer.status is not None else route.status
+        return _Response(status, _JSON, answer.encode(), answer.headers)
+
+    async def _body(self, endpoint: Endpoint, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        empty = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        if empty and endpoint.body_may_be_empty and not endpoint.route.raw:
+            return b""
+        encoding = limits.check_headers(headers, self._settings.max_body_bytes)
+        return await self._bodies.read(receive, encoding)
+
+    async def _send(self, send: Send, response: _Response, request_id: str, *, body: bool, reusable: bool) -> None:
+        headers = [
+            (b"content-type", response.content_type),
+            (b"content-length", b"%d" % len(response.body)),
+            (b"x-request-id", request_id.encode()),
+            (b"cache-control", b"no-store"),
+            *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
+        ]
+        if not reusable:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body if body else b""})
+
+    # ------------------------------------------------------------------ the system's own paths
+
+    async def _healthz(self, _request_id: str) -> _Response:
+        return _Response(200, _JSON, b'{"status":"ok"}', {})
+
+    async def _readyz(self, request_id: str) -> _Response:
+        if self._running is None:
+            raise Problem("shutting_down", "This process is shutting down.")
+        reasons = await self._running.readiness.reasons()
+        if reasons:
+            return problem_response(Problem("not_ready", "; ".join(reasons), ready=False, reasons=reasons), request_id)
+        return _Response(200, _JSON, b'{"ready":true,"reasons":[]}', {})
+
+    async def _metrics(self, _request_id: str) -> _Response:
+        text, content_type = telemetry.metrics_text()
+        return _Response(200, content_type.encode(), text, {})
+
+    async def _describe(self, _request_id: str) -> _Response:
+        return _Response(200, _JSON, self._openapi, {"access-control-allow-origin": "*"})
+
+
+def problem_response(problem: Problem, request_id: str) -> _Response:
+    """A Problem as application/problem+json (RFC 9457)."""
+    content: dict[str, Any] = {
+        "type": f"urn:buffmoney:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        "requestId": request_id,
+        "retryable": problem.retryable,
+    }
+    if problem.param is not None:
+        content["param"] = problem.param
+    extensions = dict(problem.extensions)
+    headers: dict[str, str] = {}
+    if problem.status == 405:
+        headers["allow"] = ", ".join(extensions.pop("allow", ()))
+    elif problem.status == 401:
+        headers["www-authenticate"] = 'Bearer realm="buffmoney"'
+    if problem.retry_after is not None:
+        headers["retry-after"] = str(problem.retry_after)
+    return _Response(problem.status, _PROBLEM, _encode({**extensions, **content}), headers)
+
+
+def _shown(endpoint: Endpoint | None) -> str | None:
+    return None if endpoint is None else endpoint.route.path
+
+
+def create_app(settings: Settings | None = None) -> Edge:
+    """The application. settings: from the environment if None. Raises SettingsError."""
+    return Edge(settings or Settings.from_environment().complete())
