@@ -79,6 +79,7 @@ CODES = _codes(
     ("grant_not_found", 404, False, "The grant does not exist"),
     ("hold_closed", 409, False, "The hold was captured or released before"),
     ("hold_expired", 409, False, "The hold has expired"),
+    ("customer_mismatch", 422, False, "An event belongs to another customer than the hold"),
     ("capture_exceeds_hold", 422, False, "More than the hold holds"),
     ("too_many_grants", 422, False, "The wallet has as many open grants as it may"),
     ("invalid_amount", 422, False, "The amount is not valid"),
