@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -185,6 +186,8 @@ class EmbeddedPostgres:
             "min_wal_size": f"{min(log // 4, 2 * GIB) // MIB}MB",
             "checkpoint_timeout": "15min",
             "checkpoint_completion_target": "0.9",
+            # After a crash, one syncfs in place of an fsync of every file: the difference is a second.
+            **({"recovery_init_sync_method": "syncfs"} if sys.platform == "linux" else {}),
             "jit": "off",
             "autovacuum": "on",
             "timezone": "UTC",

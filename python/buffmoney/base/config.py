@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -39,10 +39,10 @@ def default_data_dir() -> Path:
 class Settings:
     """What a process needs to know. Times end in _s, sizes in _bytes."""
 
-    database_url: str = ""
+    database_url: str = field(default="", repr=False)
     """of the owner of the schema; the roles' URLs derive from it"""
-    redis_url: str = ""
-    secret: str = ""
+    redis_url: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
     """at least 32 characters; API keys, the ledger's signature and the roles' passwords derive from it"""
     data_dir: Path = Path()
     host: str = "127.0.0.1"
