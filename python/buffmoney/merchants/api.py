@@ -1,0 +1,145 @@
+"""Routes of API keys: a merchant's own, in the mode of the key that asks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from buffmoney.base.clock import format_time
+from buffmoney.base.http import Answer, Call, Route
+from buffmoney.merchants import keys
+
+
+class KeyBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A new key. name: for people, at most 255 characters."""
+
+    name: str = ""
+
+
+class RotateBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """overlapSeconds: how long the old key goes on working, at most 30 days."""
+
+    overlap_seconds: int = 86_400
+
+
+class RevokeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Nothing."""
+
+
+class CreatedKey(msgspec.Struct, rename="camel"):
+    """A key just made. `key` is shown this once."""
+
+    key_id: str
+    prefix: str
+    key: str
+
+
+class ApiKey(msgspec.Struct, rename="camel"):
+    """A key as it may be shown. expiresAt: the end of a rotation's overlap."""
+
+    key_id: str
+    prefix: str
+    name: str
+    mode: str
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+
+
+class ApiKeyList(msgspec.Struct, rename="camel"):
+    """All keys of the tenant, oldest first, revoked ones too."""
+
+    data: list[ApiKey]
+
+
+async def list_keys(call: Call) -> Answer:
+    """Lists the tenant's keys."""
+    async with call.transaction() as connection:
+        rows = await keys.list_keys(connection, call.tenant.tenant_id)
+    return Answer(ApiKeyList([_shown(call, row) for row in rows]))
+
+
+async def create_key(call: Call) -> Answer:
+    """Makes another key for the same tenant."""
+    body: KeyBody = call.body
+    services, tenant = call.services, call.tenant
+    async with call.transaction() as connection:
+        made = await keys.create(connection, services.settings.api_key_pepper, services.clock, tenant.tenant_id, tenant.mode, body.name)
+    return Answer(CreatedKey(made.key_id, made.prefix, made.secret))
+
+
+async def revoke_key(call: Call) -> Answer:
+    """Ends a key; every edge refuses it within a second."""
+    async with call.transaction() as connection:
+        row = await keys.revoke(connection, call.services.clock, call.tenant.tenant_id, call.path["keyId"])
+    return Answer(_shown(call, row))
+
+
+async def rotate_key(call: Call) -> Answer:
+    """Makes a key in place of another, which goes on working during the overlap."""
+    body: RotateBody = call.body
+    services, tenant = call.services, call.tenant
+    async with call.transaction() as connection:
+        made = await keys.rotate(
+            connection,
+            services.settings.api_key_pepper,
+            services.clock,
+            tenant.tenant_id,
+            tenant.mode,
+            call.path["keyId"],
+            body.overlap_seconds,
+        )
+    return Answer(CreatedKey(made.key_id, made.prefix, made.secret))
+
+
+def _shown(call: Call, row: keys.ApiKey) -> ApiKey:
+    return ApiKey(
+        row.key_id, row.prefix, row.name, call.tenant.mode, format_time(row.created_at), _time(row.expires_at), _time(row.revoked_at)
+    )
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else format_time(moment)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(method="GET", path="/v1/api-keys", handler=list_keys, summary="List API keys", tag="API keys", answer=ApiKeyList),
+    Route(
+        method="POST",
+        path="/v1/api-keys",
+        handler=create_key,
+        summary="Create an API key",
+        tag="API keys",
+        description="The key is shown in this answer only.",
+        body=KeyBody,
+        answer=CreatedKey,
+        status=201,
+        errors=("invalid_parameter",),
+        idempotency="stored",
+        body_example={"name": "ingest workers"},
+    ),
+    Route(
+        method="POST",
+        path="/v1/api-keys/{keyId}/revoke",
+        handler=revoke_key,
+        summary="Revoke an API key",
+        tag="API keys",
+        body=RevokeBody,
+        answer=ApiKey,
+        errors=("key_not_found",),
+        idempotency="stored",
+    ),
+    Route(
+        method="POST",
+        path="/v1/api-keys/{keyId}/rotate",
+        handler=rotate_key,
+        summary="Replace an API key by a new one",
+        tag="API keys",
+        body=RotateBody,
+        answer=CreatedKey,
+        status=201,
+        errors=("key_not_found", "invalid_parameter"),
+        idempotency="stored",
+    ),
+)
