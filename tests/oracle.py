@@ -267,11 +267,13 @@ class Tenant:
             first, charge = self.known[event.key]
             return Outcome("duplicate", charge) if first == event else Outcome("conflict")
         wallet = self.wallets.get(event.customer)
-        if wallet is None and self.unknown_customers == "refuse":
-            return Outcome("unknown_customer")
         outcome = self.rate(event, wallet.currency if wallet else self.currency)
         if outcome.code != "accepted":
             return outcome
+        if wallet is None and self.unknown_customers == "refuse":
+            return Outcome("unknown_customer")
+        if wallet:
+            wallet.expire(now_us)
         spendable = wallet.spendable(now_us) if wallet else self.default_limit
         if outcome.charge and spendable is not None and outcome.charge > spendable:
             return Outcome("insufficient_balance")
@@ -294,7 +296,11 @@ class Tenant:
         return self.wallets[customer]
 
     def grant(self, customer: str, grant_id: str, amount: int, *, kind: str, priority: int, expires_us: int | None, now_us: int) -> Wallet:
-        """Gives credit; an overdraft is repaid from it first. A grant makes its customer."""
+        """Gives credit; an overdraft is repaid from it first. A grant makes its customer where usage would."""
+        if expires_us is not None and expires_us <= now_us:
+            raise RefusedError("expired_grant")
+        if customer not in self.wallets and self.unknown_customers == "refuse":
+            raise RefusedError("unknown_customer")
         wallet = self.open(customer)
         wallet.expire(now_us)
         grant = Grant(grant_id, kind, priority, amount, 0, expires_us, now_us)
@@ -304,15 +310,17 @@ class Tenant:
         wallet.expire(now_us)
         return wallet
 
-    def configure(self, customer: str, *, limit: int | None) -> Wallet:
-        """Sets how far below zero a wallet may go."""
+    def configure(self, customer: str, *, limit: int | None, now_us: int = 0) -> Wallet:
+        """Sets how far below zero a wallet may go, and makes it if there is none."""
         wallet = self.open(customer)
+        wallet.expire(now_us)
         wallet.limit = limit
         return wallet
 
     def hold(self, customer: str, hold_id: str, amount: int, *, ttl_us: int, now_us: int) -> Hold:
         """Sets an amount aside, or refuses it as a whole."""
         wallet = self.existing(customer)
+        wallet.expire(now_us)
         spendable = wallet.spendable(now_us)
         if spendable is not None and amount > spendable:
             raise RefusedError("insufficient_balance")
@@ -325,9 +333,8 @@ class Tenant:
         hold = self.holds.get(hold_id)
         if hold is None:
             raise RefusedError("hold_not_found")
-        if hold.status == "open" and hold.expires_us <= now_us:
-            self.expire_hold(hold_id, now_us)
-        if hold.status == "expired":
+        # Its time is over from its expiry on; giving it back is the sweep's work.
+        if hold.status == "expired" or (hold.status == "open" and hold.expires_us <= now_us):
             raise RefusedError("hold_expired")
         if hold.status != "open":
             raise RefusedError("hold_closed")
@@ -357,9 +364,11 @@ class Tenant:
             raise RefusedError("capture_exceeds_hold")
         return self._close(hold, "captured", captured, now_us)
 
-    def capture_with_events(self, hold_id: str, events: Iterable[Usage], now_us: int) -> list[Outcome]:
-        """Gives a hold back and charges the actual events instead, in one step."""
+    def capture_with_events(self, hold_id: str, events: list[Usage], now_us: int) -> list[Outcome]:
+        """Gives a hold back and charges the actual events instead, in one step. All must be of the hold's customer."""
         hold = self._open_hold(hold_id, now_us)
+        if any(event.customer != hold.customer for event in events):
+            raise RefusedError("customer_mismatch")
         self._close(hold, "captured", 0, now_us)
         outcomes = [self.use(event, now_us) for event in events]
         hold.captured = sum(outcome.charge for outcome in outcomes if outcome.code == "accepted")

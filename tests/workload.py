@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -162,7 +162,8 @@ class Workload:
     commands: int = 0
     cards: int = 0
     sent: list[Usage] = field(default_factory=list)
-    holds: list[str] = field(default_factory=list)
+    holds: list[tuple[str, str]] = field(default_factory=list)
+    """(hold id, customer)"""
     repeatable: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -218,13 +219,15 @@ class Workload:
 
     def capture(self) -> Capture:
         """Of any hold there ever was, so closed and expired ones too."""
-        hold_id = self.random.choice(self.holds)
+        hold_id, customer = self.random.choice(self.holds)
         dice = self.random.random()
         if dice < 0.3:
             return Capture(hold_id, self.command_id(), amount=self.amount(30))
         if dice < 0.6:
-            events = tuple(self.event() for _ in range(self.random.randint(1, 4)))
-            return Capture(hold_id, self.command_id(), events=Batch(events))
+            events = [self.event() for _ in range(self.random.randint(1, 4))]
+            if self.random.random() < 0.9:
+                events = [replace(event, customer=customer) for event in events]
+            return Capture(hold_id, self.command_id(), events=Batch(tuple(events)))
         return Capture(hold_id, self.command_id())
 
     def new_step(self) -> Step:
@@ -238,10 +241,10 @@ class Workload:
             return GiveGrant(self.customer(), self.command_id(), self.amount(60), kind, self.random.choice((0, 0, 10, 50)), expiry)
         if dice < 0.78:
             hold = PlaceHold(self.customer(), self.command_id(), self.amount(40), self.random.choice((1_000, 60_000, 3_600_000)))
-            self.holds.append(hold.command_id)
+            self.holds.append((hold.command_id, hold.customer))
             return hold
         if dice < 0.86 and self.holds:
-            return self.capture() if self.random.random() < 0.7 else Release(self.random.choice(self.holds), self.command_id())
+            return self.capture() if self.random.random() < 0.7 else Release(self.random.choice(self.holds)[0], self.command_id())
         if dice < 0.9:
             return Configure(self.customer(), self.command_id(), self.random.choice((0, nano("5"), nano("50"), None)))
         if dice < 0.93:

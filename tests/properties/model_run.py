@@ -38,6 +38,8 @@ class ModelRun:
         self.waiting: list[tuple[bytes, Check]] = []
         self.commands: dict[str, bytes] = {}
         """the JSON of every command, to repeat it byte for byte"""
+        self.expiries: dict[str, int | None] = {}
+        """when the grant of a command ends: a repetition names the same moment, not the same distance"""
         self.results: dict[str, dict[str, Any]] = {}
         """the first answer to every command that succeeded"""
         self.answers: list[Any] = []
@@ -180,7 +182,8 @@ class ModelRun:
 
     def grant_command(self, step: GiveGrant) -> dict[str, Any]:
         """A grant's expiry is relative to now, so a repetition has to repeat the first JSON."""
-        expires_us = None if step.expires_in_us is None else self.now_us + step.expires_in_us
+        if step.command_id not in self.expiries:
+            self.expiries[step.command_id] = None if step.expires_in_us is None else self.now_us + step.expires_in_us
         return {
             "type": "grant",
             "customer": step.customer,
@@ -188,12 +191,12 @@ class ModelRun:
             "currency": "CNY",
             "kind": step.kind,
             "priority": step.priority,
-            "expiresAtUs": expires_us,
+            "expiresAtUs": self.expiries[step.command_id],
         }
 
     def model_grant(self, step: GiveGrant) -> dict[str, Any]:
         """The oracle's answer to a grant."""
-        expires_us = None if step.expires_in_us is None else self.now_us + step.expires_in_us
+        expires_us = self.expiries[step.command_id]
         self.model.grant(
             step.customer, step.command_id, step.amount, kind=step.kind, priority=step.priority, expires_us=expires_us, now_us=self.now_us
         )
@@ -220,7 +223,7 @@ class ModelRun:
 
     def model_configure(self, step: Configure) -> dict[str, Any]:
         """The oracle's answer to a change of the overdraft limit."""
-        self.model.configure(step.customer, limit=step.overdraft_limit)
+        self.model.configure(step.customer, limit=step.overdraft_limit, now_us=self.now_us)
         return {}
 
     # -- comparison

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buffmoney import _core
-from tests.oracle import Card, show
+from tests.oracle import Card, nano, show
 from tests.properties.copies import rows
 
 LEDGER_KEY = bytes(range(32))
@@ -196,8 +196,8 @@ class Partition:
             grant["expired_commit_id"] = group.commit_id
         for tenant_id, account_id, limit, threshold in group.configured:
             customer = self.tables.keyed["customers"][tenant_id, account_id]
-            customer["overdraft_limit"] = None if limit is None else _nano(limit)
-            customer["low_balance_threshold"] = None if threshold is None else _nano(threshold)
+            customer["overdraft_limit"] = None if limit is None else nano(limit)
+            customer["low_balance_threshold"] = None if threshold is None else nano(threshold)
         if not group.empty:
             self.head = (group.head, group.head_mac)
         self.engine.commit(group.group_id)
@@ -206,33 +206,38 @@ class Partition:
         """Applies and commits one group; after a unique violation once more, knowing what exists. Gives the replies in order."""
         for _ in range(3):
             group = self.apply(messages, now_us)
+            # What was refused may have been accepted long ago: then it is a duplicate, not a refusal.
+            if self._remember(group.refused_keys, group.refused_commands):
+                continue
             try:
                 self.commit(group)
             except UniqueViolationError:
                 self.violations += 1
-                self._remember(group)
+                assert self._remember(group.event_keys, group.command_ids), "a unique violation that no stored key explains"
                 continue
             replies = {message_id: reply for _, message_id, reply in group.replies}
             return [replies[message[12:28]] for message in messages]
         raise AssertionError("still a unique violation after remembering what exists")
 
-    def _remember(self, group: _core.Group) -> None:
-        keys, commands = group.event_keys, group.command_ids
-        self.engine.rollback()
+    def _remember(self, keys: list[tuple[int, list[bytes]]], commands: list[tuple[int, bytes]]) -> bool:
+        """Tells the engine which of these exist. If any does, every open group is undone and True is given."""
         table = self.tables.keyed
         known = [
-            (key, table["event_keys"][tenant_id, key]["fingerprint"] % 2**64)
+            (bytes(key), table["event_keys"][tenant_id, bytes(key)]["fingerprint"])
             for tenant_id, hashes in keys
-            for key in map(bytes, hashes)
-            if (tenant_id, key) in table["event_keys"]
+            for key in hashes
+            if (tenant_id, bytes(key)) in table["event_keys"]
         ]
-        self.engine.remember_keys(known)
         first = [
-            (tenant_id, key, row["fingerprint"], row["result"])
-            for tenant_id, key in ((tenant_id, bytes(name)) for tenant_id, name in commands)
-            if (row := table["wallet_commands"].get((tenant_id, key))) is not None
+            (tenant_id, bytes(name), row["fingerprint"], row["result"])
+            for tenant_id, name in commands
+            if (row := table["wallet_commands"].get((tenant_id, bytes(name)))) is not None
         ]
-        self.engine.remember_commands(first)
+        if known or first:
+            self.engine.rollback()
+            self.engine.remember_keys(known)
+            self.engine.remember_commands(first)
+        return bool(known or first)
 
     def sweep(self, now_us: int) -> None:
         """Expires what is due, as the core does every second."""
@@ -248,27 +253,12 @@ class Partition:
             for row in self.tables.of("holds")
             if row["expires_at"] <= now_us and row.get("status", "open") == "open"
         ]
-        self._load_for_sweep(due_wallets, due_holds)
+        for _ in range(10):
+            needs = self.engine.sweep_needs(due_wallets, due_holds)
+            if needs.nothing:
+                break
+            self.load(needs)
         self.commit(self.engine.sweep(due_wallets, due_holds, now_us))
-
-    def _load_for_sweep(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]]) -> None:
-        class Due:
-            """Needs of a sweep: everything it names."""
-
-            catalogs: list[int] = []  # noqa: RUF012
-            account_ids = 0
-
-        due: Any = Due()
-        due.wallets, due.holds = [], holds
-        hold_accounts = {(tenant_id, self.tables.keyed["holds"][tenant_id, hold_id]["account_id"]) for tenant_id, hold_id in holds}
-        due.accounts = sorted({*wallets, *hold_accounts})
-        self.load(due)
-
-
-def _nano(text: str) -> int:
-    from tests.oracle import nano
-
-    return nano(text)
 
 
 def command_message(tenant_id: int, message_id: bytes, command: dict[str, Any], section: bytes = b"") -> bytes:
