@@ -3,10 +3,12 @@
 //! Pure Rust: no clock, no I/O, no randomness; the same calls give the same bytes. `python.rs` alone knows pyo3.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod answer;
 pub mod balance;
 pub mod command;
 pub mod copy;
 pub mod engine;
+pub mod event;
 pub mod group;
 pub mod identity;
 pub mod interner;
@@ -16,6 +18,8 @@ pub mod money;
 pub mod outcome;
 pub mod posting;
 pub mod publish;
+#[cfg(feature = "python")]
+mod python;
 pub mod rate;
 pub mod recent;
 pub mod resp;

@@ -7,14 +7,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::engine::{Engine, EngineError, Needs, WalletRow, join_grants};
-use crate::transaction::{Group, by_tenant};
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
 use crate::posting::{Digest, Id};
 use crate::rate::currency_code;
+use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, WalletState, read_parts};
-use crate::{balance, event, message, resp};
+use crate::{balance, identity, resp};
 
 mod batch;
 
@@ -408,7 +408,7 @@ impl PyVerifier {
 
 #[pyfunction]
 fn key_hash<'py>(py: Python<'py>, tenant_id: i64, idempotency_key: &str) -> Bound<'py, PyBytes> {
-    PyBytes::new(py, &event::key_hash(tenant_id, idempotency_key.as_bytes()))
+    PyBytes::new(py, &identity::key_hash(tenant_id.cast_unsigned(), idempotency_key.as_bytes()))
 }
 
 #[pyfunction]

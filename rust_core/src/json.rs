@@ -1,0 +1,554 @@
+//! A strict single-pass reader of JSON bytes (RFC 8259), for bodies whose shape is known.
+//!
+//! Everything that is not JSON is an error wherever it stands, also in values that nobody asked for: raw control
+//! characters, lone surrogates, numbers beyond a double, nesting deeper than 64. Strings and numbers are handed out as
+//! spans of the input, so that reading allocates nothing.
+
+use std::ops::Range;
+
+/// Containers within containers; the outermost counts.
+pub const MAX_DEPTH: u8 = 64;
+
+/// Why bytes are not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedReason {
+    /// The input ends inside a value.
+    #[error("it ends too early")]
+    Truncated,
+    /// A byte that cannot stand where it stands.
+    #[error("unexpected character")]
+    Unexpected,
+    /// A control character in a string that is not escaped.
+    #[error("control character in a string")]
+    RawControl,
+    /// A backslash with something that is no escape.
+    #[error("invalid escape")]
+    Escape,
+    /// Half of a surrogate pair.
+    #[error("lone surrogate")]
+    LoneSurrogate,
+    /// A number whose double is infinite.
+    #[error("number out of range")]
+    NumberRange,
+    /// Nesting beyond `MAX_DEPTH`.
+    #[error("nested too deeply")]
+    Depth,
+    /// Something after the value.
+    #[error("something follows the value")]
+    Trailing,
+    /// Not UTF-8.
+    #[error("not UTF-8")]
+    Utf8,
+    /// The same name twice in one object.
+    #[error("duplicate name")]
+    DuplicateName,
+}
+
+/// Where and why bytes are not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} at byte {at}")]
+pub struct Malformed {
+    /// What is wrong.
+    pub reason: MalformedReason,
+    /// Offset in bytes.
+    pub at: usize,
+}
+
+/// A string as it stands in the input, between its quotes. Its escapes are known to be valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    /// What stands between the quotes.
+    pub raw: &'a str,
+    /// It has escapes.
+    pub escaped: bool,
+    /// It has bytes outside printable ASCII (DEL counts as outside), so a search for control characters is due.
+    pub unusual: bool,
+}
+
+impl<'a> Text<'a> {
+    /// The text itself: the raw one where nothing is escaped, else decoded into the buffer.
+    pub fn decode<'b>(&self, buffer: &'b mut String) -> &'b str
+    where
+        'a: 'b,
+    {
+        if !self.escaped {
+            return self.raw;
+        }
+        buffer.clear();
+        let mut rest = self.raw;
+        while let Some((plain, escape)) = rest.find('\\').and_then(|backslash| rest.split_at_checked(backslash)) {
+            buffer.push_str(plain);
+            rest = append_escape(buffer, escape);
+        }
+        buffer.push_str(rest);
+        buffer
+    }
+}
+
+/// Decodes one escape that `Reader::string` has already found valid; returns what follows it.
+fn append_escape<'a>(buffer: &mut String, escape: &'a str) -> &'a str {
+    let (character, length) = match escape.as_bytes().get(1) {
+        Some(b'b') => ('\u{8}', 2),
+        Some(b'f') => ('\u{c}', 2),
+        Some(b'n') => ('\n', 2),
+        Some(b'r') => ('\r', 2),
+        Some(b't') => ('\t', 2),
+        Some(b'u') => unicode_escape(escape.as_bytes()).unwrap_or((char::REPLACEMENT_CHARACTER, escape.len())),
+        Some(other) => (char::from(*other), 2),
+        None => return "",
+    };
+    buffer.push(character);
+    escape.get(length..).unwrap_or_default()
+}
+
+/// The character of `\uXXXX` or of a surrogate pair `\uXXXX\uXXXX`, and the escape's length.
+fn unicode_escape(escape: &[u8]) -> Result<(char, usize), MalformedReason> {
+    let first = hex_unit(escape)?;
+    if let Some(character) = char::from_u32(first) {
+        return Ok((character, 6));
+    }
+    let second = match escape.get(6..) {
+        Some(rest) if rest.starts_with(b"\\u") => hex_unit(rest)?,
+        _ => return Err(MalformedReason::LoneSurrogate),
+    };
+    let (Some(high @ 0..=0x3ff), Some(low @ 0..=0x3ff)) = (first.checked_sub(0xd800), second.checked_sub(0xdc00)) else {
+        return Err(MalformedReason::LoneSurrogate);
+    };
+    let character = char::from_u32(0x1_0000 + (high << 10) + low).ok_or(MalformedReason::LoneSurrogate)?;
+    Ok((character, 12))
+}
+
+/// The 16 bits of the `\uXXXX` at the front.
+fn hex_unit(escape: &[u8]) -> Result<u32, MalformedReason> {
+    let digits = escape.get(2..6).ok_or(MalformedReason::Escape)?;
+    digits.iter().try_fold(0_u32, |sum, digit| {
+        let value = char::from(*digit).to_digit(16).ok_or(MalformedReason::Escape)?;
+        Ok((sum << 4) | value)
+    })
+}
+
+/// What kind of value comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `"`
+    Text,
+    /// `-` or a digit
+    Number,
+    /// `{`
+    Object,
+    /// `[`
+    Array,
+    /// `true`, `false` or `null`, as far as the first letter tells
+    Literal,
+}
+
+/// A position in JSON bytes that are known to be UTF-8.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    text: &'a str,
+    input: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the front after checking that all of it is UTF-8.
+    pub fn new(input: &'a [u8]) -> Result<Self, Malformed> {
+        match simdutf8::compat::from_utf8(input) {
+            Ok(text) => Ok(Self { text, input, at: 0 }),
+            Err(error) => Err(Malformed { reason: MalformedReason::Utf8, at: error.valid_up_to() }),
+        }
+    }
+
+    /// The offset of the next byte.
+    #[inline]
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// This part of the input.
+    #[inline]
+    pub fn span(&self, range: Range<usize>) -> &'a str {
+        self.text.get(range).unwrap_or_default()
+    }
+
+    /// What has not been read.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.input.get(self.at..).unwrap_or_default()
+    }
+
+    /// An error at the next byte.
+    #[cold]
+    pub fn malformed(&self, reason: MalformedReason) -> Malformed {
+        Malformed { reason, at: self.at }
+    }
+
+    #[cold]
+    fn unexpected(&self) -> Malformed {
+        self.malformed(if self.at < self.input.len() { MalformedReason::Unexpected } else { MalformedReason::Truncated })
+    }
+
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.input.get(self.at).copied()
+    }
+
+    /// Steps over bytes that the caller has looked at.
+    #[inline]
+    pub fn advance(&mut self, bytes: usize) {
+        self.at = self.at.wrapping_add(bytes);
+    }
+
+    /// Steps over white space.
+    #[inline]
+    pub fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.advance(1);
+        }
+    }
+
+    /// Takes the byte if it comes next.
+    #[inline]
+    pub fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.advance(usize::from(found));
+        found
+    }
+
+    /// Takes the byte or fails.
+    #[inline]
+    pub fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
+        if self.take(byte) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    /// The kind of the value at the next byte.
+    #[inline]
+    pub fn kind(&self) -> Result<Kind, Malformed> {
+        match self.peek() {
+            Some(b'"') => Ok(Kind::Text),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b't' | b'f' | b'n') => Ok(Kind::Literal),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    /// Fails unless only white space is left.
+    pub fn finish(&mut self) -> Result<(), Malformed> {
+        self.skip_space();
+        if self.at == self.input.len() { Ok(()) } else { Err(self.malformed(MalformedReason::Trailing)) }
+    }
+
+    /// After `{` or a member: true if another member's name follows, false (and past the `}`) if the object ends.
+    #[inline]
+    pub fn next_member(&mut self, first: &mut bool) -> Result<bool, Malformed> {
+        self.next_of_container(b'}', first)
+    }
+
+    /// After `[` or an element: true if another element follows, false (and past the `]`) if the array ends.
+    #[inline]
+    pub fn next_element(&mut self, first: &mut bool) -> Result<bool, Malformed> {
+        self.next_of_container(b']', first)
+    }
+
+    #[inline]
+    fn next_of_container(&mut self, close: u8, first: &mut bool) -> Result<bool, Malformed> {
+        self.skip_space();
+        if self.take(close) {
+            return Ok(false);
+        }
+        if !std::mem::replace(first, false) {
+            self.expect(b',')?;
+            self.skip_space();
+        }
+        Ok(true)
+    }
+
+    /// A member's name and its colon; the value comes next.
+    #[inline]
+    pub fn name(&mut self) -> Result<Text<'a>, Malformed> {
+        let name = self.string()?;
+        self.skip_space();
+        self.expect(b':')?;
+        self.skip_space();
+        Ok(name)
+    }
+
+    /// A string.
+    #[inline]
+    pub fn string(&mut self) -> Result<Text<'a>, Malformed> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let (mut escaped, mut unusual) = (false, false);
+        loop {
+            match self.input.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+                Some(chunk) => {
+                    let word = u64::from_le_bytes(*chunk);
+                    let stops = stop_bytes(word);
+                    if stops == 0 {
+                        unusual |= unusual_bytes(word) != 0;
+                        self.advance(8);
+                        continue;
+                    }
+                    let plain = stops.trailing_zeros() / 8;
+                    // Only the bytes before the stop belong to this run.
+                    unusual |= unusual_bytes(word) & !(u64::MAX << (plain * 8)) != 0;
+                    self.at = self.at.wrapping_add(plain as usize);
+                }
+                None => {
+                    while let Some(byte) = self.peek().filter(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
+                        unusual |= byte >= 0x7f;
+                        self.advance(1);
+                    }
+                }
+            }
+            match self.peek() {
+                Some(b'"') => {
+                    let raw = self.span(start..self.at);
+                    self.advance(1);
+                    return Ok(Text { raw, escaped, unusual: unusual | escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.malformed(MalformedReason::RawControl)),
+                None => return Err(self.unexpected()),
+            }
+        }
+    }
+
+    /// Checks one escape and steps over it.
+    #[cold]
+    fn escape(&mut self) -> Result<(), Malformed> {
+        let rest = self.rest();
+        let length = match rest.get(1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            Some(b'u') => unicode_escape(rest).map_err(|reason| self.malformed(reason))?.1,
+            _ => return Err(self.malformed(MalformedReason::Escape)),
+        };
+        self.advance(length);
+        Ok(())
+    }
+
+    /// A number as it stands in the input. Its double is finite.
+    #[inline]
+    pub fn number(&mut self) -> Result<&'a str, Malformed> {
+        let start = self.at;
+        self.take(b'-');
+        let integer_digits = if self.take(b'0') { 1 } else { self.digits()? };
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        let exponent = matches!(self.peek(), Some(b'e' | b'E'));
+        if exponent {
+            self.advance(1);
+            if !self.take(b'-') {
+                self.take(b'+');
+            }
+            self.digits()?;
+        }
+        let raw = self.span(start..self.at);
+        // 10³⁰⁰ is well within a double, so shorter numbers need no closer look.
+        if (exponent || integer_digits > 300) && !is_finite_double(raw) {
+            return Err(Malformed { reason: MalformedReason::NumberRange, at: start });
+        }
+        Ok(raw)
+    }
+
+    #[inline]
+    fn digits(&mut self) -> Result<usize, Malformed> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.advance(1);
+        }
+        match self.at.wrapping_sub(start) {
+            0 => Err(self.unexpected()),
+            count => Ok(count),
+        }
+    }
+
+    /// Steps over a value of any kind. `depth` is the number of containers it lies in.
+    pub fn skip_value(&mut self, depth: u8) -> Result<(), Malformed> {
+        match self.kind()? {
+            Kind::Text => self.string().map(drop),
+            Kind::Number => self.number().map(drop),
+            Kind::Literal => self.literal(),
+            Kind::Object => {
+                let (inside, mut first) = (self.enter(depth)?, true);
+                while self.next_member(&mut first)? {
+                    self.name()?;
+                    self.skip_value(inside)?;
+                }
+                Ok(())
+            }
+            Kind::Array => {
+                let (inside, mut first) = (self.enter(depth)?, true);
+                while self.next_element(&mut first)? {
+                    self.skip_value(inside)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Steps into a container that lies in `depth` others; returns the depth inside.
+    #[inline]
+    pub fn enter(&mut self, depth: u8) -> Result<u8, Malformed> {
+        if depth >= MAX_DEPTH {
+            return Err(self.malformed(MalformedReason::Depth));
+        }
+        self.advance(1);
+        Ok(depth.saturating_add(1))
+    }
+
+    fn literal(&mut self) -> Result<(), Malformed> {
+        for word in [&b"true"[..], b"false", b"null"] {
+            if self.rest().starts_with(word) {
+                self.advance(word.len());
+                return Ok(());
+            }
+        }
+        Err(self.unexpected())
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// High bit set in the lowest byte that is a quote, a backslash or below 0x20 (bytes above it may be marked wrongly).
+#[inline]
+fn stop_bytes(word: u64) -> u64 {
+    let zero_at = |value: u64| value.wrapping_sub(ONES) & !value;
+    let quote = zero_at(word ^ (ONES * 0x22));
+    let backslash = zero_at(word ^ (ONES * 0x5c));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (quote | backslash | control) & HIGHS
+}
+
+/// Non-zero if a byte is 0x7f or above.
+#[inline]
+fn unusual_bytes(word: u64) -> u64 {
+    (word | (word & !HIGHS).wrapping_add(ONES)) & HIGHS
+}
+
+/// The only float in this crate: a range check, from which no digit is taken.
+fn is_finite_double(number: &str) -> bool {
+    number.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// Appends a JSON string with minimal escaping: quote, backslash and control characters only.
+pub fn write_string(buffer: &mut Vec<u8>, text: &str) {
+    buffer.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(stop) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        let (plain, special) = rest.split_at(stop);
+        buffer.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else { break };
+        match byte {
+            b'"' => buffer.extend_from_slice(b"\\\""),
+            b'\\' => buffer.extend_from_slice(b"\\\\"),
+            0x08 => buffer.extend_from_slice(b"\\b"),
+            0x0c => buffer.extend_from_slice(b"\\f"),
+            b'\n' => buffer.extend_from_slice(b"\\n"),
+            b'\r' => buffer.extend_from_slice(b"\\r"),
+            b'\t' => buffer.extend_from_slice(b"\\t"),
+            other => {
+                let digit = |value: u8| char::from_digit(u32::from(value), 16).map_or(b'0', |digit| digit as u8);
+                buffer.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(other >> 4), digit(other & 15)]);
+            }
+        }
+        rest = after;
+    }
+    buffer.extend_from_slice(rest);
+    buffer.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(input: &[u8]) -> Result<(), Malformed> {
+        let mut reader = Reader::new(input)?;
+        reader.skip_space();
+        reader.skip_value(0)?;
+        reader.finish()
+    }
+
+    /// Each way of not being JSON has its own reason, wherever in the value it stands.
+    #[test]
+    fn refuses_what_is_not_json() {
+        use MalformedReason as Reason;
+        let long_number = "9".repeat(400);
+        let cases: &[(&str, Reason)] = &[
+            ("", Reason::Truncated),
+            ("[1", Reason::Truncated),
+            ("\"abc", Reason::Truncated),
+            ("[1,]", Reason::Unexpected),
+            ("[,1]", Reason::Unexpected),
+            ("{\"a\":1,}", Reason::Unexpected),
+            ("{a:1}", Reason::Unexpected),
+            ("[NaN]", Reason::Unexpected),
+            ("[-Infinity]", Reason::Unexpected),
+            ("[Infinity]", Reason::Unexpected),
+            ("[nul]", Reason::Unexpected),
+            ("[01]", Reason::Unexpected),
+            ("[1.]", Reason::Unexpected),
+            ("[.5]", Reason::Unexpected),
+            ("[+1]", Reason::Unexpected),
+            ("[1e]", Reason::Unexpected),
+            ("\u{feff}[]", Reason::Unexpected),
+            ("[1e400]", Reason::NumberRange),
+            ("[-1e400]", Reason::NumberRange),
+            (&long_number, Reason::NumberRange),
+            ("\"a\tb\"", Reason::RawControl),
+            (r#""\x""#, Reason::Escape),
+            (r#""\u12g4""#, Reason::Escape),
+            (r#""\ud800""#, Reason::LoneSurrogate),
+            (r#""\ud800\ud800""#, Reason::LoneSurrogate),
+            (r#""\udc00""#, Reason::LoneSurrogate),
+            (r#""\udc00\ud800""#, Reason::LoneSurrogate),
+            ("1 2", Reason::Trailing),
+        ];
+        for (input, reason) in cases {
+            assert_eq!(read(input.as_bytes()).map_err(|error| error.reason), Err(*reason), "{input:?}");
+        }
+        assert_eq!(read(b"\"\xff\"").map_err(|error| error.reason), Err(Reason::Utf8));
+    }
+
+    /// The limit is exact, and a hundred thousand brackets cost no stack.
+    #[test]
+    fn limits_depth() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(read(nested(64).as_bytes()).is_ok());
+        assert_eq!(read(nested(65).as_bytes()).map_err(|error| error.reason), Err(MalformedReason::Depth));
+        assert_eq!(read("{\"a\":".repeat(100_000).as_bytes()).map_err(|error| error.reason), Err(MalformedReason::Depth));
+    }
+
+    proptest! {
+        /// Any string that serde writes is read back, and the flag for unusual characters misses none.
+        #[test]
+        fn reads_strings(text in "\\PC*|[ -~]{0,40}|(?s:.){0,40}", tail in "[a-z ]{0,20}") {
+            let mut input = serde_json::to_string(&text).unwrap();
+            let length = input.len();
+            input.push_str(&tail);
+            let mut reader = Reader::new(input.as_bytes()).unwrap();
+            let read = reader.string().unwrap();
+            prop_assert_eq!(reader.offset(), length);
+            let mut buffer = String::new();
+            prop_assert_eq!(read.decode(&mut buffer), text.as_str());
+            prop_assert!(read.unusual || !text.chars().any(|character| character.is_control() || !character.is_ascii()));
+            let mut written = Vec::new();
+            write_string(&mut written, &text);
+            prop_assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&text).unwrap());
+        }
+
+        /// Any bytes give a value or an error, never a panic, and what is taken is what serde takes.
+        #[test]
+        fn agrees_with_serde(input in r#"([\[\]{},:" \n]|"[a-z\\]{0,3}"|[-+.eE0-9]{1,4}|true|false|null|\\\\u[0-9a-d]{4}){0,24}"#) {
+            prop_assert_eq!(read(input.as_bytes()).is_ok(), serde_json::from_str::<serde_json::Value>(&input).is_ok(), "{}", input);
+        }
+    }
+}
