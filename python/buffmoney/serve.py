@@ -29,15 +29,15 @@ class _Server(Server):
             websockets=False,
             backlog=BACKLOG,
             http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True),
-            log_level=LogLevels.warning,
-            # No handlers of its own: its warnings go where ours go, in the same form.
+            log_level=LogLevels.error,
+            # No handlers of its own: its errors go where ours go, in the same form.
             log_dictconfig={"handlers": {}, "formatters": {}, "loggers": {}},
         )
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
         self._ssp = None
-        self._shd: Any = SocketHolder(self._listener.fileno())  # type: ignore[call-arg]
+        self._shd: Any = SocketHolder(self._listener.fileno(), False, BACKLOG)  # type: ignore[call-arg]
 
 
 def listen(host: str, port: int, descriptor: int | None) -> socket.socket:

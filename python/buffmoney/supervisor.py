@@ -150,7 +150,7 @@ class Supervisor:
         self.console = console or Console(stderr=False, highlight=False)
         self.children: list[Child] = []
         self._lock: int | None = None
-        self._port: socket.socket | None = None
+        self._ports: list[socket.socket] = []
         self._hurry = asyncio.Event()
 
     @property
@@ -226,18 +226,31 @@ class Supervisor:
         self._lock = descriptor
 
     def _open_port(self) -> None:
+        # First without sharing: somebody else on this port is to be noticed.
+        first = self._listener(shared=False)
+        self.settings = self.settings.replace(port=first.getsockname()[1])
+        if self.edges == 1:
+            self._ports = [first]
+        else:
+            # One socket for each edge, so that the kernel spreads connections evenly over them.
+            first.close()
+            self._ports = [self._listener(shared=True) for _ in range(self.edges)]
+        for listener in self._ports:
+            listener.listen(PORT_BACKLOG)
+            listener.setblocking(False)
+
+    def _listener(self, *, shared: bool) -> socket.socket:
         host, port = self.settings.host, self.settings.port
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             listener.bind((host, port))
         except OSError as taken:
             listener.close()
             raise UpError(f"{host}:{port} cannot be listened on: {taken.strerror}. Choose another with --port.") from taken
-        listener.listen(PORT_BACKLOG)
-        listener.setblocking(False)
-        self._port = listener
-        self.settings = self.settings.replace(port=listener.getsockname()[1])
+        return listener
 
     async def _start(self) -> None:
         began = time.monotonic()
@@ -259,10 +272,9 @@ class Supervisor:
         for partition in range(migrated.partitions):
             name = f"core-{partition}"
             self._start_own(name, "core", "--partitions", str(partition), "--metrics-port", self._metrics_port(name, metrics), stop_s=15)
-        assert self._port is not None
-        descriptor = self._port.fileno()
-        for number in range(self.edges):
+        for number, listener in enumerate(self._ports):
             name = "edge" if self.edges == 1 else f"edge-{number}"
+            descriptor = listener.fileno()
             self._start_own(name, "edge", "--fd", str(descriptor), stop_s=15, inherited=(descriptor,))
         self._write_run_file(metrics)
         self._say("core and edges …")
@@ -407,13 +419,12 @@ class Supervisor:
         groups = ("edge", "core", "worker", "valkey", "postgres")
         for group in groups:
             members = [child for child in self.children if child.name.split("-")[0] == group]
-            if group == "edge" and self._port is not None:
-                # With the supervisor's own copy closed, the last edge's end closes the port, and clients see a refusal, not a hang.
-                self._port.close()
+            if group == "edge":
+                # With the supervisor's own copies closed, an edge's end closes its port, and clients see a refusal, not a hang.
+                for listener in self._ports:
+                    listener.close()
             if members:
                 await self._stop_group(members)
-        if self._port is not None:
-            self._port.close()
         if self._lock is not None:
             (self.data_dir / RUN_FILE).unlink(missing_ok=True)
             os.close(self._lock)
