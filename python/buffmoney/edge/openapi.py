@@ -143,7 +143,11 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     if route.query is not None:
         schema = _inline(route.query)
         for name, of in schema.get("properties", {}).items():
-            parameter = {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": _without_null(of)}
+            plain = _without_null(of)
+            if plain.get("type") == "object":
+                # One parameter an entry, `dimension.model=…`: OpenAPI cannot say it for any name, so the usual one stands for all.
+                name, plain = f"{name}.model", {"type": "string"}
+            parameter = {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": plain}
             if "description" in of:
                 parameter["description"] = of["description"]
             parameters.append(parameter)

@@ -41,6 +41,7 @@ class Endpoint:
     decoder: msgspec.json.Decoder[Any] | None
     body_may_be_empty: bool
     query_lists: frozenset[str]
+    query_maps: frozenset[str]
     seconds: Histogram
     by_status: dict[int, Counter] = field(default_factory=dict)
 
@@ -53,7 +54,8 @@ class Endpoint:
             tuple(re.findall(r"\{([^}]+)\}", route.path)),
             None if route.body is None or route.raw else msgspec.json.Decoder(route.body),
             not any(one.required for one in fields),
-            frozenset() if route.query is None else _list_fields(route.query),
+            frozenset() if route.query is None else _fields_of(route.query, (list, tuple, set, frozenset)),
+            frozenset() if route.query is None else _fields_of(route.query, (dict,)),
             SECONDS.labels(route.method, route.path),
         )
 
@@ -157,7 +159,14 @@ def decode_query(endpoint: Endpoint, raw: bytes) -> Any:
     for name, value in pairs:
         if _CONTROL.search(name) or _CONTROL.search(value):
             raise Problem("invalid_parameter", "A query parameter has a control character.", param=_CONTROL.sub("", name)[:64])
-        if name in endpoint.query_lists:
+        group, dot, key = name.partition(".")
+        if dot and group in endpoint.query_maps:
+            # `dimension.model=gpt-4o` goes into the field `dimension`, under `model`.
+            entries = values.setdefault(group, {})
+            if not key or key in entries:
+                raise Problem("invalid_parameter", f"{name} has no name, or is given twice.", param=name[:64])
+            entries[key] = value
+        elif name in endpoint.query_lists:
             values.setdefault(name, []).append(value)
         elif name in values:
             raise Problem("invalid_parameter", f"{name} is given twice.", param=name)
@@ -230,13 +239,13 @@ def _not_valid(failure: msgspec.ValidationError, otherwise: str) -> Problem:
     return Problem(otherwise, sentence[:300] + ".", param=path[:200] or None)
 
 
-def _list_fields(kind: type) -> frozenset[str]:
+def _fields_of(kind: type, containers: tuple[type, ...]) -> frozenset[str]:
     hints = get_type_hints(kind)
     names = set()
     for one in msgspec.structs.fields(kind):
         options = [hints[one.name]]
         if get_origin(options[0]) in (Union, UnionType):
             options = list(get_args(options[0]))
-        if any((get_origin(option) or option) in (list, tuple, set, frozenset) for option in options):
+        if any((get_origin(option) or option) in containers for option in options):
             names.add(one.encode_name)
     return frozenset(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
@@ -34,7 +35,7 @@ def check_text(text: str, param: str, *, longest_bytes: int, what: str) -> str:
         size = len(text.encode())
     except UnicodeEncodeError:
         size = 0
-    if not 1 <= size <= longest_bytes or any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if not 1 <= size <= longest_bytes or any(unicodedata.category(character) == "Cc" for character in text):
         raise Problem("invalid_rate_card", f"{what} has 1 to {longest_bytes} bytes and no control characters.", param=param)
     return text
 

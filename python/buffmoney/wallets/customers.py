@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -62,7 +63,7 @@ def check_external_id(text: str, param: str = "externalId") -> str:
         size = len(text.encode())
     except UnicodeEncodeError:
         size = 0
-    if not 1 <= size <= MAX_EXTERNAL_ID_BYTES or any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if not 1 <= size <= MAX_EXTERNAL_ID_BYTES or any(unicodedata.category(character) == "Cc" for character in text):
         raise Problem("invalid_customer", f"A customer's id has 1 to {MAX_EXTERNAL_ID_BYTES} bytes and no control characters.", param)
     return text
 

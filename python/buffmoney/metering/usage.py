@@ -1,0 +1,288 @@
+"""What was used: sums by customer, metric, dimension and time, and single events with their charge and postings."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import TYPE_CHECKING, Annotated, Literal
+from uuid import UUID
+
+import msgspec
+
+from buffmoney import _core
+from buffmoney.base import money, queries
+from buffmoney.base.clock import format_time, to_datetime
+from buffmoney.base.errors import Problem
+from buffmoney.base.http import Answer, Call, Route
+from buffmoney.base.ids import public
+from buffmoney.base.times import parse_time
+
+if TYPE_CHECKING:
+    import asyncpg
+
+QUARTER_HOUR_US = 15 * 60 * 1_000_000
+MAX_ROWS = 10_000
+MAX_DIMENSIONS = 8
+_DIMENSION = "dimension."
+_SQL = queries.load("buffmoney.metering", "usage.sql")
+
+
+class UsageQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """from, to: RFC 3339, half-open, whole quarter hours. groupBy: `customer`, `dimension.<name>`, several with commas."""
+
+    customer_external_id: str | None = None
+    metric: str | None = None
+    dimension: Annotated[
+        dict[str, str], msgspec.Meta(description="Only events with this value of a dimension: dimension.<name>=<value>.")
+    ] = {}
+    group_by: str | None = None
+    from_: str | None = msgspec.field(default=None, name="from")
+    to: str | None = None
+    granularity: Literal["hour", "day", "month"] | None = None
+    time_zone: str = "Asia/Shanghai"
+
+
+class UsageRow(msgspec.Struct, rename="camel", omit_defaults=True):
+    """The sum of some events of one metric. start, end, customerExternalId, dimensions: only where they were asked for."""
+
+    metric: str
+    events: int
+    quantity: str
+    charge: str
+    start: str | None = None
+    end: str | None = None
+    customer_external_id: str | None = None
+    dimensions: dict[str, str | None] | None = None
+
+
+class UsageReport(msgspec.Struct, rename="camel"):
+    """Sums of all events that were answered before `asOf`; `events` and `charged` are over all rows."""
+
+    as_of: str
+    from_: str | None = msgspec.field(name="from")
+    to: str | None
+    granularity: str | None
+    time_zone: str
+    currency: str
+    events: int
+    charged: str
+    data: list[UsageRow]
+
+
+class PriceLine(msgspec.Struct, rename="camel"):
+    """The line of a rate card that priced an event. line: from 0."""
+
+    rate_card_id: str
+    line: int
+    price: str
+    per: str
+
+
+class UsagePosting(msgspec.Struct, rename="camel"):
+    """A posting that carries (a part of) an event's charge, with others of the same commit. grantId null: overdraft."""
+
+    sequence: int
+    kind: str
+    amount: str
+    debit_account: str
+    credit_account: str
+    balance_after: str
+    held_after: str
+    grant_id: str | None
+    posted_at: str
+
+
+class RecordedEvent(msgspec.Struct, rename="camel"):
+    """An event as it was accepted. posting null and postings empty: free of charge."""
+
+    idempotency_key: str
+    customer_external_id: str
+    metric: str
+    quantity: str
+    occurred_at: str
+    accepted_at: str
+    dimensions: msgspec.Raw
+    charge: str
+    currency: str
+    price: PriceLine
+    posting: UsagePosting | None
+    postings: list[UsagePosting]
+    commit_id: str
+
+
+async def get_usage(call: Call) -> Answer:
+    """Sums of usage, always equal to the events they cover."""
+    query: UsageQuery = call.query
+    by_customer, by_dimensions = _grouping(query.group_by)
+    zone = _time_zone(query.time_zone)
+    from_us, to_us = _quarter_hour(query.from_, "from"), _quarter_hour(query.to, "to")
+    if from_us is not None and to_us is not None and from_us >= to_us:
+        raise Problem("invalid_parameter", "from must be before to.", "from")
+    if len(query.dimension) > MAX_DIMENSIONS:
+        raise Problem("invalid_parameter", f"At most {MAX_DIMENSIONS} dimensions.", "dimension")
+    tenant = call.tenant
+    as_of = call.services.clock.now_us()
+    rows: list[asyncpg.Record] = []
+    async with call.transaction() as connection:
+        known = True
+        metric_id = account_id = None
+        if query.metric is not None:
+            metrics = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant.tenant_id)}
+            metric_id = metrics.get(query.metric)
+            if metric_id is None:
+                raise Problem("unknown_metric", "There is no such metric.", "metric")
+        if query.customer_external_id is not None:
+            account_id = await connection.fetchval(
+                "SELECT account_id FROM customers WHERE tenant_id = $1 AND external_id = $2", tenant.tenant_id, query.customer_external_id
+            )
+            # A customer without a wallet has used nothing.
+            known = account_id is not None
+        if known:
+            rows = await connection.fetch(
+                _SQL["usage"],
+                tenant.tenant_id,
+                tenant.partition_id,
+                None if from_us is None else to_datetime(from_us),
+                None if to_us is None else to_datetime(to_us),
+                account_id,
+                metric_id,
+                msgspec.json.encode(query.dimension).decode() if query.dimension else None,
+                query.granularity,
+                zone,
+                by_customer,
+                by_dimensions or None,
+                MAX_ROWS + 1,
+            )
+    if len(rows) > MAX_ROWS:
+        raise Problem("invalid_parameter", f"That is more than {MAX_ROWS} rows: ask for a shorter time or group by less.", "groupBy")
+    return Answer(
+        UsageReport(
+            format_time(as_of),
+            None if from_us is None else format_time(from_us),
+            None if to_us is None else format_time(to_us),
+            query.granularity,
+            zone,
+            tenant.currency,
+            int(sum(row["events"] for row in rows)),
+            money.format_nano(sum(money.to_nano(row["charge"]) for row in rows)),
+            [_row(row) for row in rows],
+        )
+    )
+
+
+async def get_event(call: Call) -> Answer:
+    """One event, its charge with the price behind it, and its postings."""
+    key = call.path["idempotencyKey"]
+    tenant_id = call.tenant.tenant_id
+    async with call.transaction() as connection:
+        where = await connection.fetchrow(_SQL["key_commit"], tenant_id, UUID(bytes=_core.key_hash(tenant_id, key)))
+        if where is None:
+            raise Problem("event_not_found")
+        commit_id, committed_at = where
+        event = await connection.fetchrow(_SQL["event"], tenant_id, commit_id, committed_at, key)
+        if event is None:
+            # Its key is kept for good, the event itself may lie in a day that was archived.
+            raise Problem("event_not_found")
+        postings = []
+        if event["posting_seq"]:
+            postings = await connection.fetch(
+                _SQL["event_postings"], tenant_id, event["account_id"], commit_id, event["posting_seq"], committed_at
+            )
+    carried = [_posting(row) for row in postings]
+    return Answer(
+        RecordedEvent(
+            key,
+            event["external_id"],
+            event["metric"],
+            money.format_decimal(event["quantity"]),
+            format_time(event["occurred_at"]),
+            format_time(event["accepted_at"]),
+            msgspec.Raw(event["dimensions"].encode()),
+            money.format_decimal(event["charge"]),
+            call.tenant.currency,
+            PriceLine(event["rate_card_id"], event["line"], money.format_decimal(event["price"]), money.format_decimal(event["per"])),
+            carried[0] if carried else None,
+            carried,
+            str(commit_id),
+        )
+    )
+
+
+def _grouping(text: str | None) -> tuple[bool, list[str]]:
+    by_customer, dimensions = False, []
+    for word in [] if text is None else text.split(","):
+        if word == "customer":
+            by_customer = True
+        elif word.startswith(_DIMENSION) and len(word) > len(_DIMENSION):
+            dimensions.append(word.removeprefix(_DIMENSION))
+        elif word != "metric":
+            raise Problem("invalid_parameter", "Group by customer, metric and dimension.<name>, several with commas.", "groupBy")
+    if len(dimensions) > MAX_DIMENSIONS:
+        raise Problem("invalid_parameter", f"At most {MAX_DIMENSIONS} dimensions.", "groupBy")
+    return by_customer, sorted(set(dimensions))
+
+
+def _time_zone(name: str) -> str:
+    try:
+        return zoneinfo.ZoneInfo(name).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise Problem("invalid_parameter", "Give the name of a time zone, for example Asia/Shanghai.", "timeZone") from None
+
+
+def _quarter_hour(text: str | None, param: str) -> int | None:
+    if text is None:
+        return None
+    time_us = parse_time(text, param)
+    if time_us % QUARTER_HOUR_US:
+        raise Problem("invalid_parameter", "Usage is summed by quarter hours: give a time at minute 0, 15, 30 or 45.", param)
+    return time_us
+
+
+def _row(row: asyncpg.Record) -> UsageRow:
+    return UsageRow(
+        row["metric"],
+        int(row["events"]),
+        money.format_decimal(row["quantity"]),
+        money.format_decimal(row["charge"]),
+        None if row["start"] is None else format_time(row["start"]),
+        None if row["end"] is None else format_time(row["end"]),
+        row["external_id"],
+        None if row["dimensions"] is None else msgspec.json.decode(row["dimensions"]),
+    )
+
+
+def _posting(row: asyncpg.Record) -> UsagePosting:
+    return UsagePosting(
+        row["seq"],
+        row["kind"],
+        money.format_decimal(row["amount"]),
+        "customer_wallet",
+        row["credit_code"],
+        money.format_decimal(row["balance_after"]),
+        money.format_decimal(row["held_after"]),
+        None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
+        format_time(row["posted_at"]),
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/v1/usage",
+        handler=get_usage,
+        summary="Sum usage by metric, time, customer and dimensions",
+        tag="Usage",
+        description="Always the sum of the events it covers: everything answered before `asOf` is in it.",
+        query=UsageQuery,
+        answer=UsageReport,
+        errors=("invalid_parameter", "invalid_time", "unknown_metric"),
+    ),
+    Route(
+        method="GET",
+        path="/v1/usage-events/{idempotencyKey}",
+        handler=get_event,
+        summary="Get an event with its charge and its postings",
+        tag="Usage",
+        answer=RecordedEvent,
+        errors=("event_not_found",),
+    ),
+)

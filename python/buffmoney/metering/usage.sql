@@ -1,0 +1,79 @@
+-- Statements that read usage.
+
+-- name: metric_ids
+SELECT code, metric_id FROM metrics WHERE tenant_id = $1;
+
+-- name: usage
+-- Roll-ups, and the events after the watermark of the partition: one statement, hence one snapshot, in which every event is in exactly one
+-- of the two. The roll-ups and their watermark move in one transaction, and a partition's commits become visible in their order.
+-- $2: partition. $3, $4: from, to, or NULL. $5: account, $6: metric, $7: dimensions (jsonb), each NULL for all.
+-- $8: hour, day, month, or NULL for one stretch. $9: time zone. $10: group by customer. $11: dimensions to group by. $12: most rows.
+WITH tail_from AS (
+    -- An event's accepted_at is its commit's committed_at: the time finds the day tables, the id the blocks.
+    SELECT ($2::bigint << 48) + coalesce(max(r.commit_seq), 0) AS commit_id,
+        coalesce(max(c.committed_at), '-infinity'::timestamptz) AS committed_at
+    FROM rollup_progress r LEFT JOIN commits c ON c.partition_id = r.partition_id AND c.commit_seq = r.commit_seq
+    WHERE r.partition_id = $2
+),
+covered AS (
+    SELECT account_id, bucket, metric_id, dimensions, events, quantity, charge
+    FROM usage_rollups
+    WHERE tenant_id = $1
+        AND ($3::timestamptz IS NULL OR bucket >= $3) AND ($4::timestamptz IS NULL OR bucket < $4)
+        AND ($5::bigint IS NULL OR account_id = $5) AND ($6::integer IS NULL OR metric_id = $6)
+    UNION ALL
+    SELECT e.account_id, e.occurred_at, e.metric_id, e.dimensions, 1, e.quantity, e.charge
+    FROM usage_events e
+    WHERE e.tenant_id = $1
+        AND e.commit_id > (SELECT commit_id FROM tail_from) AND e.commit_id < ($2::bigint + 1) << 48
+        AND e.accepted_at >= (SELECT committed_at FROM tail_from)
+        AND ($3::timestamptz IS NULL OR e.occurred_at >= $3) AND ($4::timestamptz IS NULL OR e.occurred_at < $4)
+        AND ($5::bigint IS NULL OR e.account_id = $5) AND ($6::integer IS NULL OR e.metric_id = $6)
+),
+grouped AS (
+    SELECT CASE WHEN $8::text IS NOT NULL THEN date_trunc($8, bucket, $9::text) END AS start,
+        CASE WHEN $10::boolean THEN account_id END AS account_id,
+        metric_id,
+        (SELECT jsonb_object_agg(name, dimensions::jsonb ->> name) FROM unnest($11::text[]) AS name) AS dimensions,
+        sum(events) AS events, sum(quantity) AS quantity, sum(charge) AS charge
+    FROM covered
+    WHERE $7::jsonb IS NULL OR dimensions::jsonb @> $7::jsonb
+    GROUP BY 1, 2, 3, 4
+    LIMIT $12
+)
+SELECT g.start, CASE $8 WHEN 'hour' THEN g.start + interval '1 hour' ELSE date_add(g.start, ('1 ' || $8)::interval, $9) END AS "end",
+    c.external_id, m.code AS metric, g.dimensions::text AS dimensions, g.events, g.quantity, g.charge
+FROM grouped g
+JOIN metrics m ON m.tenant_id = $1 AND m.metric_id = g.metric_id
+LEFT JOIN customers c ON c.tenant_id = $1 AND c.account_id = g.account_id
+ORDER BY g.start, c.external_id, g.metric_id, g.dimensions::text;
+
+-- name: key_commit
+-- In which commit an event was accepted.
+SELECT k.commit_id, c.committed_at FROM event_keys k JOIN commits c USING (commit_id) WHERE k.tenant_id = $1 AND k.key_hash = $2;
+
+-- name: event
+-- The event itself, in the table of its day, with the line of the rate card that priced it.
+SELECT e.account_id, e.posting_seq, c.external_id, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
+    p.rate_card_id, p.line, p.price, p.per
+FROM usage_events e
+JOIN customers c USING (tenant_id, account_id)
+JOIN metrics m USING (tenant_id, metric_id)
+JOIN rate_card_charges p USING (tenant_id, price_id)
+WHERE e.tenant_id = $1 AND e.commit_id = $2 AND e.accepted_at = $3 AND e.idempotency_key = $4;
+
+-- name: event_postings
+-- The postings that carry an event's charge. A posting carries many events of one commit; where its grant ran out, the next one goes on:
+-- so a posting after the first belongs to it as well while what was charged up to the first is more than what was posted before.
+WITH own AS (
+    SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.grant_id, p.posted_at, s.code AS credit_code,
+        sum(p.amount) OVER (ORDER BY p.seq) - p.amount AS before
+    FROM postings p JOIN posting_kinds k USING (kind) JOIN system_accounts s ON s.account_id = p.credit_account_id
+    -- A commit holds fewer postings of one wallet than this.
+    WHERE p.tenant_id = $1 AND p.account_id = $2 AND p.commit_id = $3 AND k.code = 'usage' AND p.seq BETWEEN $4 - 100000 AND $4 + 100000
+),
+charged AS (
+    SELECT sum(charge) AS charge FROM usage_events
+    WHERE tenant_id = $1 AND account_id = $2 AND commit_id = $3 AND accepted_at = $5 AND posting_seq BETWEEN 1 AND $4
+)
+SELECT own.* FROM own, charged WHERE own.seq = $4 OR (own.seq > $4 AND own.before < charged.charge) ORDER BY own.seq;
