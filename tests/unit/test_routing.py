@@ -148,7 +148,7 @@ def test_bodies() -> None:
         (b'{"tags":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "malformed_json", None),
         (b'{"amount":"\\u0000"}', "invalid_body", None),
         (b'{"amount":1}', "invalid_body", "amount"),
-        (b'{"amount":"1","tags":["a",2]}', "invalid_body", "tags[...]"),
+        (b'{"amount":"1","tags":["a",2]}', "invalid_body", "tags[1]"),
         (b'{"amount":"1","status":"open"}', "unknown_field", "status"),
         (b'{"dueAt":"x"}', "missing_field", "amount"),
         (b"[]", "invalid_body", None),
