@@ -185,8 +185,11 @@ class Wallet:
         grant.remaining += amount - repaid
 
     def give_back(self, parts: Iterable[tuple[str | None, int]], now_us: int) -> None:
-        """Undoes a hold: every part to where it came from, the overdraft first; what came from an expired grant expires at once."""
-        for grant_id, amount in sorted(parts, key=lambda part: part[0] is not None):
+        """Undoes a hold: every part to where it came from, the last first, so that overdraft does not eat up what grants get back.
+
+        What came from a grant that has expired meanwhile expires at once.
+        """
+        for grant_id, amount in reversed(list(parts)):
             if grant_id is None:
                 self.deficit -= amount
             else:

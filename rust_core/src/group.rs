@@ -258,9 +258,10 @@ impl Work {
         wallet.state.seq + 1 + i64::try_from(first).unwrap_or(0)
     }
 
-    /// Gives held parts back to the wallet; those of expired grants expire at once.
+    /// Gives held parts back to the wallet; those of expired grants expire at once. The last part goes first: what was
+    /// overdraft must be back before grants are, or they would repay it and keep less than they gave.
     pub fn release(&mut self, slot: usize, wallet: &mut Wallet, kind: PostingKind, parts: &[Grant], hold: Id) {
-        for part in parts {
+        for part in parts.iter().rev() {
             let grant = (part.id != [0; 16]).then_some(part);
             wallet.state.credit(grant, part.remaining);
             wallet.state.held -= part.remaining;
