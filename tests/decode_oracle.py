@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from tests.oracle import nano
 
 QUANTITY = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
 METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
+DIMENSION = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OLDEST_US = 35 * 86_400 * 10**6
@@ -50,15 +52,13 @@ class Decoded:
 
 def bad_id(text: Any) -> bool:
     """Ids are 1 to 255 bytes of UTF-8 without control characters."""
-    return (
-        not isinstance(text, str)
-        or not 1 <= len(text.encode()) <= 255
-        or any(ord(character) < 32 or ord(character) == 127 for character in text)
-    )
+    if not isinstance(text, str) or not 1 <= len(text.encode()) <= 255:
+        return True
+    return any(unicodedata.category(character) == "Cc" for character in text)
 
 
 def time_us(text: Any) -> int | None:
-    """Microseconds since 1970 of an RFC 3339 time with a zone; what is finer than a microsecond is cut off. None: not a time."""
+    """Microseconds since 1970 of an RFC 3339 time with a zone. None: not a time, or one finer than a microsecond."""
     match = TIME.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return None
@@ -74,8 +74,18 @@ def time_us(text: Any) -> int | None:
         if hours > 23 or minutes > 59:
             return None
         offset_s = (hours * 60 + minutes) * 60 * (-1 if zone[0] == "-" else 1)
-    micros = int(((match[7] or ".")[1:] + "000000")[:6])
+    fraction = ((match[7] or ".")[1:]).ljust(9, "0")
+    if fraction[6:] != "000" or year in (0, 9999):
+        return None
+    micros = int(fraction[:6])
     return ((moment - EPOCH) // timedelta(seconds=1) - offset_s) * 10**6 + micros
+
+
+def bad_dimensions(dimensions: Any) -> bool:
+    """At most 16 pairs of an ASCII name and a text."""
+    if not isinstance(dimensions, dict) or len(dimensions) > 16:
+        return True
+    return any(not DIMENSION.fullmatch(name) or bad_id(value) for name, value in dimensions.items())
 
 
 def canonical(dimensions: dict[str, str]) -> str:
@@ -107,6 +117,8 @@ def decode_event(index: int, body: dict[str, Any], now_us: int) -> Decoded | str
         return "too_old"
     if occurred_us > now_us + NEWEST_US:
         return "in_future"
+    if bad_dimensions(body.get("dimensions", {})):
+        return "invalid_dimensions"
     dimensions = canonical(body.get("dimensions", {}))
     return Decoded(index, body["idempotencyKey"], body["customerExternalId"], body["metric"], dimensions, nano(quantity), occurred_us)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -171,13 +172,35 @@ def test_writing_style_does_not_matter(number: int, escape: bool, spaces: bool) 
 @pytest.mark.parametrize("value", [None, 5, 1.5, True, [], {}, ["x"], {"a": {"b": "c"}}, {"a": 1}])
 def test_wrong_types(field: str, value: Any) -> None:
     """Proves: a field of another type is refused, with the index and a code, and never crashes the decoder."""
-    if field == "dimensions" and value == {}:
+    if (field == "dimensions" and value == {}) or (field == "quantity" and isinstance(value, int | float) and value is not True):
         return
     decoded = _core.decode_batch(json.dumps({"events": [{**valid_event(), field: value}]}).encode(), TENANT_ID, START_US)
     assert decoded.rejected == 1
     (problem,) = json.loads(decoded.problems)
     assert problem["index"] == 0
     assert problem["code"]
+
+
+@RUNS
+@given(digits=st.one_of(quantities, st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)))
+def test_quantities_as_json_numbers(digits: str) -> None:
+    """Proves: a quantity may be a JSON number as well; its digits are read as they stand, never as a float."""
+    try:
+        number = json.loads(digits, parse_constant=lambda name: 1 / 0, parse_int=str, parse_float=str)
+    except (ValueError, ZeroDivisionError):
+        return
+    if not isinstance(number, str) or digits != digits.strip():
+        return
+    content = json.dumps({"events": [{**valid_event(), "quantity": "@"}]}).replace('"@"', digits).encode()
+    if math.isinf(float(digits)):
+        with pytest.raises(_core.BatchError, match="malformed_json"):
+            _core.decode_batch(content, TENANT_ID, START_US)
+        return
+    expected = decode_event(0, {**valid_event(), "quantity": digits}, START_US)
+    decoded = _core.decode_batch(content, TENANT_ID, START_US)
+    assert decoded.rejected == isinstance(expected, str)
+    if isinstance(expected, Decoded):
+        assert read_message(decoded.message(bytes(16), b"", False))[4][0][0].quantity == expected.quantity
 
 
 @RUNS
