@@ -1,8 +1,26 @@
 """The Rust core: what is done per event. Amounts and quantities cross this border as decimal strings or packed bytes."""
 
+from typing import Self, final
+
+__all__ = [
+    "BatchError",
+    "DecodedBatch",
+    "Engine",
+    "Group",
+    "Needs",
+    "Verifier",
+    "command_message",
+    "decode_batch",
+    "key_hash",
+    "pack_resp",
+    "render_balance",
+    "split_reply",
+]
+
 class BatchError(ValueError):
     """A whole request body is refused. args = (status, code, detail, param or None)."""
 
+@final
 class DecodedBatch:
     """A decoded and validated body of POST /v1/usage-events (or the `events`/`estimate` of a hold or capture)."""
 
@@ -48,6 +66,7 @@ def render_balance(packed: bytes) -> bytes:
 def pack_resp(arguments: list[bytes]) -> bytes:
     """One Redis command as RESP bytes."""
 
+@final
 class Group:
     """A group of messages applied to memory and not yet known to be committed."""
 
@@ -87,6 +106,7 @@ class Group:
     publish_count: int
     """number of Redis answers to the last publish_commands"""
 
+@final
 class Needs:
     """What must be loaded before messages can be applied."""
 
@@ -101,23 +121,35 @@ class Needs:
     """how many new account ids should be reserved"""
     nothing: bool
 
+@final
 class Engine:
-    """One partition in memory. Deterministic: the same calls give the same bytes. Not thread-safe; the GIL is released in `needs` and `apply`."""
+    """One partition in memory. Deterministic: the same calls give the same bytes.
 
-    def __init__(self, partition_id: int, ledger_key: bytes, max_wallets: int = 1_000_000, recent_keys: int = 1_000_000) -> None: ...
+    Not thread-safe; the GIL is released in `needs` and `apply`.
+    """
+
+    def __new__(cls, partition_id: int, ledger_key: bytes, max_wallets: int = 1_000_000, recent_keys: int = 200_000) -> Self: ...
     def start(self, commit_seq: int, head: bytes, epoch: int) -> None:
         """After taking the lease: forgets everything and continues after this commit."""
     def load_catalog(self, tenant_id: int, catalog: bytes) -> None:
         """JSON: see pricing/catalog.py."""
     def drop_catalog(self, tenant_id: int) -> None: ...
     def add_account_ids(self, ids: list[int]) -> None: ...
-    def load_wallets(self, rows: list[tuple[int, int, str, str, str | None, str | None, int, str, str, bytes, bytes | None]],
-                     grants: list[tuple[int, bytes, str, int, str, int | None, int]],
-                     absent: list[tuple[int, str]]) -> None:
-        """rows: (tenant_id, account_id, external_id, currency, overdraft_limit, low_balance_threshold, seq, balance, held, chain hash, grants_after).
+    def load_wallets(
+        self,
+        rows: list[tuple[int, int, str, str, str | None, str | None, int, str, str, bytes, bytes | None]],
+        grants: list[tuple[int, bytes, str, int, str, int | None, int]],
+        absent: list[tuple[int, str]],
+    ) -> None:
+        """rows: (tenant_id, account_id, external_id, currency, overdraft_limit, low_balance_threshold, seq, balance, held,
+        chain hash, grants_after).
         grants: (tenant_id, grant_id, kind, priority, amount, expires_at_us, created_at_us). absent: asked for and not there."""
-    def load_holds(self, rows: list[tuple[int, bytes, int, str, bytes, int, str]],
-                   grants: list[tuple[int, bytes, str, int, str, int | None, int]], absent: list[tuple[int, bytes]]) -> None:
+    def load_holds(
+        self,
+        rows: list[tuple[int, bytes, int, str, bytes, int, str]],
+        grants: list[tuple[int, bytes, str, int, str, int | None, int]],
+        absent: list[tuple[int, bytes]],
+    ) -> None:
         """rows: (tenant_id, hold_id, account_id, amount, parts, expires_at_us, status)."""
     def remember_keys(self, rows: list[tuple[bytes, int]]) -> None:
         """(key hash, fingerprint) found in event_keys after a unique violation."""
@@ -140,13 +172,15 @@ class Engine:
     open_groups: int
     memory_bytes: int
 
+@final
 class Verifier:
     """`ledger verify`: fed with COPY BINARY rows in key order, collects differences."""
 
-    def __init__(self, ledger_key: bytes) -> None: ...
+    def __new__(cls, ledger_key: bytes) -> Self: ...
     def postings(self, chunk: bytes) -> int:
         """COPY (SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, amount, balance_after, held_after, grant_id,
-        reference, commit_id, posted_at, grants_after, chain_hash FROM postings ORDER BY tenant_id, account_id, seq). Any chunking; returns rows so far."""
+        reference, commit_id, posted_at, grants_after, chain_hash FROM postings ORDER BY tenant_id, account_id, seq). Any chunking;
+        returns rows so far."""
     def prices(self, rows: list[tuple[int, int, str, str]]) -> None:
         """(tenant_id, price_id, price, per)."""
     def metrics(self, rows: list[tuple[int, int, str]]) -> None: ...
@@ -157,8 +191,10 @@ class Verifier:
     def event_keys(self, chunk: bytes) -> int:
         """COPY (SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys)."""
     def commits(self, chunk: bytes) -> int:
-        """COPY (SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, postings, charged, digest, head, messages FROM commits ORDER BY 1, 2)."""
-    def heads(self, rows: list[tuple[int, int, bytes, bytes]]) -> None:
-        """(partition_id, commit_seq, head, head_mac) from `partitions`, and from the head file."""
+        """COPY (SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, postings, charged, digest, head,
+        messages FROM commits ORDER BY 1, 2)."""
+    def heads(self, rows: list[tuple[int, int, bytes, bytes]], current: bool = True) -> None:
+        """(partition_id, commit_seq, head, head_mac) from `partitions`, and, with current=False, from the head file."""
     def finish(self) -> bytes:
-        """JSON {"postings", "events", "wallets", "commits", "charged", "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]} (first 100)."""
+        """JSON {"postings", "events", "wallets", "commits", "charged",
+        "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]} (first 100)."""
