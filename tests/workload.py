@@ -171,7 +171,7 @@ class Workload:
 
     def customer(self) -> str:
         """Some customers are much busier than others, and one name is not ASCII."""
-        number = min(int(self.random.expovariate(0.5)), self.customers - 1)
+        number = min(int(self.random.expovariate(3 / self.customers)), self.customers - 1)
         return "顾客-五" if number == 5 else f"customer-{number}"
 
     def command_id(self) -> str:

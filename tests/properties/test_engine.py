@@ -16,7 +16,7 @@ from tests.properties.partition import LEDGER_KEY, Partition
 from tests.workload import Batch, PassTime, Workload
 
 SEEDS = st.integers(0, 2**40)
-RUNS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+RUNS = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @RUNS
@@ -39,15 +39,16 @@ def test_unknown_customers_are_refused_by_setting(seed: int) -> None:
 @given(seed=SEEDS)
 def test_a_memory_of_almost_nothing_changes_nothing(seed: int) -> None:
     """Proves: wallets that are evicted and loaded again, and keys found only by unique violations, give the same results."""
-    run = ModelRun(max_wallets=2, recent_keys=64, group_size=3)
-    run.feed(Workload(seed).steps(60))
+    run = ModelRun(max_wallets=2, recent_keys=64, group_size=1)
+    run.feed(Workload(seed, customers=60).steps(80))
 
 
 def test_a_long_run_with_a_small_memory_meets_unique_violations() -> None:
     """Proves: the test above does reach the slow path, where the database and not the memory finds the duplicate."""
     run = ModelRun(max_wallets=2, recent_keys=64, group_size=3)
-    run.feed(Workload(20260331).steps(400))
+    run.feed(Workload(20260331, customers=60).steps(400))
     assert run.partition.violations > 0
+    assert run.partition.engine.wallets < len(run.model.wallets), "some wallets have left memory"
 
 
 @RUNS
