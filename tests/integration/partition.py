@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -174,10 +175,10 @@ async def room(settings: Settings) -> AsyncIterator[Room]:
     administrator = await asyncpg.connect(settings.database_url)
     await administrator.execute(f'CREATE DATABASE "{name}"')
     await administrator.close()
-    base, _, rest = settings.database_url.rpartition("/")
-    fresh = settings.replace(
-        database_url=f"{base}/{name}" + (f"?{rest.partition('?')[2]}" if "?" in rest else ""), heads_file=settings.data_dir / f"{name}.json"
-    )
+    parts = urlsplit(settings.database_url)
+    # urlunsplit would drop the empty host of a socket's URL.
+    url = f"postgresql://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else "")
+    fresh = settings.replace(database_url=url, heads_file=settings.data_dir / f"{name}.json")
     await migrate(fresh)
     owner = await asyncpg.connect(fresh.database_url)
     tenant_id = await _tenant(owner)

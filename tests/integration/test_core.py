@@ -46,7 +46,8 @@ async def assert_whole(place: Room) -> verify.Report:
 async def test_a_batch_is_charged_once_and_a_repetition_changes_nothing(place: Room) -> None:
     async with running_core(place.settings):
         await place.grant("acme", "10")
-        events = [event("k1"), event("k2", quantity="500"), event("k1")]
+        first = event("k1")
+        events = [first, event("k2", quantity="500"), first]
         assert await place.usage(events) == [(0, ACCEPTED, 10**9), (1, ACCEPTED, 5 * 10**8), (2, DUPLICATE, 0)]
         assert [row[1] for row in await place.usage(events)] == [DUPLICATE] * 3
         assert await place.balance("acme") == "8.500000000"
@@ -200,6 +201,7 @@ async def test_a_core_refuses_a_ledger_that_ends_before_its_signed_head(place: R
     await place.owner.execute("UPDATE partitions SET commit_seq = 1, head = $1, head_mac = $2", head, mac)
     report = await verify.verify(place.settings, lambda _name, _rows, _expected: None)
     assert not report["ok"]
+    await place.redis.command("DEL", "{p0}:core")
     async with running_core(place.settings):
         await place.send(place.usage_message([event("k2")], os.urandom(16)))
         await asyncio.sleep(1.5)

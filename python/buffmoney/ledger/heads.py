@@ -61,7 +61,12 @@ def write(path: Path, heads: dict[int, Head]) -> None:
     # Cores of other partitions may share the file: one of them at a time reads, merges and replaces it.
     with path.with_name(f".{path.name}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _replace(path, {**read(path), **heads})
+        merged = read(path)
+        for head in heads.values():
+            # A core that lost its partition may write last; what its successor has vouched for stays.
+            if head.partition_id not in merged or merged[head.partition_id].commit_seq <= head.commit_seq:
+                merged[head.partition_id] = head
+        _replace(path, merged)
 
 
 def _replace(path: Path, heads: dict[int, Head]) -> None:

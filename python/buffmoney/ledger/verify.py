@@ -98,13 +98,10 @@ async def verify(settings: Settings, step: Step) -> Report:
             expected = max(int(estimates[name]), 0) or None
             await _stream(connection, SQL[name], take, _named(step, name, expected))
         verifier.heads([tuple(row) for row in await connection.fetch(SQL["heads"])])
-        if isinstance(outside, dict):
-            verifier.heads([(one.partition_id, one.commit_seq, one.head, one.mac) for one in outside.values() if one.commit_seq])
         step("roll-ups and holds", 0, None)
         differences = await _differences_by_sql(connection)
+        differences += await _differences_from_outside(connection, settings, outside)
     report: Report = json.loads(verifier.finish())
-    if isinstance(outside, str):
-        differences.append(_difference("heads_file", detail=outside))
     report["differences"] = [*report["differences"], *differences][:100]
     report["differenceCount"] = report.get("differenceCount", 0) + len(differences)
     return {"ok": report["differenceCount"] == 0, **report}
@@ -123,6 +120,25 @@ def _heads_outside(path: Path | None) -> dict[int, heads.Head] | str:
 
 def _difference(what: str, *, tenant_id: int = 0, account_id: int = 0, detail: str) -> dict[str, Any]:
     return {"what": what, "tenantId": tenant_id, "accountId": account_id, "seq": 0, "detail": detail}
+
+
+async def _differences_from_outside(
+    connection: Connection, settings: Settings, outside: dict[int, heads.Head] | str
+) -> list[dict[str, Any]]:
+    """What the signed heads outside the database say against it. They may be a second old, so the ledger may be further on."""
+    if isinstance(outside, str):
+        return [_difference("heads_file", detail=outside)]
+    found = []
+    for one in outside.values():
+        place = f"{settings.heads_file}: partition {one.partition_id}, commit {one.commit_seq}"
+        if not heads.is_signed(settings.ledger_key, one):
+            found.append(_difference("head_signature", detail=f"{place}: not signed with this BUFFMONEY_SECRET"))
+        elif one.commit_seq:
+            head = await connection.fetchval(SQL["head_at"], one.partition_id, one.commit_seq)
+            if head != one.head:
+                what = "the ledger has no such commit" if head is None else "the ledger has another commit in its place"
+                found.append(_difference("head_outside", detail=f"{place}: {what}"))
+    return found
 
 
 async def _differences_by_sql(connection: Connection) -> list[dict[str, Any]]:

@@ -28,6 +28,9 @@ SELECT tenant_id, account_id, external_id FROM customers
 -- name: heads
 SELECT partition_id, commit_seq, head, head_mac FROM partitions ORDER BY 1
 
+-- name: head_at
+SELECT head FROM commits WHERE partition_id = $1 AND commit_seq = $2
+
 -- name: estimates
 -- Rows by the planner's statistics, for the progress bar.
 SELECT coalesce((SELECT reltuples FROM pg_class WHERE oid = 'postings'::regclass), 0)::bigint AS postings,

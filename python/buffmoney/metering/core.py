@@ -394,6 +394,8 @@ class PartitionWriter:
         fault = failed[0].fault or commit.OutcomeUnknown("no fault was noted")
         metrics.COMMIT_FAULTS.labels(self._label, fault.reason).inc()
         self._log.warning("group_failed", reason=fault.reason, detail=str(fault), messages=sum(len(one.messages) for one in failed))
+        # First undone, then told what is stored: undoing takes a group's keys out of memory.
+        self._engine.rollback()
         match fault:
             case commit.SentBefore():
                 await self._look_up(tenure, failed)
@@ -406,7 +408,6 @@ class PartitionWriter:
                 tenure.lost = isinstance(fault, commit.LeaseLost)
                 raise fault
         tenure.flights.clear()
-        self._engine.rollback()
         if isinstance(fault, commit.GroupRefused):
             self._hand.take_back(_messages(failed[1:]))
             self._hand.refuse(failed[0].messages, str(fault))

@@ -70,7 +70,7 @@ ORDER BY c.commit_seq
 
 -- name: charges_in_commit
 SELECT idempotency_key, trunc(charge * 1000000000)::text AS charge_nano FROM usage_events
-WHERE tenant_id = $1 AND commit_id = $2 AND accepted_at BETWEEN $3 - interval '1 hour' AND $3 + interval '1 hour'
+WHERE tenant_id = $1 AND commit_id = $2 AND accepted_at = $3
     AND idempotency_key = ANY ($4::text[])
 
 -- name: wallets_by_name

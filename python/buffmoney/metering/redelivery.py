@@ -7,6 +7,7 @@ results are stored under their ids.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -36,7 +37,7 @@ async def restore(connection: Connection, engine: Engine, partition_id: int, com
     return len({row["id"] for row in rows})
 
 
-async def _restore_one(connection: Connection, engine: Engine, message: wire.Incoming, commit_id: int, committed_at: object) -> None:
+async def _restore_one(connection: Connection, engine: Engine, message: wire.Incoming, commit_id: int, committed_at: datetime) -> None:
     events = {key_hash: (index, key) for key_hash, index, key in reversed(wire.usage_events(message))}
     stored = await connection.fetch(SQL["existing_keys"], message.tenant_id, [key_hash.hex() for key_hash in events])
     engine.remember_keys([(row["key_hash"].bytes, row["fingerprint"]) for row in stored])

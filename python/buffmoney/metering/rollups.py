@@ -51,6 +51,8 @@ async def keep_up(database: Database, stopping: asyncio.Event) -> None:
     """Rolls up every partition until `stopping` is set. Outages of the database are waited out."""
     while not stopping.is_set():
         try:
+            async with database.connection() as connection:
+                await connection.execute(SQL["summarize"])
             for partition_id in await _partitions(database):
                 while await roll_up(database, partition_id) and not stopping.is_set():
                     pass

@@ -33,3 +33,6 @@ SELECT partition_id FROM rollup_progress ORDER BY partition_id
 
 -- name: lag
 SELECT p.commit_seq - r.commit_seq FROM partitions p JOIN rollup_progress r USING (partition_id) WHERE partition_id = $1
+
+-- name: summarize
+SELECT summarize_commit_indexes()
