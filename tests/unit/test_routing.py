@@ -26,6 +26,7 @@ class Query(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     group_by: list[str] = []
     unit: Literal["hour", "day"] | None = None
+    only: dict[str, str] = {}
 
 
 async def handler(call: Call) -> Answer:
@@ -102,6 +103,7 @@ PARTS: Endpoint = TABLE.find("GET", b"/v1/things/x/parts")[0]
 def test_queries() -> None:
     assert decode_query(PARTS, b"") == Query()
     assert decode_query(PARTS, b"limit=7&groupBy=a&groupBy=b%20c&unit=day") == Query(7, ["a", "b c"], "day")
+    assert decode_query(PARTS, b"only.model=m&only.tier=t") == Query(only={"model": "m", "tier": "t"})
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,10 @@ def test_queries() -> None:
         (b"limit=0", "invalid_parameter", "limit"),
         (b"limit=x", "invalid_parameter", "limit"),
         (b"limit=1&limit=2", "invalid_parameter", "limit"),
+        (b"limit=1e2", "invalid_parameter", "limit"),
+        (b"limit=%207", "invalid_parameter", "limit"),
+        (b"only=1&only.model=2", "invalid_parameter", "only.model"),
+        (b"only.=1", "invalid_parameter", "only."),
         (b"limit=", "invalid_parameter", "limit"),
         (b"unit=week", "invalid_parameter", "unit"),
         (b"merchantId=1", "unknown_field", "merchantId"),

@@ -29,6 +29,7 @@ SECONDS = Histogram(
 
 _PLACE = re.compile(r"\s+-\s+at\s+`(?:key in )?\$?\.?([^`]*)`$")
 _FIELD = re.compile(r"`([^`]+)`")
+_INTEGER = re.compile("-?[0-9]{1,18}", re.ASCII)
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
@@ -42,6 +43,7 @@ class Endpoint:
     body_may_be_empty: bool
     query_lists: frozenset[str]
     query_maps: frozenset[str]
+    query_integers: frozenset[str]
     seconds: Histogram
     by_status: dict[int, Counter] = field(default_factory=dict)
 
@@ -56,6 +58,7 @@ class Endpoint:
             not any(one.required for one in fields),
             frozenset() if route.query is None else _fields_of(route.query, (list, tuple, set, frozenset)),
             frozenset() if route.query is None else _fields_of(route.query, (dict,)),
+            frozenset() if route.query is None else _fields_of(route.query, (int,)),
             SECONDS.labels(route.method, route.path),
         )
 
@@ -163,13 +166,16 @@ def decode_query(endpoint: Endpoint, raw: bytes) -> Any:
         if dot and group in endpoint.query_maps:
             # `dimension.model=gpt-4o` goes into the field `dimension`, under `model`.
             entries = values.setdefault(group, {})
-            if not key or key in entries:
+            if not isinstance(entries, dict) or not key or key in entries:
                 raise Problem("invalid_parameter", f"{name} has no name, or is given twice.", param=name[:64])
             entries[key] = value
         elif name in endpoint.query_lists:
             values.setdefault(name, []).append(value)
         elif name in values:
             raise Problem("invalid_parameter", f"{name} is given twice.", param=name)
+        elif name in endpoint.query_integers and _INTEGER.fullmatch(value) is None:
+            # The conversion below would take "1e2" and " 7" for numbers, too.
+            raise Problem("invalid_parameter", f"{name} is a whole number.", param=name)
         else:
             values[name] = value
     if kind is None:
@@ -239,13 +245,14 @@ def _not_valid(failure: msgspec.ValidationError, otherwise: str) -> Problem:
     return Problem(otherwise, sentence[:300] + ".", param=path[:200] or None)
 
 
-def _fields_of(kind: type, containers: tuple[type, ...]) -> frozenset[str]:
+def _fields_of(kind: type, types: tuple[type, ...]) -> frozenset[str]:
+    """The names on the wire of the fields of one of these types, optional or not."""
     hints = get_type_hints(kind)
     names = set()
     for one in msgspec.structs.fields(kind):
         options = [hints[one.name]]
         if get_origin(options[0]) in (Union, UnionType):
             options = list(get_args(options[0]))
-        if any((get_origin(option) or option) in containers for option in options):
+        if any((get_origin(option) or option) in types for option in options):
             names.add(one.encode_name)
     return frozenset(names)
