@@ -24,6 +24,8 @@ from buffmoney.wallets.customers import check_external_id, unknown_customer
 from buffmoney.wallets.grants import Kind, read_parts
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import asyncpg
 
 _SQL = queries.load("buffmoney.wallets")
@@ -106,15 +108,17 @@ def pack_wallet(row: asyncpg.Record) -> bytes:
     """The wallet as the core packs it, so that both sources are rendered by the same code. row: of the statement `wallet`."""
     head = b"\x01" + row["currency"].encode() + struct.pack("<q", row["seq"])
     parts = [head, _i128(money.to_nano(row["available"])), _i128(money.to_nano(row["held"]))]
-    known = {grant["grant_id"]: grant for grant in row["grants"] or ()}
+    # An anonymous row comes as a plain tuple, its grant's id first.
+    known = {grant[0]: grant[1:] for grant in row["grants"] or ()}
     for grant_id, remaining in read_parts(row["grants_after"]).items():
         parts.append(_grant(grant_id, known[grant_id], remaining))
     return b"".join(parts)
 
 
-def _grant(grant_id: UUID, grant: asyncpg.Record, remaining: int) -> bytes:
-    expires_us = _NEVER_US if grant["expires_at"] is None else to_us(grant["expires_at"])
-    return grant_id.bytes + struct.pack("<Bhq", _KIND_CODES[grant["kind"]], grant["priority"], expires_us) + _i128(remaining)
+def _grant(grant_id: UUID, grant: tuple[str, int, datetime | None], remaining: int) -> bytes:
+    kind, priority, expires_at = grant
+    expires_us = _NEVER_US if expires_at is None else to_us(expires_at)
+    return grant_id.bytes + struct.pack("<Bhq", _KIND_CODES[kind], priority, expires_us) + _i128(remaining)
 
 
 def _i128(number: int) -> bytes:

@@ -49,7 +49,9 @@ class CaptureBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """`amount` captures a part, `events` the actual usage (as in POST /v1/usage-events), neither the whole. The rest is released."""
 
     amount: str | None = None
-    events: msgspec.Raw | None = None
+    events: Annotated[
+        msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array", "items": {"type": "object"}, "maxItems": MAX_EVENTS})
+    ] = msgspec.Raw(b"null")
 
 
 class ReleaseBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -126,7 +128,8 @@ async def create_hold(call: Call) -> Answer:
 async def capture_hold(call: Call) -> Answer:
     """Takes what the work came to and gives back the rest."""
     body: CaptureBody = call.body
-    if body.amount is not None and body.events is not None:
+    events = bytes(body.events)
+    if body.amount is not None and events != b"null":
         raise Problem("invalid_body", "Give amount or events, not both.", "events")
     command: dict[str, object] = {
         "type": "capture",
@@ -134,7 +137,7 @@ async def capture_hold(call: Call) -> Answer:
         "holdId": _hold_id(call).hex(),
         "amount": None if body.amount is None else money.format_decimal(money.parse(body.amount, "amount")),
     }
-    section = b"" if body.events is None else _section(call, b'{"events":' + bytes(body.events) + b"}")
+    section = b"" if events == b"null" else _section(call, b'{"events":' + events + b"}")
     return Answer(msgspec.json.encode(await commands.run(call, command, section)))
 
 
