@@ -403,7 +403,7 @@ class Demo:
             Panel(
                 f"[bold]{'Something is off' if self.problems else 'Everything adds up'}[/bold] [dim]after {seconds:.0f} s[/dim]\n\n"
                 "[bold]Next[/bold]\n"
-                f"  {command} up                                    everything, on 127.0.0.1:8000, data kept\n"
+                f"  {command} up                                    everything at 127.0.0.1:8000\n"
                 f"  {command} merchants create --name 'My company'  your keys\n"
                 f"  {command} rate-cards create --file card.json    your prices\n"
                 f"  {command} usage import usage.csv …              your history\n"
@@ -452,7 +452,7 @@ class Demo:
         return f"[green]back {back:.1f} s after kill -9[/green]" if back else "[red]killed with -9[/red]" if killed else "runs"
 
     def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Stops `up`, which stops everything else."""
