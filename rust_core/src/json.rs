@@ -67,13 +67,16 @@ pub struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// The text itself: the raw one where nothing is escaped, else decoded into the buffer.
+    #[inline]
     pub fn decode<'b>(&self, buffer: &'b mut String) -> &'b str
     where
         'a: 'b,
     {
-        if !self.escaped {
-            return self.raw;
-        }
+        if self.escaped { self.decode_escapes(buffer) } else { self.raw }
+    }
+
+    #[cold]
+    fn decode_escapes<'b>(&self, buffer: &'b mut String) -> &'b str {
         buffer.clear();
         let mut rest = self.raw;
         while let Some((plain, escape)) = rest.find('\\').and_then(|backslash| rest.split_at_checked(backslash)) {
@@ -153,9 +156,13 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Starts at the front after checking that all of it is UTF-8.
     pub fn new(input: &'a [u8]) -> Result<Self, Malformed> {
-        match simdutf8::compat::from_utf8(input) {
+        match simdutf8::basic::from_utf8(input) {
             Ok(text) => Ok(Self { text, input, at: 0 }),
-            Err(error) => Err(Malformed { reason: MalformedReason::Utf8, at: error.valid_up_to() }),
+            // The fast check does not say where.
+            Err(_) => {
+                let at = std::str::from_utf8(input).err().map_or(0, |error| error.valid_up_to());
+                Err(Malformed { reason: MalformedReason::Utf8, at })
+            }
         }
     }
 

@@ -257,7 +257,7 @@ struct PyEngine {
 #[pymethods]
 impl PyEngine {
     #[new]
-    #[pyo3(signature = (partition_id, ledger_key, max_wallets = 1_000_000, recent_keys = 1_000_000))]
+    #[pyo3(signature = (partition_id, ledger_key, max_wallets = 1_000_000, recent_keys = 200_000))]
     fn new(partition_id: i64, ledger_key: &[u8], max_wallets: usize, recent_keys: usize) -> PyResult<Self> {
         Ok(Self { engine: Engine::new(partition_id, digest(ledger_key)?, max_wallets, recent_keys) })
     }
