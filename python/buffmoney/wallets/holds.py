@@ -50,8 +50,9 @@ class CaptureBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
     amount: str | None = None
     events: Annotated[
-        msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array", "items": {"type": "object"}, "maxItems": MAX_EVENTS})
-    ] = msgspec.Raw(b"null")
+        msgspec.Raw | msgspec.UnsetType,
+        msgspec.Meta(extra_json_schema={"type": "array", "items": {"type": "object"}, "maxItems": MAX_EVENTS}),
+    ] = msgspec.UNSET
 
 
 class ReleaseBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -128,7 +129,7 @@ async def create_hold(call: Call) -> Answer:
 async def capture_hold(call: Call) -> Answer:
     """Takes what the work came to and gives back the rest."""
     body: CaptureBody = call.body
-    events = bytes(body.events)
+    events = b"null" if body.events is msgspec.UNSET else bytes(body.events)
     if body.amount is not None and events != b"null":
         raise Problem("invalid_body", "Give amount or events, not both.", "events")
     command: dict[str, object] = {
