@@ -26,6 +26,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
@@ -278,8 +279,8 @@ class Supervisor:
             self._start_own(name, "edge", "--fd", str(descriptor), stop_s=15, inherited=(descriptor,))
         self._write_run_file(metrics)
         self._say("core and edges …")
-        await self._wait_ready()
-        self._welcome(time.monotonic() - began)
+        if await self._wait_ready():
+            self._welcome(time.monotonic() - began)
 
     async def _start_server(self, name: str, server: Server, *, stop_s: float) -> None:
         await asyncio.to_thread(server.prepare)
@@ -354,7 +355,7 @@ class Supervisor:
             json.dump(content, file, indent=2)
         draft.replace(self.data_dir / RUN_FILE)
 
-    async def _wait_ready(self) -> None:
+    async def _wait_ready(self) -> bool:
         deadline = time.monotonic() + READY_S
         last = "no answer"
         async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
@@ -362,7 +363,7 @@ class Supervisor:
                 try:
                     answer = await client.get(f"{self.url}/readyz")
                     if answer.status_code == 200:
-                        return
+                        return True
                     last = f"{answer.status_code} {answer.text[:500]}"
                 except httpx.HTTPError as failure:
                     last = f"no answer ({type(failure).__name__})"
@@ -370,7 +371,10 @@ class Supervisor:
         restarted = [child for child in self.children if child.starts > 1]
         ends = "\n".join(f"--- {child.log}\n{_tail(child.log)}" for child in restarted)
         # It goes on trying: a chain that is broken must not keep an operator from looking at it.
-        self.console.print(f"[yellow]{self.url}/readyz is not 200 after {READY_S:.0f} s: {last}[/yellow]\n{ends}")
+        self.console.print(f"[yellow]{self.url}/readyz is not 200 after {READY_S:.0f} s: {escape(last)}[/yellow]")
+        self.console.print(ends, markup=False)
+        self.console.print(f"[dim]still trying; logs are in {self.data_dir / 'logs'}[/dim]")
+        return False
 
     # ---- while it runs
 
