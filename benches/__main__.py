@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ MEASURES: dict[str, Measure] = {
     "growth": measures.growth,
     "soak": measures.soak,
 }
+BUSY = 0.7
+"""load average above which the figures are not worth much"""
 LONG = ("growth", "wallets")
 """left out with --quick"""
 GOALS: dict[str, tuple[str, float]] = {
@@ -95,6 +98,11 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}")
     console = Console()
     pace = measures.QUICK if arguments.quick else measures.FULL
+    load_before = round(os.getloadavg()[0], 2)
+    if load_before > BUSY:
+        console.print(
+            f"[yellow]This machine is busy (load {load_before}): the figures will tell more about that than about BuffMoney.[/yellow]"
+        )
     figures: dict[str, float | str] = {}
     if arguments.only and RESULTS.exists():
         figures.update(json.loads(RESULTS.read_bytes()))
@@ -102,9 +110,12 @@ def main() -> None:
         started = time.monotonic()
         console.print(f"[bold]{name}[/bold]")
         figures.update(
-            engine() if name == "engine" else asyncio.run(MEASURES[name](pace, lambda line: console.print(line, highlight=False)))
+            engine()
+            if name == "engine"
+            else asyncio.run(MEASURES[name](pace, lambda line: console.print(line, highlight=False, soft_wrap=True)))
         )
         console.print(f"  took {time.monotonic() - started:.0f} s", highlight=False)
+    figures["load_before"] = load_before
     figures["hardware"], figures["commit"] = hardware(), commit()
     figures["measured_at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
