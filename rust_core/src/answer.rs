@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
-use crate::event::{DecodedBatch, DecodedEvent, param};
+use crate::batch::{DecodedBatch, DecodedEvent, InvalidEvent, param};
 use crate::identity::KEY_HASH_LENGTH;
 use crate::json::write_string;
 use crate::message::{EventReply, Header, MessageError, Shape, UsageEvent, UsageReply, UsageSection, usage_message};
@@ -167,7 +167,7 @@ impl DecodedBatch {
         results.finish()
     }
 
-    fn write_invalid(&self, results: &mut Results, event: &crate::event::InvalidEvent) {
+    fn write_invalid(&self, results: &mut Results, event: &InvalidEvent) {
         results.add(event.index, self.invalid_key(event), event.outcome, Some(&self.invalid_param(event)), None);
     }
 

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod balance;
+pub mod batch;
 pub mod command;
 pub mod copy;
 pub mod engine;
