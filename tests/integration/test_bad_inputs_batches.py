@@ -225,7 +225,7 @@ def test_the_last_microsecond_of_a_shanghai_month(new_merchant: Callable[..., Me
     merchant.usage(*[event(occurredAt=at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")) for at in times])
     last_month = (first - timedelta(days=1)).replace(day=1)
     next_month = (first + timedelta(days=32)).replace(day=1)
-    parameters = {"from": last_month.isoformat(), "to": next_month.isoformat(), "granularity": "month", "timezone": "Asia/Shanghai"}
+    parameters = {"from": last_month.isoformat(), "to": next_month.isoformat(), "granularity": "month", "timeZone": "Asia/Shanghai"}
     deadline = time.monotonic() + 5
     while True:
         answer = merchant.client().get("/v1/usage", params=parameters)

@@ -95,7 +95,7 @@ def role_url(product: Product, role: str) -> str:
 
     environment = {**product.environment, "DATABASE_URL": product.run["databaseUrl"], "REDIS_URL": product.run["redisUrl"]}
     settings = Settings.from_environment(environment)
-    return settings.role_url(role)
+    return settings.role_url(role.removeprefix("buffmoney_"))  # type: ignore[arg-type]
 
 
 def as_role(product: Product, role: str, statement: str, tenant_id: int | None = None) -> list[asyncpg.Record]:

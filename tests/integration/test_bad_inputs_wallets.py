@@ -140,7 +140,6 @@ def test_holds_beyond_the_balance(merchant: Merchant, amount: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"amount": "1"},
         {"amount": "1", "ttlSeconds": 0},
         {"amount": "1", "ttlSeconds": -1},
         {"amount": "1", "ttlSeconds": 10**12},
