@@ -57,6 +57,8 @@ class Settings:
     seen_keys: int = 2_000_000
     group_events: int = 20_000
     unsafe_async_commit: bool = False
+    access_log: bool = False
+    """one line for every request; without it only failures of ours are logged, and the metrics count the rest"""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -82,6 +84,7 @@ class Settings:
             seen_keys=_integer(env, "BUFFMONEY_SEEN_KEYS", 2_000_000, 1, 1 << 31),
             group_events=_integer(env, "BUFFMONEY_GROUP_EVENTS", 20_000, 500, 1_000_000),
             unsafe_async_commit=env.get("BUFFMONEY_UNSAFE_ASYNC_COMMIT") == "1",
+            access_log=env.get("BUFFMONEY_ACCESS_LOG") == "1",
         )
         if settings.secret and len(settings.secret) < MINIMUM_SECRET_CHARACTERS:
             raise SettingsError(f"BUFFMONEY_SECRET needs at least {MINIMUM_SECRET_CHARACTERS} characters")

@@ -6,6 +6,7 @@ order of their cost: path, API key, headers, room, body, handler.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -41,6 +42,10 @@ ROUTES: tuple[Route, ...] = (*METERING_ROUTES, *WALLET_ROUTES, *PRICING_ROUTES, 
 READ_TIMEOUT_S = 1.0
 """How long a look into Redis may take before PostgreSQL is asked instead."""
 DATABASE_CONNECTIONS = 12
+HOLD_BACK_S = 0.1
+"""How long a 429 is kept back before it is sent …"""
+MAX_HELD_BACK = 1_000
+"""… if not too many of them are waiting already."""
 _JSON = b"application/json"
 _PROBLEM = b"application/problem+json"
 
@@ -84,6 +89,7 @@ class Edge:
             b"/metrics": self._metrics,
             b"/api/openapi": self._describe,
         }
+        self._held_back = 0
         self._running: _Running | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,9 +180,25 @@ class Edge:
             response = problem_response(
                 Problem("internal_error", "Something went wrong here. The request id finds it in our logs."), request_id
             )
+        seconds = time.perf_counter() - began
         if endpoint is not None:
-            endpoint.observe(response.status, time.perf_counter() - began)
+            endpoint.observe(response.status, seconds)
+        if self._settings.access_log:
+            _log.info(
+                "request", request_id=request_id, method=scope["method"], path=_shown(endpoint), status=response.status, seconds=seconds
+            )
+        if response.status == 429:
+            await self._hold_back()
         await self._send(send, response, request_id, body=scope["method"] != "HEAD", reusable=reusable)
+
+    async def _hold_back(self) -> None:
+        # A client that ignores Retry-After would otherwise spend, on being refused, the time that others' work needs.
+        if self._held_back < MAX_HELD_BACK:
+            self._held_back += 1
+            try:
+                await asyncio.sleep(HOLD_BACK_S)
+            finally:
+                self._held_back -= 1
 
     async def _answer(
         self, endpoint: Endpoint, parameters: dict[str, str], scope: Scope, headers: dict[bytes, bytes], receive: Receive, request_id: str

@@ -67,8 +67,8 @@ def document(routes: tuple[Route, ...]) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "description": (
                 "Usage in batches of up to 500 events, rated, deducted from prepaid balances and written to an append-only ledger, exactly "
-                "once. Amounts and quantities are decimal strings, times are RFC 3339. Repeat a request after 429, 503 or a lost connection: "
-                "usage events carry their own keys, and every other POST takes an Idempotency-Key."
+                "once. Amounts and quantities are decimal strings, times are RFC 3339. Repeat a request after 429, 503 or a lost "
+                "connection: usage events carry their own keys, and every other POST takes an Idempotency-Key."
             ),
         },
         "servers": [{"url": "/"}],

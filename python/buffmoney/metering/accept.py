@@ -102,6 +102,6 @@ def _all_invalid(batch: _core.DecodedBatch) -> Problem:
     return Problem(
         first["code"],
         f"No event of the batch is valid. The first: {first.get('detail', '')}",
-        param=f"events[{first['index']}].{first['param']}" if first.get("param") else f"events[{first['index']}]",
+        param=first.get("param"),
         results=msgspec.Raw(batch.problems),
     )

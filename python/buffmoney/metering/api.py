@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from buffmoney.base.http import Answer, Call, Route
-from buffmoney.metering import usage
 from buffmoney.metering.accept import MAX_EVENTS, accept
+from buffmoney.metering.usage import ROUTES as USAGE_ROUTES
 
 
 class UsageEvent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
@@ -155,5 +155,5 @@ ROUTES: tuple[Route, ...] = (
         body_example=EXAMPLE_BATCH,
         answer_example=EXAMPLE_ANSWER,
     ),
-    *usage.ROUTES,
+    *USAGE_ROUTES,
 )
