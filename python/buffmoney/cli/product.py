@@ -75,7 +75,7 @@ def usage_import(
     from buffmoney.importing import import_usage
 
     address_url, key = address(url, api_key)
-    code: int = import_usage(
+    return import_usage(
         file,
         metrics=_pairs("--map", columns),
         time_column=time_column,
@@ -90,7 +90,6 @@ def usage_import(
         api_key=key,
         as_json=as_json,
     )
-    return code
 
 
 def balance(customer: str, *, url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> None:
