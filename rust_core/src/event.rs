@@ -13,6 +13,7 @@ use crate::money::{QUANTITY_INTEGER_DIGITS, parse_decimal_nano};
 use crate::outcome::{Field, Outcome};
 use crate::time::parse_rfc3339_us;
 use std::collections::HashSet;
+use std::ops::Range;
 
 /// How far ahead of now an event may lie: clocks differ.
 pub const MAX_AHEAD_US: i64 = 5 * 60 * 1_000_000;
@@ -129,7 +130,9 @@ struct Decoder<'a> {
     recent: [(&'a str, Option<u16>); RECENT_DIMENSIONS],
     next_recent: usize,
     decoded: String,
-    pairs: Vec<(String, String)>,
+    /// Names and values of the dimensions being read, as parts of `pair_texts`.
+    pairs: Vec<(Range<usize>, Range<usize>)>,
+    pair_texts: String,
     canonical: Vec<u8>,
     hashed: Vec<u8>,
 }
@@ -146,6 +149,7 @@ impl<'a> Decoder<'a> {
             next_recent: 0,
             decoded: String::new(),
             pairs: Vec::new(),
+            pair_texts: String::new(),
             canonical: Vec::new(),
             hashed: Vec::with_capacity(512),
         }
@@ -348,6 +352,7 @@ impl<'a> Decoder<'a> {
     /// Reads the object to its end; false if something in it is not as it should be.
     fn read_pairs(&mut self, depth: u8) -> Result<bool, Malformed> {
         self.pairs.clear();
+        self.pair_texts.clear();
         let inside = self.reader.enter(depth)?;
         let (mut valid, mut first) = (true, true);
         while self.reader.next_member(&mut first)? {
@@ -358,21 +363,24 @@ impl<'a> Decoder<'a> {
             if !valid {
                 continue;
             }
-            let name = name.to_owned();
+            let start = self.pair_texts.len();
+            self.pair_texts.push_str(name);
+            let middle = self.pair_texts.len();
             let Some(text) = self.valid_text(&value) else {
                 valid = false;
                 continue;
             };
-            let value = text.decode(&mut self.decoded).to_owned();
-            self.pairs.push((name, value));
+            self.pair_texts.push_str(text.decode(&mut self.decoded));
+            self.pairs.push((start..middle, middle..self.pair_texts.len()));
         }
         Ok(valid)
     }
 
     /// Writes the pairs in the order of their names, None where a name comes twice.
     fn canonical_dimensions(&mut self) -> Option<u16> {
-        self.pairs.sort_unstable();
-        if self.pairs.windows(2).any(|pair| matches!(pair, [(left, _), (right, _)] if left == right)) {
+        let part = |range: &Range<usize>| self.pair_texts.get(range.clone()).unwrap_or_default();
+        self.pairs.sort_unstable_by(|(left, _), (right, _)| part(left).cmp(part(right)));
+        if self.pairs.windows(2).any(|pair| matches!(pair, [(left, _), (right, _)] if part(left) == part(right))) {
             return None;
         }
         self.canonical.clear();
@@ -381,9 +389,9 @@ impl<'a> Decoder<'a> {
             if place > 0 {
                 self.canonical.push(b',');
             }
-            write_string(&mut self.canonical, name);
+            write_string(&mut self.canonical, part(name));
             self.canonical.push(b':');
-            write_string(&mut self.canonical, value);
+            write_string(&mut self.canonical, part(value));
         }
         self.canonical.push(b'}');
         self.batch.dimensions.intern(std::str::from_utf8(&self.canonical).ok()?)

@@ -169,7 +169,7 @@ impl Work {
             commit_id,
             now_us,
             touched: Vec::new(),
-            events: CopyWriter::with_capacity(bytes * 2),
+            events: CopyWriter::with_capacity(bytes * 9 / 4),
             commands: CopyWriter::with_capacity(0),
             grants: CopyWriter::with_capacity(0),
             holds: CopyWriter::with_capacity(0),

@@ -18,6 +18,9 @@ use crate::{balance, identity, resp};
 
 mod batch;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 impl From<EngineError> for PyErr {
     fn from(error: EngineError) -> Self {
         match error {

@@ -47,7 +47,9 @@ impl<V> Recent<V> {
     /// Nothing seen.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { young: Generation::default(), old: Generation::default(), capacity: capacity.max(1) }
+        // Made whole at once: growing would move every key while a batch waits. A group may overshoot a little.
+        let generation = || Generation::with_capacity_and_hasher(capacity + capacity / 8, BuildHasherDefault::default());
+        Self { young: generation(), old: generation(), capacity: capacity.max(1) }
     }
 
     /// What is known of a key.
