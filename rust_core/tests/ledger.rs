@@ -1,7 +1,8 @@
 //! What the engine writes, the verifier accepts; what anyone changes afterwards, it finds.
 //!
 //! Messages are built here byte by byte from the wire format, not with the crate's own encoder.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "test data is small")]
 
 use std::collections::BTreeMap;
 
@@ -115,8 +116,8 @@ fn apply(engine: &mut Engine, messages: &[Vec<u8>], now_us: i64) -> Group {
     engine.apply(&messages, now_us).unwrap()
 }
 
-/// Rows of one table over all groups, as raw COPY tuples with their fields.
-type Rows = Vec<(Vec<u8>, Vec<Option<Vec<u8>>>)>;
+/// Rows of one table over all groups, as raw COPY fields.
+type Rows = Vec<Vec<Option<Vec<u8>>>>;
 
 fn collect(tables: &mut BTreeMap<&'static str, Rows>, group: &Group) {
     for (table, _, bytes) in &group.copies {
@@ -124,16 +125,16 @@ fn collect(tables: &mut BTreeMap<&'static str, Rows>, group: &Group) {
         reader.feed(bytes);
         let mut ranges = Vec::new();
         while let Some(all) = reader.next_row(&mut ranges).unwrap() {
-            let fields: Vec<Option<Vec<u8>>> = ranges.iter().map(|range| range.map(|(from, to)| all[from..to].to_vec())).collect();
-            tables.entry(table).or_default().push((Vec::new(), fields));
+            let fields = ranges.iter().map(|range| range.map(|(from, to)| all[from..to].to_vec())).collect();
+            tables.entry(table).or_default().push(fields);
         }
     }
 }
 
-fn stream(rows: &[(Vec<u8>, Vec<Option<Vec<u8>>>)], columns: &[usize]) -> Vec<u8> {
+fn stream(rows: &Rows, columns: &[usize]) -> Vec<u8> {
     let mut out = b"PGCOPY\n\xff\r\n\0".to_vec();
     out.extend_from_slice(&[0; 8]);
-    for (_, fields) in rows {
+    for fields in rows {
         out.extend_from_slice(&(columns.len() as i16).to_be_bytes());
         for column in columns {
             match &fields[*column] {
@@ -154,13 +155,13 @@ fn verify(tables: &BTreeMap<&'static str, Rows>, last: &Group) -> Report {
     let rows = |name: &str| tables.get(name).unwrap_or(&empty);
     let mut verifier = Verifier::new(KEY);
     let mut postings = rows("postings").clone();
-    postings.sort_by(|(_, left), (_, right)| left[..3].cmp(&right[..3]));
+    postings.sort_by(|left, right| left[..3].cmp(&right[..3]));
     verifier.postings(&stream(&postings, &(0..15).collect::<Vec<_>>())).unwrap();
     verifier.add_price(TENANT, 1, 3 * NANO / 10, 7 * NANO);
     verifier.add_price(TENANT, 2, 0, NANO);
     verifier.add_metric(TENANT, 1, "tokens".to_owned());
     verifier.add_metric(TENANT, 2, "free".to_owned());
-    for (_, fields) in rows("customers") {
+    for fields in rows("customers") {
         let account = i64::from_be_bytes(fields[1].clone().unwrap().try_into().unwrap());
         verifier.add_customer(TENANT, account, String::from_utf8(fields[2].clone().unwrap()).unwrap());
     }
@@ -374,8 +375,8 @@ proptest! {
             rows.remove(at);
         } else {
             let column = columns[column.index(columns.len())];
-            let before = rows[at].1[column].clone();
-            match &mut rows[at].1[column] {
+            let before = rows[at][column].clone();
+            match &mut rows[at][column] {
                 Some(bytes) if !bytes.is_empty() => {
                     let place = byte.index(bytes.len());
                     bytes[place] ^= 1 << bit;
@@ -385,7 +386,7 @@ proptest! {
             // A numeric's display scale says nothing about its value.
             if [("postings", 6), ("postings", 7), ("postings", 8), ("usage_events", 8), ("usage_events", 9), ("commits", 7)].contains(&(name, column)) {
                 let value = |field: &Option<Vec<u8>>| field.as_deref().map(buffmoney_core::copy::read_numeric);
-                prop_assume!(value(&before) != value(&rows[at].1[column]));
+                prop_assume!(value(&before) != value(&rows[at][column]));
             }
         }
         let found = std::panic::catch_unwind(|| verify(&tables, &last).difference_count);
