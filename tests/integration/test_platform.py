@@ -279,6 +279,22 @@ async def test_a_redis_that_is_away_or_hangs_is_a_problem_of_its_own(settings: S
     await hanging.close()
 
 
+async def test_a_connection_that_was_closed_while_idle_is_made_again(settings: Settings) -> None:
+    pipe, queue, other = RedisPipe(settings.redis_url), RedisQueue(settings.redis_url), RedisPipe(settings.redis_url)
+    for _ in range(3):
+        assert await pipe.command("PING") == b"PONG"
+        assert await queue.pop("nothing", side="LEFT", count=1, wait_s=0.01) == []
+        await other.command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "normal")
+        await asyncio.sleep(0.05)
+    waiting = [asyncio.create_task(pipe.command("BLPOP", "nothing", 5)), *(asyncio.create_task(pipe.command("PING")) for _ in range(3))]
+    await asyncio.sleep(0.05)
+    await other.command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "normal")
+    assert all(isinstance(failure, RedisUnavailable) for failure in await asyncio.gather(*waiting, return_exceptions=True))
+    assert await pipe.command("ECHO", "again") == b"again"
+    for connection in (pipe, queue, other):
+        await connection.close()
+
+
 async def test_a_queue_waits_and_keeps_order(settings: Settings) -> None:
     pipe, queue = RedisPipe(settings.redis_url), RedisQueue(settings.redis_url)
     assert await queue.pop("line", side="RIGHT", count=10, wait_s=0.05) == []

@@ -34,10 +34,20 @@ class _Link:
         self._backoff_s = 0.0
         self._not_before_s = 0.0
 
+    @property
+    def broken(self) -> bool:
+        """Whether there is a connection whose other end has closed in the meantime, as a server that restarts does."""
+        if self.connection is None:
+            return False
+        reader: asyncio.StreamReader | None = self.connection._reader
+        return reader is None or reader.at_eof() or reader.exception() is not None
+
     async def open(self) -> AbstractConnection:
         """The open connection. Raises RedisUnavailable."""
-        if self.connection is not None and self.connection.is_connected:
-            return self.connection
+        if self.connection is not None:
+            if not self.broken:
+                return self.connection
+            await self.close()
         loop = asyncio.get_running_loop()
         if loop.time() < self._not_before_s:
             raise RedisUnavailable
@@ -97,8 +107,11 @@ class RedisPipe:
         if answers <= 0:
             return []
         async with self._opening:
+            if self._link.broken:
+                # Whoever still waits for an answer on the old connection must not get one of the new.
+                await self._fail()
             connection = await self._link.open()
-            if self._reader is None or self._reader.done():
+            if self._reader is None:
                 self._reader = asyncio.create_task(self._read(connection), name="redis pipe reader")
             future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
             # The entry goes in before the bytes go out, and both under the lock: entries and bytes keep the same order.
@@ -150,7 +163,8 @@ class RedisPipe:
                 if not future.done():
                     future.set_result(answers)
         except _FAILURES:
-            await self._fail(from_reader=True)
+            if self._link.connection is connection:
+                await self._fail(from_reader=True)
 
     async def _fail(self, *, from_reader: bool = False) -> None:
         waiting, self._waiting = self._waiting, deque()
