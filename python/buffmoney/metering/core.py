@@ -63,7 +63,7 @@ class PartitionWriter:
         self._stopping = stopping
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._engine = Engine(partition_id, settings.ledger_key, settings.max_wallets)
-        self._upkeep = Upkeep(settings, clock, self._engine)
+        self._upkeep = Upkeep(settings, clock)
         self._redis = RedisPipe(settings.redis_url)
         self._queue = RedisQueue(settings.redis_url)
         self._unresolved: list[Flight] = []
@@ -387,6 +387,8 @@ class PartitionWriter:
                 tenure.expired.append((flight.swept.grants, flight.group.commit_id - flight.group.empty))
             if not flight.group.empty:
                 self._fruitless = 0
+                metrics.WALLETS.labels(self._label).set(self._engine.wallets)
+                metrics.ENGINE_BYTES.labels(self._label).set(self._engine.memory_bytes)
                 tenure.newest = heads.Head(self._partition_id, flight.group.commit_seq, flight.group.head, flight.group.head_mac)
 
     async def _recover(self, tenure: Tenure, failed: list[Flight]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 
 import asyncpg
 
-from buffmoney._core import Engine
 from buffmoney.base import telemetry
 from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.config import Settings
@@ -20,12 +19,11 @@ log = telemetry.logger(__name__)
 
 
 class Upkeep:
-    """The tasks of a tenure. They tell the loop through the tenure, and touch neither the engine's state nor its groups."""
+    """The tasks of a tenure. They tell the loop through the tenure, and never touch the engine, which belongs to the loop."""
 
-    def __init__(self, settings: Settings, clock: Clock, engine: Engine) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._engine = engine
 
     async def keep_lease(self, tenure: Tenure) -> None:
         """Renews the lease and, while writing works, shows that the core is alive and writes its head down."""
@@ -36,7 +34,6 @@ class Upkeep:
                 if tenure.healthy:
                     await tenure.publisher.beat()
                 await self.write_head(tenure)
-                metrics.WALLETS.labels(str(tenure.lease.partition_id)).set(self._engine.wallets)
             except Exception as failure:
                 tenure.fail(commit.classify(failure))
                 return
