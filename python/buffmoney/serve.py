@@ -16,6 +16,8 @@ from granian.server.embed import Server
 from buffmoney.base.config import Settings
 
 BACKLOG = 2_048
+FAREWELL_S = 0.25
+"""How long, before connections are closed, every answer asks its client to close: so no request meets a closing connection."""
 
 
 class _Server(Server):
@@ -61,8 +63,10 @@ async def serve(application: Any, settings: Settings, descriptor: int | None = N
     asked = asyncio.Event()
 
     def stop() -> None:
-        asked.set()
-        server.stop()  # type: ignore[no-untyped-call]
+        if not asked.is_set():
+            asked.set()
+            application.begin_farewell()
+            loop.call_later(FAREWELL_S, server.stop)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

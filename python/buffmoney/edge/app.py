@@ -43,7 +43,7 @@ READ_TIMEOUT_S = 1.0
 """How long a look into Redis may take before PostgreSQL is asked instead."""
 DATABASE_CONNECTIONS = 12
 HOLD_BACK_S = 0.1
-"""How long a 429 is kept back before it is sent …"""
+"""How long a 429 or 503 is kept back before it is sent …"""
 MAX_HELD_BACK = 1_000
 """… if not too many of them are waiting already."""
 _JSON = b"application/json"
@@ -90,6 +90,7 @@ class Edge:
             b"/api/openapi": self._describe,
         }
         self._held_back = 0
+        self._farewell = False
         self._running: _Running | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,6 +121,10 @@ class Edge:
             StoredAnswers(settings),
             Readiness(settings, database, watch),
         )
+
+    def begin_farewell(self) -> None:
+        """From now on every answer asks its client to close the connection."""
+        self._farewell = True
 
     async def stop(self) -> None:
         """Answers what is on its way, takes nothing new, closes everything."""
@@ -187,7 +192,7 @@ class Edge:
             _log.info(
                 "request", request_id=request_id, method=scope["method"], path=_shown(endpoint), status=response.status, seconds=seconds
             )
-        if response.status == 429:
+        if response.status in (429, 503) and endpoint is not None:
             await self._hold_back()
         await self._send(send, response, request_id, body=scope["method"] != "HEAD", reusable=reusable)
 
@@ -248,7 +253,7 @@ class Edge:
             (b"cache-control", b"no-store"),
             *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
         ]
-        if not reusable:
+        if self._farewell or not reusable:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body if body else b""})
