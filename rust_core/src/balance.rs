@@ -1,7 +1,7 @@
 //! A packed wallet as JSON: the body of the balance answer.
 
 use crate::money::write_nano;
-use crate::rfc3339::write_us;
+use crate::time::write_us;
 use crate::wallet::NEVER;
 
 const GRANT_BYTES: usize = 16 + 1 + 2 + 8 + 16;

@@ -15,7 +15,7 @@ use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_decimal_nano, parse
 use crate::outcome::Outcome;
 use crate::posting::{Id, PostingKind};
 use crate::rate::{UnknownCustomers, currency_code};
-use crate::rfc3339::format_us;
+use crate::time::format_us;
 use crate::usage::{AMOUNT_LIMIT, Decided};
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, write_parts};
 

@@ -24,7 +24,6 @@ mod python;
 pub mod rate;
 pub mod recent;
 pub mod resp;
-pub mod rfc3339;
 pub mod time;
 pub mod transaction;
 pub mod usage;
