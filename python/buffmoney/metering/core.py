@@ -264,7 +264,7 @@ class PartitionWriter:
             await self._settle(tenure)
             if tenure.failure is not None:
                 raise tenure.failure
-            if len(tenure.flights) < 2:
+            if self._may_begin(tenure):
                 for tenant_id in tenure.stale_catalogs:
                     self._engine.drop_catalog(tenant_id)
                 tenure.stale_catalogs.clear()
@@ -280,6 +280,13 @@ class PartitionWriter:
                 if self._stopping.is_set() and tenure.intake_done and not tenure.flights and not self._hand:
                     return
             await tenure.wake.wait()
+
+    def _may_begin(self, tenure: Tenure) -> bool:
+        """Whether the next group should be made now. A second one that is small would only leave the messages behind it to the third."""
+        if not tenure.flights:
+            return True
+        before = tenure.flights[-1]
+        return len(tenure.flights) == 1 and (before.written or 2 * self._hand.size >= before.size)
 
     async def _prepare(self, tenure: Tenure) -> Flight | None:
         """Applies the next messages, or a due sweep, to memory. None: there is nothing to do."""
@@ -340,6 +347,8 @@ class PartitionWriter:
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 if not group.empty:
                     await commit.write(connection, group, flight.events_table)
+                flight.written = True
+                tenure.wake.set()
                 if previous is not None:
                     await previous.settled.wait()
                     if not previous.committed:

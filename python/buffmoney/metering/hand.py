@@ -31,6 +31,11 @@ class Hand:
         self.room = asyncio.Event()
         """set when the hand may have become less full"""
 
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._bytes
+
     def __len__(self) -> int:
         return len(self._waiting)
 

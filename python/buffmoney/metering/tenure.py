@@ -43,9 +43,16 @@ class Flight:
     events_table: str
     swept: Due | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
+    written: bool = False
+    """its rows are in the database's hands; what remains is the commit"""
     committed: bool = False
     fault: CommitFault | None = None
     task: asyncio.Task[None] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its messages."""
+        return sum(len(one.raw) for one in self.messages)
 
     def answers(self, cache: ReplyCache) -> list[Reply]:
         """All replies of the committed group, put into the cache."""
