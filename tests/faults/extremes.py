@@ -196,6 +196,9 @@ async def control(product: Product, short: bool) -> Line:
             for role in ("worker", "edge"):
                 for pid in own.pids(role):
                     running.kill(pid)
+            owner = await asyncpg.connect(own.run["databaseUrl"])
+            await owner.execute("CHECKPOINT")
+            await owner.close()
             await asyncio.sleep(3)
             (postmaster,) = own.pids("postgres")
             # The postmaster first, so that nobody is left to write out the log in good order.

@@ -22,7 +22,7 @@ def test_no_request_gets_a_server_error(merchant: Merchant, tmp_path: Path) -> N
             *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{merchant.product.url}/api/openapi"),
             *("--header", f"Authorization: Bearer {merchant.sandbox_key}"),
             *("--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "20260331"),
-            *("--no-shrink", "--continue-on-failure", "--max-time", "120", "--request-timeout", "20", "--warnings", "off"),
+            *("--no-shrink", "--continue-on-failure", "--max-time", "60", "--request-timeout", "20", "--warnings", "off"),
         ],
         cwd=tmp_path,
         capture_output=True,
