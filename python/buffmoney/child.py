@@ -18,6 +18,8 @@ SERVER_ACCOUNT = "buffmoney"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAP_DAC_OVERRIDE = 1
@@ -59,6 +61,8 @@ def preparation(account: Account | None, death_signal: int = signal.SIGKILL) -> 
         if account is not None:
             if account.sees_all and libc is not None:
                 libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+                # PostgreSQL asks access(2) about its programs, which leaves capabilities out of account unless this bit is set.
+                libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
             os.setgroups([])
             os.setgid(account.gid)
             os.setuid(account.uid)

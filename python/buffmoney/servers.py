@@ -125,7 +125,13 @@ class EmbeddedPostgres:
                 preexec_fn=preparation(self.account),
             )
         if done.returncode != 0:
-            raise ServerError(f"PostgreSQL's initdb failed in {self.home}:\n{done.stderr.strip() or done.stdout.strip()}")
+            hint = ""
+            if self.account is not None and self.account.sees_all:
+                hint = (
+                    f"\nThe account {self.account.name} cannot enter a directory above it or above {self.binary('initdb')}. "
+                    "Use another --data-dir or installation, or open the way with chmod o+x."
+                )
+            raise ServerError(f"PostgreSQL's initdb failed in {self.home}:\n{done.stderr.strip() or done.stdout.strip()}{hint}")
         draft.rename(self.cluster)
 
     def _check_version(self) -> None:

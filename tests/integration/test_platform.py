@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import shutil
 import signal
@@ -70,6 +71,25 @@ async def owner(settings: Settings) -> AsyncIterator[asyncpg.Connection[asyncpg.
     connection = await connect(settings, None)
     yield connection
     await connection.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the servers as another account")
+def test_servers_start_behind_a_closed_door_with_no_more_than_they_need() -> None:
+    home = SCRATCH / f"closed-{secrets.token_hex(4)}"
+    home.mkdir(parents=True, mode=0o700)
+    try:
+        settings = Settings(data_dir=home / "data", secret="s" * 32)
+        settings.data_dir.mkdir()
+        with running(EmbeddedPostgres(settings)) as postgres, running(EmbeddedValkey(settings)) as valkey:
+            for process in (postgres, valkey):
+                status = dict(
+                    line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if ":\t" in line
+                )
+                assert not status["Uid"].startswith("0\t")
+                # One bit: passing through directories that are closed to the account.
+                assert {int(status[kind], 16) for kind in ("CapEff", "CapPrm", "CapAmb")} == {2}
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 # ---------------------------------------------------------------- migrations
