@@ -69,6 +69,7 @@ class PartitionWriter:
         self._unresolved: list[Flight] = []
         self._replies = ReplyCache()
         self._hand = Hand(partition_id, settings.group_events * EVENT_BYTES, self._replies)
+        self._complaint = ""
         self._fruitless = 0
         self._last_now_us = 0
         self._log = log.bind(partition=partition_id, holder=self._holder)
@@ -90,19 +91,21 @@ class PartitionWriter:
                 self._log.error("refusing_to_write", detail=str(refusal))
                 await self._pause(5.0)
             except Exception as failure:
-                fault = commit.classify(failure)
-                metrics.COMMIT_FAULTS.labels(self._label, fault.reason).inc()
-                self._log.warning(
-                    "tenure_ended",
-                    reason=fault.reason,
-                    detail=str(fault),
-                    exc_info=not isinstance(failure, DatabaseUnavailable | commit.CommitFault),
-                )
+                self._report(failure)
                 await self._pause(RETRY_S)
         self._hand.take_back(_messages(self._unresolved))
         await self._give_back()
         await self._queue.close()
         await self._redis.close()
+
+    def _report(self, failure: Exception) -> None:
+        fault = commit.classify(failure)
+        metrics.COMMIT_FAULTS.labels(self._label, fault.reason).inc()
+        # An outage is one line, not one for every attempt to find its end.
+        if str(fault) != self._complaint:
+            expected = isinstance(failure, DatabaseUnavailable | commit.CommitFault)
+            self._log.warning("tenure_ended", reason=fault.reason, detail=str(fault), exc_info=not expected)
+        self._complaint = str(fault)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -156,6 +159,7 @@ class PartitionWriter:
         for flight in committed:
             publisher.answer(flight.answers(self._replies))
             self._hand.forget(flight.messages)
+        self._complaint = ""
         metrics.LEASE_HELD.labels(self._label).set(1)
         metrics.HEAD_VALID.labels(self._label).set(1)
         self._log.info("lease_taken", epoch=taken.epoch, commit_seq=taken.commit_seq)
