@@ -52,7 +52,7 @@ class Customer(FastHttpUser):
     def on_start(self) -> None:
         """Makes a rate card if the tenant has none."""
         with self.rest("GET", "/v1/rate-cards", name="GET /v1/rate-cards") as answer:
-            if answer.status_code == 200 and not answer.js["rateCards"]:
+            if answer.status_code == 200 and not answer.js["data"]:
                 self.client.post(
                     "/v1/rate-cards", json=RATE_CARD, headers={"Idempotency-Key": "load-test-card"}, name="POST /v1/rate-cards"
                 )
