@@ -137,6 +137,7 @@ async def get_usage(call: Call) -> Answer:
             # A customer without a wallet has used nothing.
             known = account_id is not None
         if known:
+            await connection.execute(_SQL["trust_indexes"])
             rows = await connection.fetch(
                 _SQL["usage"],
                 tenant.tenant_id,
@@ -178,6 +179,7 @@ async def get_event(call: Call) -> Answer:
         if where is None:
             raise Problem("event_not_found")
         commit_id, committed_at = where
+        await connection.execute(_SQL["trust_indexes"])
         event = await connection.fetchrow(_SQL["event"], tenant_id, commit_id, committed_at, key)
         if event is None:
             # Its key is kept for good, the event itself may lie in a day that was archived.
@@ -185,7 +187,7 @@ async def get_event(call: Call) -> Answer:
         postings = []
         if event["posting_seq"]:
             postings = await connection.fetch(
-                _SQL["event_postings"], tenant_id, event["account_id"], commit_id, event["posting_seq"], committed_at
+                _SQL["event_postings"], tenant_id, event["account_id"], commit_id, event["posting_seq"], committed_at, event["place"]
             )
     carried = [_posting(row) for row in postings]
     return Answer(

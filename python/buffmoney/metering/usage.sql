@@ -1,5 +1,9 @@
 -- Statements that read usage.
 
+-- name: trust_indexes
+-- Statistics lag behind tables that grow this fast; the index is right whatever they say.
+SET LOCAL enable_seqscan = off;
+
 -- name: metric_ids
 SELECT code, metric_id FROM metrics WHERE tenant_id = $1;
 
@@ -54,7 +58,7 @@ SELECT k.commit_id, c.committed_at FROM event_keys k JOIN commits c USING (commi
 
 -- name: event
 -- The event itself, in the table of its day, with the line of the rate card that priced it.
-SELECT e.account_id, e.posting_seq, c.external_id, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
+SELECT e.ctid::text AS place, e.account_id, e.posting_seq, c.external_id, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
     p.rate_card_id, p.line, p.price, p.per
 FROM usage_events e
 JOIN customers c USING (tenant_id, account_id)
@@ -64,7 +68,8 @@ WHERE e.tenant_id = $1 AND e.commit_id = $2 AND e.accepted_at = $3 AND e.idempot
 
 -- name: event_postings
 -- The postings that carry an event's charge. A posting carries many events of one commit; where its grant ran out, the next one goes on:
--- so a posting after the first belongs to it as well while what was charged up to the first is more than what was posted before.
+-- so a posting after the first belongs to it as well while what was charged up to this event is more than what was posted before.
+-- $6: where the event lies, for events are written in the order in which they were charged.
 WITH own AS (
     SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.grant_id, p.posted_at, s.code AS credit_code,
         sum(p.amount) OVER (ORDER BY p.seq) - p.amount AS before
@@ -74,6 +79,7 @@ WITH own AS (
 ),
 charged AS (
     SELECT sum(charge) AS charge FROM usage_events
-    WHERE tenant_id = $1 AND account_id = $2 AND commit_id = $3 AND accepted_at = $5 AND posting_seq BETWEEN 1 AND $4
+    WHERE tenant_id = $1 AND account_id = $2 AND commit_id = $3 AND accepted_at = $5 AND posting_seq > 0
+        AND (posting_seq < $4 OR (posting_seq = $4 AND ctid <= $6::text::tid))
 )
 SELECT own.* FROM own, charged WHERE own.seq = $4 OR (own.seq > $4 AND own.before < charged.charge) ORDER BY own.seq;
