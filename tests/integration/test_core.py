@@ -181,6 +181,35 @@ async def test_two_cores_that_believe_in_the_same_partition_cannot_both_commit(p
     await assert_whole(place)
 
 
+async def test_a_killed_core_is_followed_at_once(place: Room) -> None:
+    """A lease of a process that is gone need not run out; one of a process that only stands still must."""
+    patient = place.settings.replace(lease_s=30.0)
+    first = core_process(patient)
+    await place.grant("acme", "10")
+    first.send_signal(signal.SIGSTOP)
+    async with running_core(patient):
+        identity = os.urandom(16)
+        await place.send(place.usage_message([event("waits")], identity))
+        with pytest.raises(TimeoutError):
+            await place.reply(identity, within_s=2)
+        first.kill()
+        first.wait(10)
+        # What the first one had taken from the inbox is delivered again.
+        await place.send(place.usage_message([event("waits")], identity, redelivered=True))
+        assert (await place.usage([event("next")]))[0][1] == ACCEPTED
+    await assert_whole(place)
+
+
+def test_a_lease_of_another_machine_is_never_taken_for_dead() -> None:
+    ours = lease.new_holder()
+    machine, _, created, token = ours.split(":")
+    assert not lease.is_dead(ours)
+    assert lease.is_dead(f"{machine}:{2**22 - 1}:{created}:{token}")
+    assert lease.is_dead(f"{machine}:{os.getpid()}:1.00:{token}"), "the number was given to another process"
+    for unknown in ("", "elsewhere", f"elsewhere.1:{2**22 - 1}:{created}:{token}"):
+        assert not lease.is_dead(unknown)
+
+
 async def test_a_core_refuses_a_ledger_that_ends_before_its_signed_head(place: Room) -> None:
     async with running_core(place.settings):
         await place.grant("acme", "10")

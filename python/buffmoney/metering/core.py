@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -61,7 +58,7 @@ class PartitionWriter:
         self._label = str(partition_id)
         self._clock = clock
         self._stopping = stopping
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._holder = lease.new_holder()
         self._engine = Engine(partition_id, settings.ledger_key, settings.max_wallets)
         self._upkeep = Upkeep(settings, clock)
         self._redis = RedisPipe(settings.redis_url)

@@ -3,7 +3,7 @@
 -- name: take_lease
 UPDATE partitions
 SET epoch = epoch + 1, holder = $2, lease_until = clock_timestamp() + make_interval(secs => $3)
-WHERE partition_id = $1 AND (lease_until < clock_timestamp() OR holder = $2)
+WHERE partition_id = $1 AND (lease_until < clock_timestamp() OR holder IN ($2, $4))
 RETURNING epoch, commit_seq, head, head_mac
 
 -- name: end_predecessors

@@ -5,10 +5,15 @@ Time decides who may try, the epoch decides who can: a core that believes in a l
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import msgspec
+import psutil
 
 from buffmoney.base import queries
 from buffmoney.base.config import Settings
@@ -37,9 +42,40 @@ class Lease(msgspec.Struct, frozen=True):
     head_mac: bytes
 
 
+def new_holder() -> str:
+    """A name for this process as a holder of leases, by which processes of the same machine can tell whether it still lives."""
+    return f"{_machine()}:{os.getpid()}:{psutil.Process().create_time():.2f}:{secrets.token_hex(4)}"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether a holder was a process of this machine that has ended. Of other machines nothing is known: their leases run out."""
+    try:
+        machine, pid, created, _ = holder.split(":")
+        if machine != _machine():
+            return False
+        process = psutil.Process(int(pid))
+        return f"{process.create_time():.2f}" != created or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except (ValueError, psutil.Error):
+        return False
+
+
+def _machine() -> str:
+    # The same numbers mean other processes after a boot, or in another container.
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    return f"{boot.read_text().strip()}.{namespace.stat().st_ino}" if boot.exists() and namespace.exists() else f"{socket.gethostname()}.0"
+
+
 async def take(connection: Connection, partition_id: int, holder: str, lease_s: float) -> Lease | None:
-    """Takes the lease if it is free, has run out, or is ours already. It always begins a new epoch. None: another core has it."""
-    row = await connection.fetchrow(SQL["take_lease"], partition_id, holder, lease_s)
+    """Takes the lease if it is free, has run out, is ours already, or was a dead process's. It always begins a new epoch.
+
+    None: another core has it. Should a holder be taken for dead that is not, its next commit fails at the epoch: only time is lost.
+    """
+    before = await connection.fetchrow(SQL["read_partition"], partition_id)
+    dead = before["holder"] if before is not None and is_dead(before["holder"]) else holder
+    row = await connection.fetchrow(SQL["take_lease"], partition_id, holder, lease_s, dead)
     if row is None:
         return None
     return Lease(partition_id, row["epoch"], holder, row["commit_seq"], row["head"], row["head_mac"])
