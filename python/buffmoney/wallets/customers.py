@@ -94,8 +94,10 @@ async def configure_customer(call: Call) -> Answer:
         command["lowBalanceThreshold"] = (
             None if threshold is None else money.format_decimal(money.parse(threshold, "lowBalanceThreshold", signed=True, zero=True))
         )
-    await commands.run(call, command)
-    return Answer(await _read(call, name))
+    done = await commands.run(call, command)
+    made = await _read(call, name)
+    # The settings are those of the command's own answer: a repetition gets the first answer again, whatever was changed since.
+    return Answer(Customer(name, made.currency, done["overdraftLimit"], done["lowBalanceThreshold"], made.created_at))
 
 
 async def get_customer(call: Call) -> Answer:
