@@ -144,10 +144,10 @@ async def test_known_duplicates_are_answered_without_the_core(client: httpx.Asyn
         await there.grant("acme", "10")
         first = (await client.post("/v1/usage-events", json=batch)).json()
         assert (first["accepted"], first["charged"], first["balances"]) == (2, "2", {"acme": "8"})
+    await asyncio.sleep(5.5)
     again = (await client.post("/v1/usage-events?results=all", json=batch)).json()
     assert (again["accepted"], again["duplicates"], again["charged"]) == (0, 2, "0")
     assert [result["charge"] for result in again["results"]] == ["1", "1"]
-    await asyncio.sleep(5.5)
     began = time.monotonic()
     answer = await client.post("/v1/usage-events", json={"events": [event("key-3")]})
     assert_problem(answer, 503, "core_unavailable")

@@ -115,10 +115,19 @@ def test_good_headers() -> None:
 
 
 async def test_draining() -> None:
-    assert await limits.drain(receiver(), {})
-    assert await limits.drain(receiver(part(b"x", True), part(b"x", False)), {b"content-length": b"2"})
-    assert not await limits.drain(receiver(), {b"content-length": b"999999999"})
-    assert not await limits.drain(receiver(*itertools.repeat(part(bytes(100_000), True), 10)), {b"transfer-encoding": b"chunked"})
+    assert await limits.drain(limits.Incoming(receiver()), {})
+    assert await limits.drain(limits.Incoming(receiver(part(b"x", True), part(b"x", False))), {b"content-length": b"2"})
+    assert not await limits.drain(limits.Incoming(receiver()), {b"content-length": b"999999999"})
+    endless = receiver(*itertools.repeat(part(bytes(100_000), True), 10))
+    assert not await limits.drain(limits.Incoming(endless), {b"transfer-encoding": b"chunked"})
+
+
+async def test_a_body_that_was_read_is_not_waited_for() -> None:
+    incoming = limits.Incoming(receiver(part(b"xx", False)))
+    assert await limits.BodyReader(10, 1).read(incoming, "identity") == b"xx"
+    began = asyncio.get_running_loop().time()
+    assert await limits.drain(incoming, {b"content-length": b"2"})
+    assert asyncio.get_running_loop().time() - began < 0.1
 
 
 def test_a_budget_is_given_back() -> None:

@@ -158,6 +158,7 @@ class Edge:
         began = time.perf_counter()
         request_id = new_request_id(self._clock)
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        incoming = limits.Incoming(receive)
         endpoint: Endpoint | None = None
         reusable = True
         try:
@@ -170,14 +171,14 @@ class Edge:
                 response = await system(request_id)
             else:
                 endpoint, parameters = self._table.find(scope["method"], path)
-                response = await self._answer(endpoint, parameters, scope, headers, receive, request_id)
+                response = await self._answer(endpoint, parameters, scope, headers, incoming, request_id)
         except Problem as problem:
             response = problem_response(problem, request_id)
             if problem.status in (408, 413):
                 reusable = False
-            elif problem.status in (401, 404, 405, 415, 429, 503):
-                # Refused with its body unread. If that is small, the connection is worth more than the reading.
-                reusable = await limits.drain(receive, headers)
+            else:
+                # If it was refused with its body unread, and that is small, the connection is worth more than the reading.
+                reusable = await limits.drain(incoming, headers)
         except limits.ClientGoneError:
             return
         except Exception:
@@ -218,8 +219,9 @@ class Edge:
         call = Call(running.services, route, request_id, parameters, query, None, b"", key, tenant)
         with ExitStack() as held:
             if route.raw and tenant is not None:
-                # Before the body is read: what cannot be worked on is not even taken into memory.
-                running.inbox.check_room(tenant.partition_id)
+                # Before the body is read: what cannot be worked on is not even taken into memory. Whether the core is there is asked
+                # later, since known duplicates are answered without it.
+                running.inbox.check_open()
                 if self._batches.exhausted:
                     raise Problem("overloaded", "More batches are in flight than can be answered in time.")
             if route.method != "GET":

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from buffmoney.base.errors import Problem
 
@@ -20,6 +20,21 @@ BUFFERED_BODIES_BYTES = 64 * 1024 * 1024
 
 class ClientGoneError(Exception):
     """The client closed the connection before its body was complete: there is nobody to answer."""
+
+
+class Incoming:
+    """An ASGI receive that remembers whether the whole body has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.complete = False
+
+    async def __call__(self) -> Message:
+        """The next message."""
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self.complete = True
+        return message
 
 
 class Budget:
@@ -138,8 +153,10 @@ class BodyReader:
             self._memory.used -= length
 
 
-async def drain(receive: Receive, headers: Mapping[bytes, bytes]) -> bool:
-    """Reads and drops the body of a refused request if it is small. True if the connection can be used again."""
+async def drain(receive: Incoming, headers: Mapping[bytes, bytes]) -> bool:
+    """Reads and drops what is left of a refused request's body if that is small. True if the connection can be used again."""
+    if receive.complete:
+        return True
     length = headers.get(b"content-length")
     if length is None and b"transfer-encoding" not in headers:
         return True

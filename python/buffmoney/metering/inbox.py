@@ -124,12 +124,16 @@ class Inbox:
         """Sends a usage message and gives the body of the reply. Raises Problem 429 or 503, see CommandBus."""
         return await self._exchange(tenant.partition_id, "usage", message, None, MAX_USAGE_DEPTH)
 
-    def check_room(self, partition_id: int, depth_limit: int = MAX_USAGE_DEPTH) -> None:
-        """Raises the Problem that a message sent now would meet at once; costs nothing, so it comes before reading a body."""
+    def check_open(self) -> None:
+        """Raises the Problem that any message sent now would meet; costs nothing, so it comes before reading a body."""
         if self._stopping:
             raise Problem("shutting_down", "This process is shutting down.")
         if not self._watch.redis_up:
             raise RedisUnavailable
+
+    def check_room(self, partition_id: int, depth_limit: int = MAX_USAGE_DEPTH) -> None:
+        """Raises the Problem that a message to this partition would meet now."""
+        self.check_open()
         if not self._watch.core_is_up(partition_id):
             raise Problem("core_unavailable", "The core of this partition is not there.")
         if self._watch.state(partition_id).depth >= depth_limit:
@@ -216,14 +220,16 @@ class Inbox:
                 silence_s = now - letter.sent_at
                 if now >= letter.deadline or (not self._watch.redis_up and letter.attempts <= 1 and silence_s > FIRST_PATIENCE_S):
                     self._give_up(letter)
-                elif self._watch.redis_up and letter.attempts and silence_s >= self._patience_s(letter):
+                elif self._may_be_lost(letter, silence_s):
                     self._send_again(letter)
 
-    def _patience_s(self, letter: _Letter) -> float:
-        # While the inbox is not empty the message is probably still in it, and sending it again would only add to the load.
-        if self._watch.state(letter.partition_id).depth:
-            return LONGEST_SILENCE_S
-        return FIRST_PATIENCE_S * letter.attempts
+    def _may_be_lost(self, letter: _Letter, silence_s: float) -> bool:
+        if not letter.attempts or not self._watch.redis_up:
+            return False
+        if self._watch.state(letter.partition_id).depth == 0:
+            return silence_s >= FIRST_PATIENCE_S * letter.attempts
+        # The message is probably still in the inbox, and sending it again would only add to the load.
+        return silence_s >= LONGEST_SILENCE_S and self._watch.core_is_up(letter.partition_id)
 
     def _give_up(self, letter: _Letter) -> None:
         UNANSWERED.inc()
