@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,9 +28,8 @@ CARD = {"name": "other", "currency": "CNY", "charges": [{"metric": "tokens_input
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
     """PostgreSQL and Valkey of these tests' own."""
-    home = SCRATCH / "edge"
-    shutil.rmtree(home, ignore_errors=True)
-    Path(home).mkdir(parents=True)
+    home = SCRATCH / f"edge-{secrets.token_hex(4)}"
+    home.mkdir(parents=True)
     try:
         with servers(home) as running:
             yield running.replace(answer_timeout_s=5.0, body_timeout_s=1.0, max_inflight_batches=2)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,9 +28,8 @@ INBOX = "{p0}:inbox"
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
     """A Valkey of these tests' own."""
-    home = SCRATCH / "inbox"
-    shutil.rmtree(home, ignore_errors=True)
-    Path(home).mkdir(parents=True)
+    home = SCRATCH / f"inbox-{secrets.token_hex(4)}"
+    home.mkdir(parents=True)
     try:
         with servers(home) as running:
             yield running.replace(answer_timeout_s=6.0)
