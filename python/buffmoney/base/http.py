@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from buffmoney import _core
+from buffmoney.base.turnstile import Turnstile
 
 if TYPE_CHECKING:
     import asyncpg
@@ -72,6 +73,8 @@ class Services:
     database: Database
     redis: RedisPipe
     commands: CommandBus
+    turn: Turnstile = field(default_factory=Turnstile)
+    """for steps that keep the event loop busy for long"""
 
 
 @dataclass(slots=True)

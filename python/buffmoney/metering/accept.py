@@ -45,7 +45,8 @@ async def accept(call: Call, all_results: bool) -> Answer:
     """
     services, tenant = call.services, call.tenant
     try:
-        batch = _core.decode_batch(call.raw_body, tenant.tenant_id, services.clock.now_us(), MAX_EVENTS)
+        async with services.turn:
+            batch = _core.decode_batch(call.raw_body, tenant.tenant_id, services.clock.now_us(), MAX_EVENTS)
     except _core.BatchError as refusal:
         _INVALID.inc()
         _, code, detail, param = refusal.args
@@ -61,7 +62,8 @@ async def accept(call: Call, all_results: bool) -> Answer:
     else:
         reply = None
         _AT_EDGE.inc()
-    answer = batch.answer(reply, all_results, call.request_id)
+    async with services.turn:
+        answer = batch.answer(reply, all_results, call.request_id)
     if all_results:
         charges = await _duplicates_charges(call, answer)
         if charges:
