@@ -15,7 +15,8 @@ from tests.product import SCRATCH, Merchant, Product
 def product() -> Iterator[Product]:
     """`buffmoney up` with its own PostgreSQL and Valkey, stopped and removed at the end."""
     home = SCRATCH / f"session-{secrets.token_hex(4)}"
-    running = Product(home / "data")
+    # A server far from UTC and from Shanghai: no answer may depend on where it stands.
+    running = Product(home / "data", {"TZ": "Pacific/Auckland"})
     try:
         yield running.start()
     finally:
