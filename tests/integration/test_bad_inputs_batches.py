@@ -172,6 +172,10 @@ def test_unknown_fields_are_refused(merchant: Merchant, field: str) -> None:
     assert_problem(merchant.call("POST", "/v1/usage-events", {"events": [event()], field: "x"}), 422)
     assert_problem(merchant.call("POST", "/v1/customers/acme/grants", {"amount": "1", "currency": "CNY", "kind": "paid", field: "x"}), 422)
     assert_problem(merchant.call("POST", "/v1/customers/acme/holds", {"amount": "1", "ttlSeconds": 60, field: "x"}), 422)
+    assert_problem(merchant.call("POST", "/v1/customers", {"externalId": "fresh", field: "x"}), 422)
+    assert_problem(merchant.call("POST", "/v1/api-keys", {"name": "x", field: "x"}), 422)
+    assert_problem(merchant.call("POST", "/v1/rate-cards", {"name": "x", "currency": "CNY", "charges": [], field: "x"}), 422)
+    assert_problem(merchant.call("GET", f"/v1/customers?{field}=x"), 422)
     assert merchant.stored() == before
 
 

@@ -200,20 +200,23 @@ def test_an_expired_grant_is_not_spent(new_merchant: Callable[..., Merchant]) ->
 def test_grants_are_spent_in_their_order(new_merchant: Callable[..., Merchant]) -> None:
     """Proves: lower priority first, then soonest expiry, then what was given before what was paid, then the oldest."""
     merchant = new_merchant()
-    ids = {
-        "paid, old": merchant.grant("1")["grantId"],
-        "bonus": merchant.grant("1", kind="bonus")["grantId"],
-        "soon": merchant.grant("1", expiresAt=moment(3600))["grantId"],
-        "first": merchant.grant("1", priority=-5)["grantId"] if False else merchant.grant("1", priority=0)["grantId"],
-        "paid, new": merchant.grant("1")["grantId"],
+    given = {
+        "paid, old": merchant.grant("1", priority=10),
+        "bonus": merchant.grant("1", priority=10, kind="bonus"),
+        "promotional": merchant.grant("1", priority=10, kind="promotional"),
+        "later": merchant.grant("1", priority=10, expiresAt=moment(7200)),
+        "soon": merchant.grant("1", priority=10, expiresAt=moment(3600)),
+        "first": merchant.grant("1", priority=0),
+        "paid, new": merchant.grant("1", priority=10),
     }
+    names = {grant["grantId"]: name for name, grant in given.items()}
     order = []
-    for _ in range(4):
+    for _ in given:
         merchant.usage(event())
-        left = {grant["grantId"] for grant in merchant.balance()["grants"] if Decimal(grant["remaining"]) > 0}
-        order.append(next(name for name, grant_id in ids.items() if grant_id not in left and name not in order))
-    assert order[0] == "soon" or order[0] == "first"
-    assert order.index("bonus") < order.index("paid, old")
+        left = {names[grant["grantId"]] for grant in merchant.balance()["grants"] if Decimal(grant["remaining"]) > 0}
+        order += [name for name in given if name not in left and name not in order]
+    assert order == ["first", "soon", "later", "promotional", "bonus", "paid, old", "paid, new"]
+    assert merchant.balance()["available"] == "0"
 
 
 def test_an_unknown_customer(merchant: Merchant, new_merchant: Callable[..., Merchant]) -> None:
