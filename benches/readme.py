@@ -1,0 +1,61 @@
+"""`python -m benches.readme`: puts the figures of benches/results/latest.json into the README, between its two markers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from benches.hardware import ROOT
+
+RESULTS = ROOT / "benches" / "results" / "latest.json"
+README = ROOT / "README.md"
+START, END = "<!-- figures of make bench -->", "<!-- end of figures -->"
+Value = float | str
+ROWS: tuple[tuple[str, str, str], ...] = (
+    (
+        "Ingest over HTTP, durable, 500-event batches, 1,000 customers",
+        "{ingest_events_per_s:,} events/s = {ingest_ratio} of bare COPY",
+        "≥ 0.5",
+    ),
+    (
+        "The same, 100,000 customers, each event its own",
+        "{ingest_events_per_s_many_customers:,} events/s = {ingest_ratio_many_customers} of bare COPY",
+        "≥ 0.35",
+    ),
+    ("The same, one single customer", "{ingest_events_per_s_hot_customer:,} events/s = {ingest_ratio_hot_customer} of bare COPY", "≥ 0.35"),
+    ("The same, 20 million keys stored before", "{growth_ingest_events_per_s:,} events/s = {growth_ratio_20m} of bare COPY there", "≥ 0.5"),
+    ("Bare COPY of the same rows, one connection, keys as they arrive", "{copy_events_per_s:,} events/s", "the yardstick"),
+    ("Bare COPY with each group's keys in order, as the engine writes them", "{copy_sorted_events_per_s:,} events/s", ""),
+    ("Ingest at half of its maximum: answer to a batch, p50, p99", "{batch_p50_ms_half:.1f}, {batch_p99_ms_half:.1f} ms", "p99 ≤ 100 ms"),
+    ("Balance read meanwhile, p50, p99", "{balance_p50_ms_half:.1f}, {balance_p99_ms_half:.1f} ms", "p99 ≤ 5 ms"),
+    ("Balance read at full ingest, p50, p99", "{balance_p50_ms_full:.1f}, {balance_p99_ms_full:.1f} ms", "p99 ≤ 15 ms"),
+    ("Holds, each with its capture", "{hold_pairs_per_s:,} pairs/s, p99 {hold_pair_p99_ms:.0f} ms for the pair", "≥ 1,500, ≤ 50 ms"),
+    ("Whole-batch retries against new batches", "{retry_storm_ratio} times the rate", "≥ 2"),
+    ("Engine alone: decode, validate, hash", "{decode_events_per_s:,} events/s a core", "≥ 1,500,000"),
+    ("Engine alone: rate, deduct, encode", "{rate_events_per_s:,} events/s a core", "≥ 3,000,000"),
+    ("Memory: an edge after all of this", "{edge_memory_mb:.0f} MiB", "≤ 250"),
+    ("Memory: a core with a million wallets", "{core_memory_mb_1m_wallets:.0f} MiB", "≤ 1,024"),
+)
+
+
+def table(figures: Mapping[str, Value]) -> str:
+    """The rows whose figures were measured, as Markdown, with what they were measured on."""
+    lines = ["| | measured | goal |", "|---|---|---|"]
+    for what, measured, goal in ROWS:
+        try:
+            lines.append(f"| {what} | {measured.format_map(dict(figures))} | {goal} |")
+        except KeyError:
+            continue
+    where = f"{figures['hardware']}; commit {str(figures['commit'])[:12]}, {figures['measured_at']}"
+    return "\n".join([*lines, "", f"`make bench`: {where}. Load generator, servers and product share the machine."])
+
+
+def main() -> None:
+    """Rewrites the README."""
+    before, _, rest = README.read_text().partition(START)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{START}\n{table(json.loads(RESULTS.read_bytes()))}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
