@@ -83,6 +83,8 @@ class Product:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+        if kind is None:
+            self.log.unlink(missing_ok=True)
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
