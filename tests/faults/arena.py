@@ -9,7 +9,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,23 +80,24 @@ class Arena:
         except ProcessLookupError:
             return
 
-    async def kill_and_recover(self, role: str) -> None:
-        """kill -9 of a role's process, then the time from its return to the first 2xx."""
+    async def kill_and_recover(self, role: str, *, every: bool = False) -> None:
+        """kill -9 of one of a role's processes, or of every one, then the time from their return to the first 2xx."""
         pids = self.product.pids(role)
         assert pids, f"no {role} is running"
-        victim = self.random.choice(pids)
-        self.kill(victim)
-        self.line.kills += 1
-        await self.wait_for_return(role, victim, len(pids))
+        victims = pids if every else [self.random.choice(pids)]
+        for victim in victims:
+            self.kill(victim)
+        self.line.kills += len(victims)
+        await self.wait_for_return(role, victims, len(pids))
         back = time.monotonic()
         await self.first_success(back)
 
-    async def wait_for_return(self, role: str, victim: int, count: int, limit_s: float = 30) -> None:
+    async def wait_for_return(self, role: str, victims: Sequence[int], count: int, limit_s: float = 30) -> None:
         """Until as many processes of the role run as before, and servers answer."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             now = await asyncio.to_thread(self.product.pids, role)
-            if victim not in now and len(now) >= count and await self.answers(role):
+            if not set(victims) & set(now) and len(now) >= count and await self.answers(role):
                 return
             await asyncio.sleep(0.05)
         raise TimeoutError(f"{role} did not come back within {limit_s} s")

@@ -30,8 +30,13 @@ async def kill_role(product: Product, role: str, kills: int, name: str) -> Line:
 
 
 async def kill_edge(product: Product, short: bool) -> Line:
-    """kill -9 of an edge."""
-    return await kill_role(product, "edge", 2 if short else 20, "kill_edge")
+    """kill -9 of one edge, then of all of them at once, so that clients meet a survivor as well as nobody."""
+    line = Line("kill_edge")
+    async with arena(product, line) as running:
+        for number in range(2 if short else 20):
+            await running.kill_and_recover("edge", every=number % 2 == 1)
+            await asyncio.sleep(running.random.uniform(0.1, 0.6))
+    return line
 
 
 async def kill_core(product: Product, short: bool) -> Line:
