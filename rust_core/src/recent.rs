@@ -59,6 +59,13 @@ impl<V> Recent<V> {
         self.young.get(&Key(*id)).or_else(|| self.old.get(&Key(*id)))
     }
 
+    /// What is known of a key since the generations last aged: enough for a key that was not known then.
+    #[must_use]
+    #[inline]
+    pub fn get_young(&self, id: &Id) -> Option<&V> {
+        self.young.get(&Key(*id))
+    }
+
     /// Remembers a key.
     #[inline]
     pub fn insert(&mut self, id: Id, value: V) {

@@ -57,17 +57,17 @@ impl Engine {
         let policy = (catalog.unknown_customers, catalog.default_overdraft_limit, catalog.currency);
         let names = &section.customers;
         let mut wallets: Vec<Option<u32>> = names.iter().map(|name| self.wallets.find(tenant, name)).collect();
-        // One pass over the keys first: its look-ups do not depend on each other, so their cache misses overlap, and the
-        // look-ups below find everything near.
-        let known = section.events.iter().filter(|event| self.keys.get(&event.key_hash).is_some()).count();
-        work.new_keys.reserve(section.events.len() - known);
+        // One pass over the keys first: its look-ups do not depend on each other, so their cache misses overlap, and those
+        // below, which see what this batch itself adds, find everything near.
+        let known: Vec<Option<u64>> = section.events.iter().map(|event| self.keys.get(&event.key_hash).copied()).collect();
+        work.new_keys.reserve(section.events.len());
         let mut outcomes = Vec::with_capacity(section.events.len());
         let mut charged = 0_i128;
-        for event in &section.events {
+        for (event, known) in section.events.iter().zip(&known) {
             let name = names.get(usize::from(event.customer)).copied().ok_or(EngineError::Row("an event's customer"))?;
             let wallet = wallets.get_mut(usize::from(event.customer)).ok_or(EngineError::Row("an event's customer"))?;
             let (shape, dimensions) = shapes.get(usize::from(event.shape)).ok_or(EngineError::Row("an event's shape"))?;
-            let (outcome, charge) = self.decide_event(work, tenant, event, shape, dimensions, name, wallet, policy)?;
+            let (outcome, charge) = self.decide_event(work, tenant, event, *known, shape, dimensions, name, wallet, policy)?;
             match outcome {
                 Outcome::Accepted => charged = charged.checked_add(charge).ok_or(EngineError::Range)?,
                 Outcome::Duplicate | Outcome::Conflict => {}
@@ -88,14 +88,15 @@ impl Engine {
         work: &mut Work,
         tenant: i64,
         event: &UsageEvent<'_>,
+        known: Option<u64>,
         shape: &PricedShape,
         dimensions: &str,
         name: &str,
         place: &mut Option<u32>,
         (unknown, default_limit, currency): (UnknownCustomers, Option<i128>, [u8; 3]),
     ) -> Result<(Outcome, i128), EngineError> {
-        if let Some(fingerprint) = self.keys.get(&event.key_hash) {
-            let same = *fingerprint == event.fingerprint;
+        if let Some(fingerprint) = known.or_else(|| self.keys.get_young(&event.key_hash).copied()) {
+            let same = fingerprint == event.fingerprint;
             return Ok((if same { Outcome::Duplicate } else { Outcome::Conflict }, 0));
         }
         let Some(metric_id) = shape.metric_id else { return Ok((Outcome::UnknownMetric, 0)) };
