@@ -121,7 +121,8 @@ async def overload(product: Product, short: bool) -> Line:
         offered = (flood.count - before) / seconds
         grown = sum(edge.memory_info().rss for edge in edges) - memory
         line.note = (
-            f"capacity {capacity * 500:,.0f} events/s, offered {offered * 500:,.0f}, goodput {goodput * 500:,.0f}, refused {flood.refused} batches, "
+            f"capacity {capacity * 500:,.0f} events/s, offered {offered * 500:,.0f}, goodput {goodput * 500:,.0f}, "
+            f"refused {flood.refused} batches, "
             f"failed {flood.failed}, slowest {flood.slowest_s:.1f}s, edge +{grown / 2**20:.0f} MB"
         )
         if goodput < capacity * GOODPUT_SHARE:
