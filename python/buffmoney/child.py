@@ -48,16 +48,18 @@ def _libc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def preparation(account: Account | None, death_signal: int = signal.SIGKILL) -> Callable[[], None]:
+def preparation(account: Account | None, death_signal: int = signal.SIGKILL, niceness: int = 0) -> Callable[[], None]:
     """What runs in the child between fork and exec.
 
-    Changes to `account`, and has the kernel send `death_signal` to the child when its parent is gone, so that no child survives a
-    kill -9 of the supervisor. The signal is asked for last because a change of user cancels it.
+    Lowers its priority by `niceness`, changes to `account`, and has the kernel send `death_signal` to the child when its parent is
+    gone, so that no child survives a kill -9 of the supervisor. The signal is asked for last because a change of user cancels it.
     """
     libc = _libc()
     parent = os.getpid()
 
     def prepare() -> None:
+        if niceness:
+            os.nice(niceness)
         if account is not None:
             if account.sees_all and libc is not None:
                 libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)

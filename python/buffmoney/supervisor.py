@@ -45,6 +45,9 @@ SERVER_START_S = 180.0
 READY_S = 60.0
 LOG_BYTES = 64 * 1024 * 1024
 PORT_BACKLOG = 2_048
+NICENESS = {"postgres": 5, "core": 5, "worker": 15}
+"""When every processor is busy with commits, a balance must not wait behind them: who answers goes before who writes in bulk, and
+jobs come last. Nobody is slowed down while a processor is idle."""
 
 
 class UpError(RuntimeError):
@@ -68,6 +71,11 @@ class Child:
     _stopping: bool = False
     _task: asyncio.Task[None] | None = field(default=None, repr=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    @property
+    def role(self) -> str:
+        """Its name without its number."""
+        return self.name.split("-")[0]
 
     def start(self) -> None:
         """Starts the process, and again whenever it ends, until `stop`."""
@@ -112,7 +120,7 @@ class Child:
                 pass_fds=self.inherited,
                 # A group of its own: Ctrl-C reaches the supervisor alone, which then stops its children in order.
                 process_group=0,
-                preexec_fn=preparation(self.command.account, self.command.death_signal),
+                preexec_fn=preparation(self.command.account, self.command.death_signal, NICENESS.get(self.role, 0)),
             )
 
     @property
@@ -422,7 +430,7 @@ class Supervisor:
             self.console.print("[dim]stopping: what was accepted is answered first (again Ctrl-C: at once)[/dim]")
         groups = ("edge", "core", "worker", "valkey", "postgres")
         for group in groups:
-            members = [child for child in self.children if child.name.split("-")[0] == group]
+            members = [child for child in self.children if child.role == group]
             if group == "edge":
                 # With the supervisor's own copies closed, an edge's end closes its port, and clients see a refusal, not a hang.
                 for listener in self._ports:
