@@ -21,8 +21,8 @@ ANSWER_S = 30.0
 class Book:
     """What the clients were told. Times are of time.monotonic()."""
 
-    events: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """acknowledged: key → (customer, charge)"""
+    events: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    """acknowledged: key → (customer, charge, None where the answer did not list it)"""
     refused: set[str] = field(default_factory=set)
     """keys of events refused for lack of money"""
     unanswered: set[str] = field(default_factory=set)
