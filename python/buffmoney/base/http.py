@@ -72,6 +72,8 @@ class Services:
     clock: Clock
     database: Database
     redis: RedisPipe
+    bulk_redis: RedisPipe
+    """for look-ups of hundreds of keys at once: a connection of their own, so that a balance does not queue behind them"""
     commands: CommandBus
     turn: Turnstile = field(default_factory=Turnstile)
     """for steps that keep the event loop busy for long"""

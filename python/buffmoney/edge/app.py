@@ -110,7 +110,8 @@ class Edge:
         database = await Database.open(settings, "edge", size=DATABASE_CONNECTIONS)
         watch = PartitionWatch(settings.redis_url)
         inbox = Inbox(settings, watch)
-        services = Services(settings, self._clock, database, RedisPipe(settings.redis_url, timeout_s=READ_TIMEOUT_S), inbox)
+        redis, bulk_redis = (RedisPipe(settings.redis_url, timeout_s=READ_TIMEOUT_S) for _ in range(2))
+        services = Services(settings, self._clock, database, redis, bulk_redis, inbox)
         await watch.start()
         await inbox.start()
         self._running = _Running(
@@ -134,6 +135,7 @@ class Edge:
         await running.inbox.stop()
         await running.watch.stop()
         await running.services.redis.close()
+        await running.services.bulk_redis.close()
         await running.services.database.close()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
