@@ -292,10 +292,11 @@ class Supervisor:
 
     async def _start_server(self, name: str, server: Server, *, stop_s: float) -> None:
         await asyncio.to_thread(server.prepare)
+        command = server.command()
         child = Child(
             name=name,
-            command=server.command(),
-            environment={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
+            command=command,
+            environment={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC", **dict(command.environment)},
             log=self._log(name),
             stop_s=stop_s,
             on_restart=self._restarted,
