@@ -35,8 +35,9 @@ class DecodedBatch:
     problems: bytes
     """JSON array of the results of the events that failed validation"""
 
-    def seen_command(self, seen_keys: list[bytes]) -> bytes:
-        """RESP bytes: one SMISMEMBER per Redis set name, asking for every valid event's 24-byte member (key hash, fingerprint)."""
+    def seen_command(self, generations: list[bytes]) -> tuple[bytes, int]:
+        """RESP bytes and how many answers they get: for each generation of seen keys and each of its 16 sets (by the first four bits of
+        the key hash, `generation:0` to `generation:f`) one SMISMEMBER of the valid events' 24-byte members (key hash, fingerprint)."""
     def mark_seen(self, replies: list[list[int]]) -> None:
         """Takes the answers of `seen_command`; events known to any set are duplicates."""
     def message(self, message_id: bytes, reply_to: bytes, redelivered: bool) -> bytes:
@@ -101,7 +102,7 @@ class Group:
     replies: list[tuple[bytes, bytes, bytes]]
     """(reply_to, message_id, reply bytes)"""
 
-    def publish_commands(self, balance_key: bytes, seen_key: bytes, reply_ttl_ms: int) -> bytes:
+    def publish_commands(self, balance_key: bytes, seen_generation: bytes, reply_ttl_ms: int) -> bytes:
         """RESP pipeline for after the commit: HSET balances, SADD seen, RPUSH replies (with PEXPIRE), in this order."""
     publish_count: int
     """number of Redis answers to the last publish_commands"""

@@ -31,6 +31,24 @@ pub enum AnswerError {
     Range,
 }
 
+/// Seen keys lie in this many sets for each generation, told apart by the first bits of the key: small ones, so that
+/// letting go of an old one holds nobody up.
+pub const SEEN_SHARDS: u8 = 16;
+
+/// The shard of a key.
+pub fn seen_shard(key_hash: &[u8; KEY_HASH_LENGTH]) -> u8 {
+    key_hash[0] >> 4
+}
+
+/// The Redis set of a shard: `generation:shard`, the shard in hex.
+pub fn seen_key(generation: &[u8], shard: u8) -> Vec<u8> {
+    let digit = char::from_digit(u32::from(shard), 16).unwrap_or('0');
+    let mut key = generation.to_vec();
+    key.push(b':');
+    key.extend_from_slice(digit.to_string().as_bytes());
+    key
+}
+
 /// The member of a set of seen keys for an event.
 pub fn seen_member(key_hash: &[u8; KEY_HASH_LENGTH], fingerprint: u64) -> [u8; MEMBER_LENGTH] {
     let mut member = [0; MEMBER_LENGTH];
@@ -71,28 +89,47 @@ impl DecodedBatch {
         self.events.iter().filter(|event| !event.seen)
     }
 
-    /// RESP bytes: one SMISMEMBER for each set, asking for every valid event's member.
-    pub fn seen_command(&self, seen_keys: &[&[u8]]) -> Vec<u8> {
-        let mut buffer = Vec::with_capacity(seen_keys.len() * (64 + self.events.len() * (MEMBER_LENGTH + 7)));
-        for key in seen_keys {
-            append_header(&mut buffer, self.events.len() + 2);
-            append_argument(&mut buffer, b"SMISMEMBER");
-            append_argument(&mut buffer, key);
-            for event in &self.events {
-                append_argument(&mut buffer, &seen_member(&event.key_hash, event.fingerprint));
+    /// The events by the shard of their key, as places in `events`: only shards that have any, in order.
+    pub fn by_shard(&self) -> Vec<(u8, Vec<usize>)> {
+        let mut shards = vec![Vec::new(); usize::from(SEEN_SHARDS)];
+        for (place, event) in self.events.iter().enumerate() {
+            if let Some(shard) = shards.get_mut(usize::from(seen_shard(&event.key_hash))) {
+                shard.push(place);
             }
         }
-        buffer
+        (0..SEEN_SHARDS).zip(shards).filter(|(_, places)| !places.is_empty()).collect()
+    }
+
+    /// RESP bytes and how many answers they get: for each generation one SMISMEMBER for each shard that has events.
+    pub fn seen_command(&self, generations: &[&[u8]]) -> (Vec<u8>, usize) {
+        let shards = self.by_shard();
+        let mut buffer = Vec::with_capacity(generations.len() * (64 * shards.len() + self.events.len() * (MEMBER_LENGTH + 7)));
+        for generation in generations {
+            for (shard, places) in &shards {
+                append_header(&mut buffer, places.len() + 2);
+                append_argument(&mut buffer, b"SMISMEMBER");
+                append_argument(&mut buffer, &seen_key(generation, *shard));
+                for event in places.iter().filter_map(|place| self.events.get(*place)) {
+                    append_argument(&mut buffer, &seen_member(&event.key_hash, event.fingerprint));
+                }
+            }
+        }
+        (buffer, generations.len() * shards.len())
     }
 
     /// Takes the answers of `seen_command`: events that any set knows are duplicates. Comes before `message`.
     pub fn mark_seen<Answer: AsRef<[i64]>>(&mut self, replies: &[Answer]) -> Result<(), AnswerError> {
-        if replies.iter().any(|reply| reply.as_ref().len() != self.events.len()) {
+        let shards = self.by_shard();
+        let expected = shards.iter().map(|(_, places)| places.len()).cycle();
+        let whole = replies.len().is_multiple_of(shards.len().max(1));
+        if !whole || replies.iter().zip(expected).any(|(reply, expected)| reply.as_ref().len() != expected) {
             return Err(AnswerError::Seen);
         }
-        for reply in replies {
-            for (event, known) in self.events.iter_mut().zip(reply.as_ref()) {
-                event.seen |= *known != 0;
+        for (reply, (_, places)) in replies.iter().zip(shards.iter().cycle()) {
+            for (known, place) in reply.as_ref().iter().zip(places) {
+                if let Some(event) = self.events.get_mut(*place) {
+                    event.seen |= *known != 0;
+                }
             }
         }
         Ok(())

@@ -27,6 +27,11 @@ fn batch(customers: &[Option<u8>]) -> DecodedBatch {
     decode_batch(format!("{{\"events\":[{}]}}", events.join(",")).as_bytes(), 7, NOW_US, 500).unwrap()
 }
 
+/// Answers of Redis for one generation, from what it knows of each event.
+fn answers(batch: &DecodedBatch, known: &[i64]) -> Vec<Vec<i64>> {
+    batch.by_shard().iter().map(|(_, places)| places.iter().map(|place| known[*place]).collect()).collect()
+}
+
 fn charges() -> HashMap<[u8; KEY_HASH_LENGTH], String> {
     HashMap::new()
 }
@@ -42,7 +47,8 @@ proptest! {
         let mut batch = batch(&customers);
         let seen: Vec<i64> = events.iter().filter(|event| event.0.is_some()).map(|event| i64::from(event.1)).collect();
         let nothing = vec![0; seen.len()];
-        batch.mark_seen(&[&seen, &nothing]).unwrap();
+        let replies = [answers(&batch, &seen), answers(&batch, &nothing)].concat();
+        batch.mark_seen(&replies).unwrap();
 
         let pending: Vec<usize> = (0..events.len()).filter(|index| events[*index].0.is_some() && !events[*index].1).collect();
         prop_assert_eq!(batch.pending(), pending.len());
@@ -98,7 +104,8 @@ proptest! {
 #[test]
 fn duplicates_show_their_charge() {
     let mut batch = batch(&[Some(1), Some(1)]);
-    batch.mark_seen(&[[1, 1]]).unwrap();
+    let replies = answers(&batch, &[1, 1]);
+    batch.mark_seen(&replies).unwrap();
     assert_eq!((batch.pending(), batch.keys().count()), (0, 2));
     let known = HashMap::from([(batch.events()[0].key_hash, "0.5".to_owned())]);
     let answer: Value = serde_json::from_slice(&batch.answer(None, false, "r", &known).unwrap()).unwrap();
@@ -127,14 +134,16 @@ fn foreign_replies_are_refused() {
     assert!(matches!(batch.answer(Some(b"x"), false, "r", &charges()), Err(AnswerError::Reply(_))));
 }
 
-/// The question to Redis names every valid event once for each set.
+/// The question to Redis names every valid event once for each generation, in the set of its shard.
 #[test]
 fn asks_redis_for_every_valid_event() {
     let batch = batch(&[Some(1), None]);
     let event = batch.events()[0];
     let member = [&event.key_hash[..], &event.fingerprint.to_le_bytes()].concat();
-    let expected: Vec<u8> = [b"a", b"b"].iter().flat_map(|key| crate::resp::pack_command(&[b"SMISMEMBER", *key, &member])).collect();
-    assert_eq!(batch.seen_command(&[b"a", b"b"]), expected);
+    let set = |generation: &str| format!("{generation}:{:x}", event.key_hash[0] >> 4);
+    let expected: Vec<u8> =
+        ["a", "b"].iter().flat_map(|key| crate::resp::pack_command(&[b"SMISMEMBER", set(key).as_bytes(), &member])).collect();
+    assert_eq!(batch.seen_command(&[b"a", b"b"]), (expected, 2));
     let problems: Value = serde_json::from_slice(&batch.problems()).unwrap();
     assert_eq!(problems[0]["param"], "events[1].customerExternalId");
     assert_eq!(problems[0]["code"], "missing_field");

@@ -3,6 +3,7 @@
 
 use hashbrown::HashMap;
 
+use crate::answer::{MEMBER_LENGTH, SEEN_SHARDS, seen_key, seen_member, seen_shard};
 use crate::resp::{append_argument, append_header};
 use crate::transaction::Group;
 
@@ -23,16 +24,28 @@ fn replies(group: &Group) -> Vec<(&[u8], Vec<&[u8]>)> {
     lists
 }
 
+/// The members of the sets of seen keys, by shard.
+fn seen(group: &Group) -> Vec<Vec<[u8; MEMBER_LENGTH]>> {
+    let mut shards = vec![Vec::with_capacity(group.new_keys.len() / usize::from(SEEN_SHARDS)); usize::from(SEEN_SHARDS)];
+    for key in &group.new_keys {
+        shards[usize::from(seen_shard(&key.hash))].push(seen_member(&key.hash, key.fingerprint));
+    }
+    shards
+}
+
 /// How many answers the pipeline gets.
 #[must_use]
 pub fn command_count(group: &Group) -> usize {
     let chunks = |length: usize| length.div_ceil(PER_COMMAND);
-    chunks(group.evicted.len()) + chunks(group.balances.len()) + chunks(group.new_keys.len()) + 2 * replies(group).len()
+    chunks(group.evicted.len())
+        + chunks(group.balances.len())
+        + seen(group).iter().map(|members| chunks(members.len())).sum::<usize>()
+        + 2 * replies(group).len()
 }
 
 /// The pipeline as RESP bytes.
 #[must_use]
-pub fn commands(group: &Group, balance_key: &[u8], seen_key: &[u8], reply_ttl_ms: u64) -> Vec<u8> {
+pub fn commands(group: &Group, balance_key: &[u8], seen_generation: &[u8], reply_ttl_ms: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(group.new_keys.len() * 32 + group.balances.len() * 160 + group.replies.len() * 12_000 + 256);
     for chunk in group.evicted.chunks(PER_COMMAND) {
         append_header(&mut out, 2 + chunk.len());
@@ -49,15 +62,12 @@ pub fn commands(group: &Group, balance_key: &[u8], seen_key: &[u8], reply_ttl_ms
             append_argument(&mut out, packed);
         }
     }
-    for chunk in group.new_keys.chunks(PER_COMMAND) {
-        append_header(&mut out, 2 + chunk.len());
-        append_argument(&mut out, b"SADD");
-        append_argument(&mut out, seen_key);
-        for key in chunk {
-            let mut member = [0_u8; 24];
-            member[..16].copy_from_slice(&key.hash);
-            member[16..].copy_from_slice(&key.fingerprint.to_le_bytes());
-            append_argument(&mut out, &member);
+    for (shard, members) in (0_u8..).zip(seen(group)) {
+        for chunk in members.chunks(PER_COMMAND) {
+            append_header(&mut out, 2 + chunk.len());
+            append_argument(&mut out, b"SADD");
+            append_argument(&mut out, &seen_key(seen_generation, shard));
+            chunk.iter().for_each(|member| append_argument(&mut out, member));
         }
     }
     let ttl = reply_ttl_ms.to_string();

@@ -158,8 +158,8 @@ impl PyGroup {
     fn publish_count(&self) -> usize {
         crate::publish::command_count(&self.group)
     }
-    fn publish_commands<'py>(&self, py: Python<'py>, balance_key: &[u8], seen_key: &[u8], reply_ttl_ms: u64) -> Bound<'py, PyBytes> {
-        let bytes = py.detach(|| crate::publish::commands(&self.group, balance_key, seen_key, reply_ttl_ms));
+    fn publish_commands<'py>(&self, py: Python<'py>, balance_key: &[u8], seen_generation: &[u8], reply_ttl_ms: u64) -> Bound<'py, PyBytes> {
+        let bytes = py.detach(|| crate::publish::commands(&self.group, balance_key, seen_generation, reply_ttl_ms));
         PyBytes::new(py, &bytes)
     }
 }

@@ -72,9 +72,9 @@ async def accept(call: Call, all_results: bool) -> Answer:
 
 
 async def _mark_seen(call: Call, batch: _core.DecodedBatch) -> None:
-    prefix = f"{{p{call.tenant.partition_id}}}:seen:"
+    prefix = b"{p%d}:seen:" % call.tenant.partition_id
     try:
-        replies = await call.services.bulk_redis.send(batch.seen_command([prefix.encode() + b"a", prefix.encode() + b"b"]), 2)
+        replies = await call.services.bulk_redis.send(*batch.seen_command([prefix + b"a", prefix + b"b"]))
     except RedisUnavailable:
         return
     # A server that is loading or out of memory answers with errors: then nothing is known, which is always safe.

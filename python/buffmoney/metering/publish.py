@@ -25,6 +25,8 @@ REPLY_TTL_MS = 60_000
 BALANCE_TTL_MS = 60_000
 """refreshed with every sign of life: the hashes of dead cores go by themselves"""
 CACHED_REPLIES = 4_000
+SEEN_SHARDS = 16
+"""sets for each generation of seen keys: as the Rust core names them"""
 QUEUE_GROUPS = 4
 
 # Answers -1 if a core of a later epoch has spoken, 0 if our last word is gone, else 1. ARGV: epoch, word, "renew" or "announce".
@@ -72,6 +74,7 @@ class Publisher:
         self._prefix = f"{{p{partition_id}}}:"
         self._epoch = epoch
         self._seen_keys = seen_keys
+        self._rotated: set[int] = set()
         self._generation = ""
         self._queue: asyncio.Queue[Callable[[], tuple[bytes, int]]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -88,9 +91,8 @@ class Publisher:
         """The hash of balances of this generation."""
         return f"{self._prefix}balance:{self._epoch}:{self._generation}".encode()
 
-    @property
-    def _seen_key(self) -> str:
-        return f"{self._prefix}seen:a"
+    def _seen_key(self, generation: str, shard: int) -> str:
+        return f"{self._prefix}seen:{generation}:{shard:x}"
 
     def start(self) -> None:
         """Begins to publish."""
@@ -113,7 +115,7 @@ class Publisher:
         """Queues a committed group's balances, seen keys and replies, and further replies after them."""
 
         def make() -> tuple[bytes, int]:
-            packed = group.publish_commands(self.balance_key, self._seen_key.encode(), REPLY_TTL_MS)
+            packed = group.publish_commands(self.balance_key, f"{self._prefix}seen:a".encode(), REPLY_TTL_MS)
             return packed + _pushes(replies), group.publish_count + 2 * len(replies)
 
         self._queue.put_nowait(make)
@@ -182,11 +184,23 @@ class Publisher:
                 await self._announce()
             elif said == -1:
                 self.superseded = True
-            if int(await self._redis.command("SCARD", self._seen_key)) > self._seen_keys:
-                await self._redis.command("RENAME", self._seen_key, f"{self._prefix}seen:b")
+            await self._rotate_seen()
             metrics.INBOX_DEPTH.labels(self._partition).set(int(await self._redis.command("LLEN", self.inbox_key)))
         except (RedisUnavailable, ResponseError) as failure:
             self._distrust(failure)
+
+    async def _rotate_seen(self) -> None:
+        """Lets the older half of the seen keys go, where a set is full.
+
+        The sets of all shards fill alike. Their first limits are spread, so that they take turns from then on: freeing one keeps a
+        processor for some hundredths of a second, freeing all at once would keep it for the most of one.
+        """
+        packed = b"".join(pack("SCARD", self._seen_key("a", shard)) for shard in range(SEEN_SHARDS))
+        for shard, count in enumerate(await self._redis.send(packed, SEEN_SHARDS)):
+            spread = 1.0 if shard in self._rotated else (shard + 1) / SEEN_SHARDS
+            if isinstance(count, int) and count > spread * self._seen_keys / SEEN_SHARDS:
+                self._rotated.add(shard)
+                await self._redis.command("RENAME", self._seen_key("a", shard), self._seen_key("b", shard))
 
     async def give_back(self, messages: list[bytes]) -> bool:
         """Puts messages back to where the next core takes them first. False: Redis did not take them."""

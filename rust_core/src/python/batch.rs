@@ -59,9 +59,10 @@ impl PyDecodedBatch {
     fn problems<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.batch.problems())
     }
-    fn seen_command<'py>(&self, py: Python<'py>, seen_keys: Vec<Bound<'py, PyBytes>>) -> Bound<'py, PyBytes> {
-        let sets: Vec<&[u8]> = seen_keys.iter().map(|key| key.as_bytes()).collect();
-        PyBytes::new(py, &self.batch.seen_command(&sets))
+    fn seen_command<'py>(&self, py: Python<'py>, generations: Vec<Bound<'py, PyBytes>>) -> (Bound<'py, PyBytes>, usize) {
+        let generations: Vec<&[u8]> = generations.iter().map(|key| key.as_bytes()).collect();
+        let (command, answers) = self.batch.seen_command(&generations);
+        (PyBytes::new(py, &command), answers)
     }
     fn mark_seen(&mut self, replies: Vec<Vec<i64>>) -> PyResult<()> {
         Ok(self.batch.mark_seen(&replies)?)
