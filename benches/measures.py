@@ -33,7 +33,7 @@ class Pace:
     latency_seconds: float
 
 
-FULL = Pace(rounds=3, seconds=8.0, latency_seconds=20.0)
+FULL = Pace(rounds=3, seconds=8.0, latency_seconds=60.0)
 QUICK = Pace(rounds=3, seconds=3.0, latency_seconds=6.0)
 
 

@@ -4,6 +4,7 @@ from typing import Self, final
 
 __all__ = [
     "BatchError",
+    "CopyStream",
     "DecodedBatch",
     "Engine",
     "Group",
@@ -15,6 +16,7 @@ __all__ = [
     "pack_resp",
     "render_balance",
     "split_reply",
+    "usage_events",
 ]
 
 class BatchError(ValueError):
@@ -35,11 +37,12 @@ class DecodedBatch:
     problems: bytes
     """JSON array of the results of the events that failed validation"""
 
-    def seen_command(self, generations: list[bytes]) -> tuple[bytes, int]:
+    def seen_command(self, generations: list[bytes], sample: bool) -> tuple[bytes, int]:
         """RESP bytes and how many answers they get: for each generation of seen keys and each of its 16 sets (by the first four bits of
-        the key hash, `generation:0` to `generation:f`) one SMISMEMBER of the valid events' 24-byte members (key hash, fingerprint)."""
-    def mark_seen(self, replies: list[list[int]]) -> None:
-        """Takes the answers of `seen_command`; events known to any set are duplicates."""
+        the key hash, `generation:0` to `generation:f`) one SMISMEMBER of the valid events' 24-byte members (key hash, fingerprint).
+        sample: only for the first of the sets in which any event belongs."""
+    def mark_seen(self, replies: list[list[int]], sample: bool) -> None:
+        """Takes the answers of a `seen_command` with the same `sample`; events known to any set are duplicates."""
     def message(self, message_id: bytes, reply_to: bytes, redelivered: bool) -> bytes:
         """The inbox message for the pending events. message_id: 16 bytes."""
     def section(self) -> bytes:
@@ -61,11 +64,20 @@ def command_message(tenant_id: int, message_id: bytes, reply_to: bytes, redelive
 def split_reply(reply: bytes) -> tuple[bytes, int, bytes]:
     """(message_id, kind 1 usage | 2 command, body)."""
 
+def usage_events(message: bytes) -> list[tuple[bytes, int, str]]:
+    """(key hash, index in the client's batch, idempotencyKey) of each event of a usage message. Raises ValueError."""
+
 def render_balance(packed: bytes) -> bytes:
     """A wallet as the core keeps it in Redis, as the JSON body of the balance answer."""
 
 def pack_resp(arguments: list[bytes]) -> bytes:
     """One Redis command as RESP bytes."""
+
+@final
+class CopyStream:
+    """The COPY BINARY bytes of one table of a group: a read-only buffer (`memoryview`), not a copy."""
+
+    def __len__(self) -> int: ...
 
 @final
 class Group:
@@ -76,7 +88,7 @@ class Group:
     """nothing to write (only duplicates, rejections, or repeated commands)"""
     commit_id: int
     commit_seq: int
-    copies: list[tuple[str, list[str], bytes]]
+    copies: list[tuple[str, list[str], CopyStream]]
     """(table, columns, COPY BINARY bytes), in the order in which they must be written; events go to table "usage_events" """
     closed_holds: list[tuple[int, bytes, str, str]]
     """(tenant_id, hold id 16 bytes, status, captured amount)"""
@@ -102,10 +114,9 @@ class Group:
     replies: list[tuple[bytes, bytes, bytes]]
     """(reply_to, message_id, reply bytes)"""
 
-    def publish_commands(self, balance_key: bytes, seen_generation: bytes, reply_ttl_ms: int) -> bytes:
-        """RESP pipeline for after the commit: HSET balances, SADD seen, RPUSH replies (with PEXPIRE), in this order."""
-    publish_count: int
-    """number of Redis answers to the last publish_commands"""
+    def publish_pieces(self, balance_key: bytes, seen_generation: bytes, reply_ttl_ms: int) -> list[tuple[bytes, int]]:
+        """What Redis is to be told after the commit, as (RESP bytes, number of answers), to be sent one after the other: balances, then
+        replies, then seen keys."""
 
 @final
 class Needs:
@@ -129,7 +140,7 @@ class Engine:
     Not thread-safe; the GIL is released in `needs` and `apply`.
     """
 
-    def __new__(cls, partition_id: int, ledger_key: bytes, max_wallets: int = 1_000_000, recent_keys: int = 200_000) -> Self: ...
+    def __new__(cls, partition_id: int, ledger_key: bytes, max_wallets: int = 1_000_000, recent_keys: int = 100_000) -> Self: ...
     def start(self, commit_seq: int, head: bytes, epoch: int) -> None:
         """After taking the lease: forgets everything and continues after this commit."""
     def load_catalog(self, tenant_id: int, catalog: bytes) -> None:

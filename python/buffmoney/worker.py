@@ -8,6 +8,7 @@ import signal
 from buffmoney.base import telemetry
 from buffmoney.base.config import Settings
 from buffmoney.base.database import Database
+from buffmoney.base.priority import LOWEST
 from buffmoney.metering import rollups
 
 STATEMENT_TIMEOUT_S = 300.0
@@ -20,7 +21,7 @@ async def run(settings: Settings, *, metrics_port: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     server = await telemetry.serve_metrics(metrics_port) if metrics_port else None
-    database = await Database.open(settings, "worker", size=2, statement_timeout_s=STATEMENT_TIMEOUT_S)
+    database = await Database.open(settings, "worker", size=2, statement_timeout_s=STATEMENT_TIMEOUT_S, niceness=LOWEST)
     try:
         await rollups.keep_up(database, stopping)
     finally:

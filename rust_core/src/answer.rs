@@ -89,21 +89,26 @@ impl DecodedBatch {
         self.events.iter().filter(|event| !event.seen)
     }
 
-    /// The events by the shard of their key, as places in `events`: only shards that have any, in order.
-    pub fn by_shard(&self) -> Vec<(u8, Vec<usize>)> {
+    /// The events by the shard of their key, as places in `events`: only shards that have any, in order. `sample`: the first one only.
+    pub fn by_shard(&self, sample: bool) -> Vec<(u8, Vec<usize>)> {
         let mut shards = vec![Vec::new(); usize::from(SEEN_SHARDS)];
         for (place, event) in self.events.iter().enumerate() {
             if let Some(shard) = shards.get_mut(usize::from(seen_shard(&event.key_hash))) {
                 shard.push(place);
             }
         }
-        (0..SEEN_SHARDS).zip(shards).filter(|(_, places)| !places.is_empty()).collect()
+        let limit = if sample { 1 } else { usize::from(SEEN_SHARDS) };
+        (0..SEEN_SHARDS).zip(shards).filter(|(_, places)| !places.is_empty()).take(limit).collect()
     }
 
-    /// RESP bytes and how many answers they get: for each generation one SMISMEMBER for each shard that has events.
-    pub fn seen_command(&self, generations: &[&[u8]]) -> (Vec<u8>, usize) {
-        let shards = self.by_shard();
-        let mut buffer = Vec::with_capacity(generations.len() * (64 * shards.len() + self.events.len() * (MEMBER_LENGTH + 7)));
+    /// RESP bytes and how many answers they get: for each generation one SMISMEMBER for each shard that has events. `sample`: one shard only.
+    ///
+    /// The core decides every event that is not known here, so the whole question is worth asking only when a sample says that there are
+    /// duplicates at all.
+    pub fn seen_command(&self, generations: &[&[u8]], sample: bool) -> (Vec<u8>, usize) {
+        let shards = self.by_shard(sample);
+        let asked: usize = shards.iter().map(|(_, places)| places.len()).sum();
+        let mut buffer = Vec::with_capacity(generations.len() * (64 * shards.len() + asked * (MEMBER_LENGTH + 7)));
         for generation in generations {
             for (shard, places) in &shards {
                 append_header(&mut buffer, places.len() + 2);
@@ -117,9 +122,9 @@ impl DecodedBatch {
         (buffer, generations.len() * shards.len())
     }
 
-    /// Takes the answers of `seen_command`: events that any set knows are duplicates. Comes before `message`.
-    pub fn mark_seen<Answer: AsRef<[i64]>>(&mut self, replies: &[Answer]) -> Result<(), AnswerError> {
-        let shards = self.by_shard();
+    /// Takes the answers of a `seen_command` of the same extent: events that any set knows are duplicates. Comes before `message`.
+    pub fn mark_seen<Answer: AsRef<[i64]>>(&mut self, replies: &[Answer], sample: bool) -> Result<(), AnswerError> {
+        let shards = self.by_shard(sample);
         let expected = shards.iter().map(|(_, places)| places.len()).cycle();
         let whole = replies.len().is_multiple_of(shards.len().max(1));
         if !whole || replies.iter().zip(expected).any(|(reply, expected)| reply.as_ref().len() != expected) {

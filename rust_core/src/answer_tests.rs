@@ -29,7 +29,7 @@ fn batch(customers: &[Option<u8>]) -> DecodedBatch {
 
 /// Answers of Redis for one generation, from what it knows of each event.
 fn answers(batch: &DecodedBatch, known: &[i64]) -> Vec<Vec<i64>> {
-    batch.by_shard().iter().map(|(_, places)| places.iter().map(|place| known[*place]).collect()).collect()
+    batch.by_shard(false).iter().map(|(_, places)| places.iter().map(|place| known[*place]).collect()).collect()
 }
 
 fn charges() -> HashMap<[u8; KEY_HASH_LENGTH], String> {
@@ -48,7 +48,7 @@ proptest! {
         let seen: Vec<i64> = events.iter().filter(|event| event.0.is_some()).map(|event| i64::from(event.1)).collect();
         let nothing = vec![0; seen.len()];
         let replies = [answers(&batch, &seen), answers(&batch, &nothing)].concat();
-        batch.mark_seen(&replies).unwrap();
+        batch.mark_seen(&replies, false).unwrap();
 
         let pending: Vec<usize> = (0..events.len()).filter(|index| events[*index].0.is_some() && !events[*index].1).collect();
         prop_assert_eq!(batch.pending(), pending.len());
@@ -105,7 +105,7 @@ proptest! {
 fn duplicates_show_their_charge() {
     let mut batch = batch(&[Some(1), Some(1)]);
     let replies = answers(&batch, &[1, 1]);
-    batch.mark_seen(&replies).unwrap();
+    batch.mark_seen(&replies, false).unwrap();
     assert_eq!((batch.pending(), batch.keys().count()), (0, 2));
     let known = HashMap::from([(batch.events()[0].key_hash, "0.5".to_owned())]);
     let answer: Value = serde_json::from_slice(&batch.answer(None, false, "r", &known).unwrap()).unwrap();
@@ -119,7 +119,7 @@ fn duplicates_show_their_charge() {
 #[test]
 fn foreign_replies_are_refused() {
     let mut batch = batch(&[Some(1), None, Some(2)]);
-    assert_eq!(batch.mark_seen(&[[0; 3]]), Err(AnswerError::Seen));
+    assert_eq!(batch.mark_seen(&[[0; 3]], false), Err(AnswerError::Seen));
     assert_eq!(batch.answer(None, false, "r", &charges()), Err(AnswerError::Mismatch));
     let body = |indexes: &[u16], customers: usize| {
         let events = indexes.iter().map(|index| EventReply { index: *index, outcome: Outcome::Accepted, charge_nano: i128::MAX }).collect();
@@ -143,8 +143,22 @@ fn asks_redis_for_every_valid_event() {
     let set = |generation: &str| format!("{generation}:{:x}", event.key_hash[0] >> 4);
     let expected: Vec<u8> =
         ["a", "b"].iter().flat_map(|key| crate::resp::pack_command(&[b"SMISMEMBER", set(key).as_bytes(), &member])).collect();
-    assert_eq!(batch.seen_command(&[b"a", b"b"]), (expected, 2));
+    assert_eq!(batch.seen_command(&[b"a", b"b"], false), (expected, 2));
     let problems: Value = serde_json::from_slice(&batch.problems()).unwrap();
     assert_eq!(problems[0]["param"], "events[1].customerExternalId");
     assert_eq!(problems[0]["code"], "missing_field");
+}
+
+/// A sample is the events of one shard, and marks no others.
+#[test]
+fn a_sample_is_one_shard() {
+    let mut batch = batch(&[Some(1); 64]);
+    let sample = batch.by_shard(true);
+    let [(shard, places)] = &sample[..] else { panic!("not one shard") };
+    assert!(places.len() < 32 && places.iter().all(|place| seen_shard(&batch.events()[*place].key_hash) == *shard));
+    let (command, answers) = batch.seen_command(&[b"a", b"b"], true);
+    assert_eq!((answers, command.windows(10).filter(|at| at == b"SMISMEMBER").count()), (2, 2));
+    let nothing = vec![0; places.len()];
+    batch.mark_seen(&[vec![1; places.len()], nothing], true).unwrap();
+    assert_eq!(batch.pending(), 64 - places.len());
 }

@@ -2,6 +2,9 @@
 //!
 //! Source of the format: PostgreSQL manual, COPY, "Binary Format"; the numeric layout is that of `numeric_send`.
 
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crate::money::NANO;
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
@@ -12,23 +15,78 @@ const SCALE: u16 = 9;
 /// Microseconds between the Unix epoch and PostgreSQL's (2000-01-01).
 pub const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
+/// Buffers smaller than this are not worth keeping.
+const SMALLEST_KEPT: usize = 64 * 1024;
+/// As many as three groups have large tables.
+const KEPT: usize = 12;
+
+/// The large buffers of groups that are done, for the next ones: fresh pages would cost the kernel a tenth of an engine's time to clear.
+#[derive(Debug, Clone, Default)]
+pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    /// An empty stream with room for `capacity` bytes.
+    #[must_use]
+    pub fn writer(&self, capacity: usize) -> CopyWriter {
+        let kept = if capacity < SMALLEST_KEPT { None } else { self.take(capacity) };
+        let mut bytes = kept.unwrap_or_else(|| Vec::with_capacity(capacity + 32));
+        bytes.extend_from_slice(SIGNATURE);
+        bytes.extend_from_slice(&[0; 8]);
+        CopyWriter { bytes, rows: 0, home: self.clone() }
+    }
+
+    /// The smallest one that is large enough, or else the largest.
+    fn take(&self, capacity: usize) -> Option<Vec<u8>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |buffer: &Vec<u8>| (buffer.capacity() < capacity, buffer.capacity().abs_diff(capacity));
+        let best = kept.iter().enumerate().min_by_key(|(_, buffer)| fits(buffer))?.0;
+        Some(kept.swap_remove(best))
+    }
+
+    fn give_back(&self, mut bytes: Vec<u8>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes.capacity() >= SMALLEST_KEPT && kept.len() < KEPT {
+            bytes.clear();
+            kept.push(bytes);
+        }
+    }
+}
+
+/// The finished rows of one table.
+#[derive(Debug)]
+pub struct CopyStream {
+    bytes: Vec<u8>,
+    home: Buffers,
+}
+
+impl Deref for CopyStream {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl PartialEq for CopyStream {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Drop for CopyStream {
+    fn drop(&mut self) {
+        self.home.give_back(std::mem::take(&mut self.bytes));
+    }
+}
+
 /// Rows of one table in COPY BINARY. `row(n)` first, then n fields.
 #[derive(Debug)]
 pub struct CopyWriter {
     bytes: Vec<u8>,
     rows: usize,
+    home: Buffers,
 }
 
 impl CopyWriter {
-    /// An empty stream with room for `capacity` bytes.
-    #[must_use]
-    pub fn with_capacity(capacity: usize) -> Self {
-        let mut bytes = Vec::with_capacity(capacity + 32);
-        bytes.extend_from_slice(SIGNATURE);
-        bytes.extend_from_slice(&[0; 8]);
-        Self { bytes, rows: 0 }
-    }
-
     /// Rows so far.
     #[must_use]
     pub const fn rows(&self) -> usize {
@@ -37,9 +95,9 @@ impl CopyWriter {
 
     /// The finished stream, with its trailer.
     #[must_use]
-    pub fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> CopyStream {
         self.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
-        self.bytes
+        CopyStream { bytes: self.bytes, home: self.home }
     }
 
     /// Starts a row of `fields` fields.
@@ -62,6 +120,17 @@ impl CopyWriter {
         field[..4].copy_from_slice(&8_i32.to_be_bytes());
         field[4..].copy_from_slice(&value.to_be_bytes());
         self.bytes.extend_from_slice(&field);
+    }
+
+    /// Several `bigint`s.
+    #[inline]
+    pub fn int8s<const N: usize>(&mut self, values: [i64; N]) {
+        let mut fields = [[0_u8; 12]; N];
+        for (field, value) in fields.iter_mut().zip(values) {
+            field[..4].copy_from_slice(&8_i32.to_be_bytes());
+            field[4..].copy_from_slice(&value.to_be_bytes());
+        }
+        self.bytes.extend_from_slice(fields.as_flattened());
     }
 
     /// An `integer`.
@@ -326,10 +395,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn one(nano: i128) -> Vec<u8> {
-        let mut writer = CopyWriter::with_capacity(0);
+        let mut writer = Buffers::default().writer(0);
         writer.row(1);
         writer.numeric(nano);
-        writer.finish()
+        writer.finish().to_vec()
     }
 
     #[test]

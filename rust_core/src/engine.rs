@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use hashbrown::{HashMap, HashSet};
 
+use crate::copy::Buffers;
 use crate::group::Work;
 use crate::message::{Message, MessageBody, MessageError};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
@@ -94,6 +95,8 @@ pub struct Engine {
     pub(crate) account_ids: VecDeque<i64>,
     evicted: Vec<Vec<u8>>,
     open: VecDeque<Undo>,
+    buffers: Buffers,
+    wallets_touched: usize,
     groups: u64,
     max_wallets: usize,
 }
@@ -114,6 +117,8 @@ impl Engine {
             account_ids: VecDeque::new(),
             evicted: Vec::new(),
             open: VecDeque::new(),
+            buffers: Buffers::default(),
+            wallets_touched: 0,
             groups: 0,
             max_wallets: max_wallets.max(16),
         }
@@ -220,7 +225,7 @@ impl Engine {
         let mut asked_holds = HashSet::new();
         let mut new_customers = 0;
         for message in messages {
-            let message = Message::parse(message)?;
+            let message = Message::outline(message)?;
             let tenant = message.tenant_id.cast_signed();
             if !self.catalogs.contains_key(&tenant) && asked_catalogs.insert(tenant) {
                 needs.catalogs.push(tenant);
@@ -300,11 +305,15 @@ impl Engine {
         self.commands.rotate();
         self.groups += 1;
         let seq = self.position.commit_seq + 1;
-        Work::new(self.groups, seq, commit_id(self.position.partition, seq), now_us, bytes)
+        let mut work = Work::new(self.groups, seq, commit_id(self.position.partition, seq), now_us, bytes, &self.buffers);
+        // As many as last time: what is kept of a wallet is large, and growing would move it again and again.
+        work.touched.reserve(self.wallets_touched);
+        work
     }
 
     fn end(&mut self, work: Work) -> Group {
         let evicted = std::mem::take(&mut self.evicted);
+        self.wallets_touched = work.touched.len();
         let (group, undo) = finish(work, &mut self.wallets.slots, &mut self.position, evicted);
         self.open.push_back(undo);
         group
@@ -315,14 +324,18 @@ impl Engine {
     /// # Errors
     /// When a message is malformed or something was not loaded; memory is then as it was before.
     pub fn apply(&mut self, messages: &[&[u8]], now_us: i64) -> Result<Group, EngineError> {
-        let parsed = messages.iter().map(|message| Message::parse(message)).collect::<Result<Vec<_>, _>>()?;
         let mut work = self.begin(now_us, messages.iter().map(|message| message.len()).sum());
-        for message in &parsed {
-            work.messages.extend_from_slice(&message.message_id);
-            let result = match &message.body {
-                MessageBody::Usage(section) => self.usage_message(&mut work, message, section),
-                MessageBody::Command { command: json, usage: section } => self.command_message(&mut work, message, json, section.as_ref()),
-            };
+        for bytes in messages {
+            // Read one by one, so that what is read is still near when it is decided.
+            let result = Message::parse(bytes).map_err(EngineError::from).and_then(|message| {
+                work.messages.extend_from_slice(&message.message_id);
+                match &message.body {
+                    MessageBody::Usage(section) => self.usage_message(&mut work, &message, section),
+                    MessageBody::Command { command: json, usage: section } => {
+                        self.command_message(&mut work, &message, json, section.as_ref())
+                    }
+                }
+            });
             if let Err(error) = result {
                 let unfinished = self.end(work);
                 drop(unfinished);

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::copy::CopyWriter;
+use crate::copy::{Buffers, CopyWriter};
 use crate::posting::{Id, PostingKind, account};
 use crate::wallet::{Grant, GrantKind, HoldState, Wallet, WalletState};
 
@@ -123,6 +123,8 @@ pub struct Work {
     pub now_us: i64,
     /// Wallets, in the order in which they were first touched.
     pub touched: Vec<Touched>,
+    /// Where rows are written.
+    pub buffers: Buffers,
     /// Rows of `usage_events`.
     pub events: CopyWriter,
     /// Rows of `wallet_commands`.
@@ -162,18 +164,20 @@ pub struct Work {
 impl Work {
     /// An empty group.
     #[must_use]
-    pub fn new(group_id: u64, commit_seq: i64, commit_id: i64, now_us: i64, bytes: usize) -> Self {
+    pub fn new(group_id: u64, commit_seq: i64, commit_id: i64, now_us: i64, bytes: usize, buffers: &Buffers) -> Self {
         Self {
             group_id,
             commit_seq,
             commit_id,
             now_us,
             touched: Vec::new(),
-            events: CopyWriter::with_capacity(bytes * 9 / 4),
-            commands: CopyWriter::with_capacity(0),
-            grants: CopyWriter::with_capacity(0),
-            holds: CopyWriter::with_capacity(0),
-            new_keys: Vec::new(),
+            buffers: buffers.clone(),
+            events: buffers.writer(bytes * 9 / 4),
+            commands: buffers.writer(0),
+            grants: buffers.writer(0),
+            holds: buffers.writer(0),
+            // An event takes some ninety bytes of a message.
+            new_keys: Vec::with_capacity(bytes / 80),
             new_commands: Vec::new(),
             refused_keys: Vec::new(),
             refused_commands: Vec::new(),

@@ -83,7 +83,7 @@ pub struct UsageSection<'a> {
     pub events: Vec<UsageEvent<'a>>,
 }
 
-/// Bytes of an event record without its key.
+/// Bytes of an event record without its key's text.
 const EVENT_FIXED_LENGTH: usize = 56;
 
 impl<'a> UsageSection<'a> {
@@ -100,6 +100,7 @@ impl<'a> UsageSection<'a> {
             append_text(buffer, shape.dimensions)?;
         }
         append_u16(buffer, self.events.len())?;
+        // The records first and their keys' text after them in one piece: so one check of UTF-8 does for all.
         for event in &self.events {
             buffer.extend_from_slice(&event.key_hash);
             buffer.extend_from_slice(&event.fingerprint.to_le_bytes());
@@ -108,7 +109,12 @@ impl<'a> UsageSection<'a> {
             buffer.extend_from_slice(&event.shape.to_le_bytes());
             buffer.extend_from_slice(&event.quantity_nano.to_le_bytes());
             buffer.extend_from_slice(&event.occurred_us.to_le_bytes());
-            append_text(buffer, event.idempotency_key)?;
+            append_u16(buffer, event.idempotency_key.len())?;
+        }
+        let text: usize = self.events.iter().map(|event| event.idempotency_key.len()).sum();
+        buffer.extend_from_slice(&u32::try_from(text).map_err(|_| MessageError::TooLong)?.to_le_bytes());
+        for event in &self.events {
+            buffer.extend_from_slice(event.idempotency_key.as_bytes());
         }
         Ok(())
     }
@@ -121,35 +127,42 @@ impl<'a> UsageSection<'a> {
         Ok(section)
     }
 
-    fn read(input: &mut Input<'a>) -> Result<Self, MessageError> {
+    fn read_customers(input: &mut Input<'a>) -> Result<Vec<&'a str>, MessageError> {
         // Vectors grow only as records are really there, so that a false count cannot ask for memory.
         let customer_count = input.u16()?;
         let mut customers = Vec::with_capacity(usize::from(customer_count).min(input.0.len() / 2));
         for _ in 0..customer_count {
             customers.push(input.text()?);
         }
+        Ok(customers)
+    }
+
+    fn read(input: &mut Input<'a>) -> Result<Self, MessageError> {
+        let customers = Self::read_customers(input)?;
         let shape_count = input.u16()?;
         let mut shapes = Vec::with_capacity(usize::from(shape_count).min(input.0.len() / 4));
         for _ in 0..shape_count {
             shapes.push(Shape { metric: input.text()?, dimensions: input.text()? });
         }
-        let event_count = input.u16()?;
-        let mut events = Vec::with_capacity(usize::from(event_count).min(input.0.len() / EVENT_FIXED_LENGTH));
-        for _ in 0..event_count {
-            let event = UsageEvent {
-                key_hash: input.array()?,
-                fingerprint: u64::from_le_bytes(input.array()?),
-                index: input.u16()?,
-                customer: input.u16()?,
-                shape: input.u16()?,
-                quantity_nano: i128::from_le_bytes(input.array()?),
-                occurred_us: i64::from_le_bytes(input.array()?),
-                idempotency_key: input.text()?,
-            };
-            if event.customer >= customer_count || event.shape >= shape_count {
+        let event_count = usize::from(input.u16()?);
+        let records = input.take(event_count * EVENT_FIXED_LENGTH)?;
+        let text_length = u32::from_le_bytes(input.array()?);
+        let mut text = input.utf8(usize::try_from(text_length).map_err(|_| MessageError::TooLong)?)?;
+        let mut events = Vec::with_capacity(event_count);
+        for record in records.chunks_exact(EVENT_FIXED_LENGTH) {
+            let mut record = Input(record);
+            let (key_hash, fingerprint) = (record.array()?, u64::from_le_bytes(record.array()?));
+            let (index, customer, shape) = (record.u16()?, record.u16()?, record.u16()?);
+            let (quantity_nano, occurred_us) = (i128::from_le_bytes(record.array()?), i64::from_le_bytes(record.array()?));
+            let (idempotency_key, rest) = text.split_at_checked(usize::from(record.u16()?)).ok_or(MessageError::Text)?;
+            text = rest;
+            if usize::from(customer) >= customers.len() || shape >= shape_count {
                 return Err(MessageError::Reference);
             }
-            events.push(event);
+            events.push(UsageEvent { key_hash, fingerprint, index, customer, shape, quantity_nano, occurred_us, idempotency_key });
+        }
+        if !text.is_empty() {
+            return Err(MessageError::Trailing);
         }
         Ok(Self { customers, shapes, events })
     }
@@ -211,6 +224,34 @@ impl Header<'_> {
 impl<'a> Message<'a> {
     /// Reads a whole message.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
+        let (message, mut input) = Self::begin(bytes)?;
+        let body = match message.body {
+            MessageBody::Usage(_) => MessageBody::Usage(UsageSection::read(&mut input)?),
+            MessageBody::Command { .. } => {
+                let command = input.long_bytes()?;
+                let section = input.long_bytes()?;
+                let usage = if section.is_empty() { None } else { Some(UsageSection::parse(section)?) };
+                MessageBody::Command { command, usage }
+            }
+        };
+        input.finish()?;
+        Ok(Self { body, ..message })
+    }
+
+    /// Reads whom a message is about: of usage, only the customers. The rest is not looked at, nor checked.
+    pub fn outline(bytes: &'a [u8]) -> Result<Self, MessageError> {
+        let (message, mut input) = Self::begin(bytes)?;
+        match message.body {
+            MessageBody::Usage(_) => {
+                let customers = UsageSection::read_customers(&mut input)?;
+                Ok(Self { body: MessageBody::Usage(UsageSection { customers, ..UsageSection::default() }), ..message })
+            }
+            MessageBody::Command { .. } => Self::parse(bytes),
+        }
+    }
+
+    /// What stands before the body, with an empty one of its kind.
+    fn begin(bytes: &'a [u8]) -> Result<(Self, Input<'a>), MessageError> {
         let mut input = Input(bytes);
         let [version, kind, flags, _] = input.array()?;
         if version != VERSION {
@@ -221,17 +262,11 @@ impl<'a> Message<'a> {
         let reply_length = input.u16()?;
         let reply_to = input.take(usize::from(reply_length))?;
         let body = match kind {
-            KIND_USAGE => MessageBody::Usage(UsageSection::read(&mut input)?),
-            KIND_COMMAND => {
-                let command = input.long_bytes()?;
-                let section = input.long_bytes()?;
-                let usage = if section.is_empty() { None } else { Some(UsageSection::parse(section)?) };
-                MessageBody::Command { command, usage }
-            }
+            KIND_USAGE => MessageBody::Usage(UsageSection::default()),
+            KIND_COMMAND => MessageBody::Command { command: &[], usage: None },
             other => return Err(MessageError::Kind(other)),
         };
-        input.finish()?;
-        Ok(Self { redelivered: flags & FLAG_REDELIVERED != 0, tenant_id, message_id, reply_to, body })
+        Ok((Self { redelivered: flags & FLAG_REDELIVERED != 0, tenant_id, message_id, reply_to, body }, input))
     }
 }
 

@@ -129,6 +129,15 @@ pub fn mul_div_round(quantity_nano: i128, price_nano: i128, per_nano: i128) -> O
         return None;
     }
     let negative = (quantity_nano < 0) ^ (price_nano < 0) ^ (per_nano < 0);
+    // Nearly always everything fits one register.
+    if let (Ok(quantity), Ok(price), Ok(per)) = (u64::try_from(quantity_nano), u64::try_from(price_nano), u64::try_from(per_nano))
+        && let Some(product) = quantity.checked_mul(price)
+    {
+        let (quotient, remainder) = (product / per, product % per);
+        let left = per - remainder;
+        let round_up = remainder > left || (remainder == left && quotient & 1 == 1);
+        return Some(i128::from(quotient) + i128::from(round_up));
+    }
     let (high, low) = multiply_wide(quantity_nano.unsigned_abs(), price_nano.unsigned_abs())?;
     let (quotient, remainder) = divide_wide(high, low, divisor)?;
     // remainder < divisor, so comparing it with what is left of the divisor compares it with the half.

@@ -1,14 +1,87 @@
-//! What Redis is told after a commit, as one pipeline: balances, then keys seen, then replies, in this order, so that
-//! whoever reads a reply finds its balances.
+//! What Redis is told after a commit: balances, then replies, so that whoever reads a reply finds its balances, and last the keys seen,
+//! for which nobody waits.
 
 use hashbrown::HashMap;
+use smallvec::{SmallVec, smallvec};
 
 use crate::answer::{MEMBER_LENGTH, SEEN_SHARDS, seen_key, seen_member, seen_shard};
 use crate::resp::{append_argument, append_header};
 use crate::transaction::Group;
 
-/// Arguments of one command are bounded, so that no command holds Redis for long.
-const PER_COMMAND: usize = 1_000;
+/// Redis works off what it has of a connection before it turns to the next one. So a pipeline goes there in pieces of a third of a
+/// millisecond, and a balance that is asked for meanwhile waits for one of them at most.
+const PER_PIECE: usize = 400;
+
+/// Commands and how many answers they get.
+pub type Piece = (Vec<u8>, usize);
+
+/// Commands of about [`PER_PIECE`] elements each, dealt into pieces of about as many.
+#[derive(Default)]
+struct Pieces {
+    done: Vec<Piece>,
+    bytes: Vec<u8>,
+    answers: usize,
+    elements: usize,
+}
+
+impl Pieces {
+    /// One command over some elements.
+    fn command(&mut self, name: &[u8], key: &[u8], elements: &[impl AsArguments]) {
+        if self.answers > 0 && self.elements + elements.len() > PER_PIECE {
+            self.cut();
+        }
+        let arguments: usize = elements.iter().map(|element| element.arguments().len()).sum();
+        append_header(&mut self.bytes, 2 + arguments);
+        append_argument(&mut self.bytes, name);
+        append_argument(&mut self.bytes, key);
+        for element in elements {
+            element.arguments().iter().for_each(|argument| append_argument(&mut self.bytes, argument));
+        }
+        self.answers += 1;
+        self.elements += elements.len();
+    }
+
+    fn cut(&mut self) {
+        self.done.push((std::mem::take(&mut self.bytes), std::mem::take(&mut self.answers)));
+        self.elements = 0;
+    }
+
+    fn finish(mut self) -> Vec<Piece> {
+        if self.answers > 0 {
+            self.cut();
+        }
+        self.done
+    }
+}
+
+/// What an element of a collection is to a command.
+trait AsArguments {
+    fn arguments(&self) -> SmallVec<[&[u8]; 2]>;
+}
+
+impl AsArguments for Vec<u8> {
+    fn arguments(&self) -> SmallVec<[&[u8]; 2]> {
+        smallvec![&self[..]]
+    }
+}
+
+impl AsArguments for &[u8] {
+    fn arguments(&self) -> SmallVec<[&[u8]; 2]> {
+        smallvec![*self]
+    }
+}
+
+impl AsArguments for [u8; MEMBER_LENGTH] {
+    fn arguments(&self) -> SmallVec<[&[u8]; 2]> {
+        smallvec![&self[..]]
+    }
+}
+
+impl AsArguments for (Vec<u8>, Vec<u8>) {
+    fn arguments(&self) -> SmallVec<[&[u8]; 2]> {
+        smallvec![&self.0[..], &self.1[..]]
+    }
+}
 
 /// Replies by list, in the order in which the lists first appear.
 fn replies(group: &Group) -> Vec<(&[u8], Vec<&[u8]>)> {
@@ -33,53 +106,27 @@ fn seen(group: &Group) -> Vec<Vec<[u8; MEMBER_LENGTH]>> {
     shards
 }
 
-/// How many answers the pipeline gets.
+/// What to send, piece by piece, each after the answers to the one before.
 #[must_use]
-pub fn command_count(group: &Group) -> usize {
-    let chunks = |length: usize| length.div_ceil(PER_COMMAND);
-    chunks(group.evicted.len())
-        + chunks(group.balances.len())
-        + seen(group).iter().map(|members| chunks(members.len())).sum::<usize>()
-        + 2 * replies(group).len()
-}
-
-/// The pipeline as RESP bytes.
-#[must_use]
-pub fn commands(group: &Group, balance_key: &[u8], seen_generation: &[u8], reply_ttl_ms: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(group.new_keys.len() * 32 + group.balances.len() * 160 + group.replies.len() * 12_000 + 256);
-    for chunk in group.evicted.chunks(PER_COMMAND) {
-        append_header(&mut out, 2 + chunk.len());
-        append_argument(&mut out, b"HDEL");
-        append_argument(&mut out, balance_key);
-        chunk.iter().for_each(|field| append_argument(&mut out, field));
+pub fn pieces(group: &Group, balance_key: &[u8], seen_generation: &[u8], reply_ttl_ms: u64) -> Vec<Piece> {
+    let mut pieces = Pieces::default();
+    for chunk in group.evicted.chunks(PER_PIECE) {
+        pieces.command(b"HDEL", balance_key, chunk);
     }
-    for chunk in group.balances.chunks(PER_COMMAND) {
-        append_header(&mut out, 2 + 2 * chunk.len());
-        append_argument(&mut out, b"HSET");
-        append_argument(&mut out, balance_key);
-        for (field, packed) in chunk {
-            append_argument(&mut out, field);
-            append_argument(&mut out, packed);
+    for chunk in group.balances.chunks(PER_PIECE) {
+        pieces.command(b"HSET", balance_key, chunk);
+    }
+    let ttl = reply_ttl_ms.to_string().into_bytes();
+    for (list, replies) in replies(group) {
+        for chunk in replies.chunks(PER_PIECE) {
+            pieces.command(b"RPUSH", list, chunk);
         }
+        pieces.command(b"PEXPIRE", list, &[&ttl[..]]);
     }
     for (shard, members) in (0_u8..).zip(seen(group)) {
-        for chunk in members.chunks(PER_COMMAND) {
-            append_header(&mut out, 2 + chunk.len());
-            append_argument(&mut out, b"SADD");
-            append_argument(&mut out, &seen_key(seen_generation, shard));
-            chunk.iter().for_each(|member| append_argument(&mut out, member));
+        for chunk in members.chunks(PER_PIECE) {
+            pieces.command(b"SADD", &seen_key(seen_generation, shard), chunk);
         }
     }
-    let ttl = reply_ttl_ms.to_string();
-    for (list, replies) in replies(group) {
-        append_header(&mut out, 2 + replies.len());
-        append_argument(&mut out, b"RPUSH");
-        append_argument(&mut out, list);
-        replies.iter().for_each(|reply| append_argument(&mut out, reply));
-        append_header(&mut out, 3);
-        append_argument(&mut out, b"PEXPIRE");
-        append_argument(&mut out, list);
-        append_argument(&mut out, ttl.as_bytes());
-    }
-    out
+    pieces.finish()
 }

@@ -1,6 +1,8 @@
 //! The Python module `buffmoney._core`. The only file that knows pyo3: it converts and releases the GIL, nothing else.
 #![allow(clippy::needless_pass_by_value, reason = "pyo3 hands arguments over by value")]
 
+use std::ffi::c_int;
+
 use hashbrown::HashMap;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -58,7 +60,37 @@ struct PyGroup {
     group: Group,
 }
 
-type PyCopy<'py> = (&'static str, Vec<&'static str>, Bound<'py, PyBytes>);
+/// The rows of one table of a group, as a buffer: megabytes that are not copied once more.
+#[pyclass(name = "CopyStream", frozen)]
+struct PyCopyStream {
+    group: Py<PyGroup>,
+    place: usize,
+}
+
+impl PyCopyStream {
+    fn bytes(&self) -> &[u8] {
+        self.group.get().group.copies.get(self.place).map_or(&[], |(_, _, stream)| stream)
+    }
+}
+
+#[pymethods]
+impl PyCopyStream {
+    fn __len__(&self) -> usize {
+        self.bytes().len()
+    }
+    /// # Safety
+    /// Called by Python with a `view` to be filled. The bytes do not move or change: the group is frozen, `self` holds it and the view holds `self`.
+    #[allow(unsafe_code, reason = "Python's buffer protocol")]
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut pyo3::ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let bytes = slf.get().bytes();
+        let length = isize::try_from(bytes.len())?;
+        // SAFETY: see above; PyBuffer_FillInfo refuses a writable view, because `readonly` is 1.
+        let filled = unsafe { pyo3::ffi::PyBuffer_FillInfo(view, slf.as_ptr(), bytes.as_ptr().cast_mut().cast(), length, 1, flags) };
+        if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+    }
+}
+
+type PyCopy = (&'static str, Vec<&'static str>, PyCopyStream);
 
 #[pymethods]
 impl PyGroup {
@@ -79,8 +111,9 @@ impl PyGroup {
         self.group.commit_seq
     }
     #[getter]
-    fn copies<'py>(&self, py: Python<'py>) -> Vec<PyCopy<'py>> {
-        self.group.copies.iter().map(|(table, columns, bytes)| (*table, columns.to_vec(), PyBytes::new(py, bytes))).collect()
+    fn copies(slf: Bound<'_, Self>) -> Vec<PyCopy> {
+        let copies = slf.get().group.copies.iter().enumerate();
+        copies.map(|(place, (table, columns, _))| (*table, columns.to_vec(), PyCopyStream { group: slf.clone().unbind(), place })).collect()
     }
     #[getter]
     fn closed_holds<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>, &'static str, String)> {
@@ -154,13 +187,15 @@ impl PyGroup {
         let bytes = |bytes: &[u8]| PyBytes::new(py, bytes);
         self.group.replies.iter().map(|(to, id, reply)| (bytes(to), bytes(id), bytes(reply))).collect()
     }
-    #[getter]
-    fn publish_count(&self) -> usize {
-        crate::publish::command_count(&self.group)
-    }
-    fn publish_commands<'py>(&self, py: Python<'py>, balance_key: &[u8], seen_generation: &[u8], reply_ttl_ms: u64) -> Bound<'py, PyBytes> {
-        let bytes = py.detach(|| crate::publish::commands(&self.group, balance_key, seen_generation, reply_ttl_ms));
-        PyBytes::new(py, &bytes)
+    fn publish_pieces<'py>(
+        &self,
+        py: Python<'py>,
+        balance_key: &[u8],
+        seen_generation: &[u8],
+        reply_ttl_ms: u64,
+    ) -> Vec<(Bound<'py, PyBytes>, usize)> {
+        let pieces = py.detach(|| crate::publish::pieces(&self.group, balance_key, seen_generation, reply_ttl_ms));
+        pieces.iter().map(|(bytes, answers)| (PyBytes::new(py, bytes), *answers)).collect()
     }
 }
 
@@ -260,7 +295,7 @@ struct PyEngine {
 #[pymethods]
 impl PyEngine {
     #[new]
-    #[pyo3(signature = (partition_id, ledger_key, max_wallets = 1_000_000, recent_keys = 200_000))]
+    #[pyo3(signature = (partition_id, ledger_key, max_wallets = 1_000_000, recent_keys = 100_000))]
     fn new(partition_id: i64, ledger_key: &[u8], max_wallets: usize, recent_keys: usize) -> PyResult<Self> {
         Ok(Self { engine: Engine::new(partition_id, digest(ledger_key)?, max_wallets, recent_keys) })
     }
@@ -430,7 +465,7 @@ fn pack_resp<'py>(py: Python<'py>, arguments: Vec<Bound<'py, PyBytes>>) -> Bound
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply};
+    use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply, usage_events};
     #[pymodule_export]
-    use super::{PyEngine, PyGroup, PyNeeds, PyVerifier, key_hash, pack_resp, render_balance};
+    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PyVerifier, key_hash, pack_resp, render_balance};
 }

@@ -28,12 +28,26 @@ pub struct Price {
 }
 
 impl Price {
+    /// The fraction is cut down: small numbers multiply and divide several times as fast.
+    #[must_use]
+    pub fn new(price_id: i32, price: i128, per: i128) -> Self {
+        let divisor = greatest_common_divisor(price, per).max(1);
+        Self { price_id, price: price / divisor, per: per / divisor }
+    }
+
     /// The charge for a quantity, in nano-units; `None` when it does not fit.
     #[must_use]
     #[inline]
     pub fn charge(&self, quantity: i128) -> Option<i128> {
         mul_div_round(quantity, self.price, self.per)
     }
+}
+
+fn greatest_common_divisor(mut left: i128, mut right: i128) -> i128 {
+    while right != 0 {
+        (left, right) = (right, left % right);
+    }
+    left
 }
 
 /// Why a catalogue was refused.
@@ -164,7 +178,7 @@ impl Catalog {
         for card in wire.rate_cards {
             let mut by_metric: HashMap<i32, Vec<Charge>> = HashMap::new();
             for charge in card.charges {
-                let price = Price { price_id: charge.price_id, price: amount(&charge.price)?, per: amount(&charge.per)? };
+                let price = Price::new(charge.price_id, amount(&charge.price)?, amount(&charge.per)?);
                 by_metric.entry(charge.metric_id).or_default().push(Charge { matches: charge.matches, price });
             }
             for charges in by_metric.values_mut() {

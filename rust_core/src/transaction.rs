@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use crate::copy::CopyWriter;
+use crate::copy::{Buffers, CopyStream, CopyWriter};
 use crate::group::{NewKey, OUTCOMES, Work};
 use crate::posting::{Commit, Digest, Id, Posting, fold_digest, head_mac};
 use crate::wallet::{HoldState, Wallet, WalletState};
@@ -32,7 +32,7 @@ pub struct Group {
     /// Likewise, with its partition.
     pub commit_id: i64,
     /// (table, columns, COPY BINARY bytes), in the order of writing.
-    pub copies: Vec<(&'static str, &'static [&'static str], Vec<u8>)>,
+    pub copies: Vec<(&'static str, &'static [&'static str], CopyStream)>,
     /// (tenant, hold, status, captured nano-units).
     pub closed_holds: Vec<(i64, Id, &'static str, i128)>,
     /// (tenant, grant).
@@ -148,9 +148,9 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
     };
     let mut touched = std::mem::take(&mut work.touched);
     touched.sort_by_cached_key(|one| wallets[one.wallet as usize].as_ref().map(|wallet| (wallet.tenant, wallet.account)));
-    let mut postings = CopyWriter::with_capacity(touched.len() * 320);
-    let mut customers = CopyWriter::with_capacity(0);
-    let mut alerts = CopyWriter::with_capacity(0);
+    let mut postings = work.buffers.writer(touched.len() * 320);
+    let mut customers = work.buffers.writer(0);
+    let mut alerts = work.buffers.writer(0);
     let mut configured = Vec::new();
     let mut balances = Vec::with_capacity(touched.len() + work.warm.len());
     let mut digest: Digest = [0; 32];
@@ -234,8 +234,8 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         let head = commit.head(&position.head);
         position.commit_seq = work.commit_seq;
         position.head = head;
-        let keys = write_keys(&mut work.new_keys, work.commit_id);
-        let mut commits = CopyWriter::with_capacity(256);
+        let keys = write_keys(&work.buffers, &mut work.new_keys, work.commit_id);
+        let mut commits = work.buffers.writer(256);
         write_commit(&mut commits, &commit, work.commit_id, &head);
         // Identity first: a duplicate fails the transaction before the wide rows are sent.
         for (table, columns, writer) in [
@@ -315,15 +315,14 @@ fn sort_keys(keys: &mut [NewKey]) {
 }
 
 /// In key order: neighbours in the group are then neighbours in the index, which makes COPY a quarter to a half faster.
-fn write_keys(keys: &mut [NewKey], commit_id: i64) -> CopyWriter {
+fn write_keys(buffers: &Buffers, keys: &mut [NewKey], commit_id: i64) -> CopyWriter {
     sort_keys(keys);
-    let mut rows = CopyWriter::with_capacity(keys.len() * 60);
+    let mut rows = buffers.writer(keys.len() * 60);
     for key in keys {
         rows.row(4);
         rows.int8(key.tenant);
         rows.uuid(&key.hash);
-        rows.int8(key.fingerprint.cast_signed());
-        rows.int8(commit_id);
+        rows.int8s([key.fingerprint.cast_signed(), commit_id]);
     }
     rows
 }

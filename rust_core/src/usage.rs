@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::copy::POSTGRES_EPOCH_US;
 use crate::engine::{Engine, EngineError};
 use crate::group::{NewKey, Work};
 use crate::message::{KIND_USAGE, Message, UsageEvent, UsageSection};
@@ -130,12 +131,8 @@ impl Engine {
         work.new_keys.push(NewKey { tenant, hash: event.key_hash, fingerprint: event.fingerprint });
         let events = &mut work.events;
         events.row(12);
-        events.int8(tenant);
-        events.int8(wallet.account);
-        events.int8(work.commit_id);
-        events.int8(posting_seq);
-        events.timestamp(work.now_us);
-        events.timestamp(event.occurred_us);
+        let times = [work.now_us, event.occurred_us].map(|unix_us| unix_us - POSTGRES_EPOCH_US);
+        events.int8s([tenant, wallet.account, work.commit_id, posting_seq, times[0], times[1]]);
         events.int4(metric_id);
         events.int4(price.price_id);
         events.numeric(event.quantity_nano);

@@ -67,8 +67,11 @@ fn section(customer: &str, events: &[(&str, &str, i128)]) -> Vec<u8> {
         out.extend_from_slice(&u16::from(*metric == "free").to_le_bytes());
         out.extend_from_slice(&quantity.to_le_bytes());
         out.extend_from_slice(&START_US.to_le_bytes());
-        short(&mut out, key);
+        out.extend_from_slice(&(key.len() as u16).to_le_bytes());
     }
+    let text: String = events.iter().map(|(key, ..)| *key).collect();
+    out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
     out
 }
 

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from buffmoney import _core
+
 SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """microseconds from 1970 to 2000"""
@@ -94,8 +96,9 @@ def decode(table: str, column: str, field: bytes | None) -> Any:
     return bytes(field) if column in BYTES else field.decode()
 
 
-def rows(table: str, columns: list[str], stream: bytes) -> Iterator[dict[str, Any]]:
+def rows(table: str, columns: list[str], copied: _core.CopyStream | bytes) -> Iterator[dict[str, Any]]:
     """The rows of one COPY stream, by column name. Fails on anything but a complete stream."""
+    stream = bytes(copied)
     assert stream.startswith(SIGNATURE), "not a COPY BINARY stream"
     place = len(SIGNATURE) + 8
     while True:

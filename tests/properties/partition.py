@@ -65,7 +65,7 @@ class Tables:
     keyed: dict[str, dict[Key, Row]] = field(default_factory=lambda: {name: {} for name in PRIMARY_KEYS})
     usage_events: list[Row] = field(default_factory=list)
 
-    def write(self, copies: list[tuple[str, list[str], bytes]]) -> None:
+    def write(self, copies: list[tuple[str, list[str], _core.CopyStream]]) -> None:
         """All rows of a group, or none and UniqueViolationError."""
         fresh: list[tuple[str, Key, Row]] = []
         events: list[Row] = []

@@ -14,6 +14,7 @@ import asyncpg
 
 from buffmoney.base.config import Role, Settings
 from buffmoney.base.errors import DatabaseUnavailable
+from buffmoney.base.priority import step_back
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -51,15 +52,23 @@ def connection_failures() -> Iterator[None]:
 
 
 async def connect(
-    settings: Settings, role: Role | None, *, name: str = "buffmoney", statement_timeout_s: float | None = None
+    settings: Settings,
+    role: Role | None,
+    *,
+    name: str = "buffmoney",
+    statement_timeout_s: float | None = None,
+    niceness: int = 0,
 ) -> Connection:
-    """One connection outside of any pool. role None: the schema's owner. Raises DatabaseUnavailable."""
+    """One connection outside of any pool. role None: the schema's owner. niceness: see `priority.step_back`. Raises DatabaseUnavailable."""
     url = settings.database_url if role is None else settings.role_url(role)
     server_settings = {"application_name": name, "timezone": "UTC"}
     if statement_timeout_s is not None:
         server_settings["statement_timeout"] = str(int(statement_timeout_s * 1_000))
     with connection_failures():
-        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, server_settings=server_settings)
+        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, server_settings=server_settings)
+    if niceness:
+        step_back(connection.get_server_pid(), niceness)
+    return connection
 
 
 class Database:
@@ -78,8 +87,14 @@ class Database:
         size: int = 10,
         statement_timeout_s: float = STATEMENT_TIMEOUT_S,
         acquire_timeout_s: float = 5.0,
+        niceness: int = 0,
     ) -> Database:
-        """role None: the schema's owner."""
+        """role None: the schema's owner. niceness: see `priority.step_back`."""
+
+        async def begin(connection: Connection) -> None:
+            if niceness:
+                step_back(connection.get_server_pid(), niceness)
+
         pool = await asyncpg.create_pool(
             settings.database_url if role is None else settings.role_url(role),
             min_size=0,
@@ -88,6 +103,7 @@ class Database:
             max_inactive_connection_lifetime=60.0,
             # The server gives up a little before the client, so that it is the statement that ends and not the connection.
             command_timeout=statement_timeout_s + 1,
+            init=begin,
             reset=_reset,
             server_settings={
                 "application_name": f"buffmoney {role or 'owner'}",

@@ -1,7 +1,7 @@
 """The edge's half of taking usage: decode, answer what is already known, hand the rest to the core, answer when it is durable.
 
-A batch whose every event Redis knows as committed is answered here. Redis may have forgotten, or be gone: then the core and the
-database find the duplicates, and the answer is the same.
+A batch whose every event Redis knows as committed is answered here. Redis may have forgotten, or be gone, or a sample of the events may
+not have shown that some are known: then the core and the database find the duplicates, and the answer is the same.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ async def accept(call: Call, all_results: bool) -> Answer:
     if batch.all_invalid:
         _INVALID.inc()
         raise _all_invalid(batch)
-    if batch.pending:
-        await _mark_seen(call, batch)
+    if await _mark_seen(call, batch, sample=True):
+        await _mark_seen(call, batch, sample=False)
     if batch.pending:
         reply: bytes | None = await services.commands.usage(tenant, batch.message)
         _IN_CORE.inc()
@@ -71,15 +71,18 @@ async def accept(call: Call, all_results: bool) -> Answer:
     return Answer(answer)
 
 
-async def _mark_seen(call: Call, batch: _core.DecodedBatch) -> None:
+async def _mark_seen(call: Call, batch: _core.DecodedBatch, *, sample: bool) -> bool:
+    """Whether any of the events asked about are known. Of new batches, most, only a sample is looked up: it costs both sides a third."""
+    before = batch.pending
     prefix = b"{p%d}:seen:" % call.tenant.partition_id
     try:
-        replies = await call.services.bulk_redis.send(*batch.seen_command([prefix + b"a", prefix + b"b"]))
+        replies = await call.services.bulk_redis.send(*batch.seen_command([prefix + b"a", prefix + b"b"], sample))
     except RedisUnavailable:
-        return
+        return False
     # A server that is loading or out of memory answers with errors: then nothing is known, which is always safe.
     if all(isinstance(reply, list) for reply in replies):
-        batch.mark_seen(replies)
+        batch.mark_seen(replies, sample)
+    return batch.pending < before
 
 
 async def _duplicates_charges(call: Call, answer: bytes) -> dict[bytes, str]:

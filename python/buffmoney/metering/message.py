@@ -17,7 +17,6 @@ REDELIVERED = 1
 """flag: the edge has sent this before and heard nothing"""
 
 _HEADER = struct.Struct("<BBBBQ16sH")
-_EVENT = struct.Struct("<16sQHHH16sqH")
 _REPLY_EVENT_BYTES = 19
 _ACCEPTED = 0
 _DUPLICATE = 1
@@ -71,40 +70,6 @@ def read(raw: bytes) -> Incoming:
         raise MalformedMessageError(f"version {version}, kind {kind}, {len(raw)} bytes")
     reply_to = raw[_HEADER.size : _HEADER.size + length]
     return Incoming(raw, kind, tenant_id, message_id, reply_to, bool(flags & REDELIVERED))
-
-
-def usage_events(message: Incoming) -> list[tuple[bytes, int, str]]:
-    """(key hash, index in the client's batch, idempotencyKey) of each event of a usage message."""
-    raw = message.raw
-    at = _HEADER.size + len(message.reply_to)
-
-    def u16() -> int:
-        nonlocal at
-        (value,) = struct.unpack_from("<H", raw, at)
-        at += 2
-        return int(value)
-
-    def text() -> bytes:
-        nonlocal at
-        length = u16()
-        at += length
-        return raw[at - length : at]
-
-    try:
-        for _ in range(u16()):
-            text()
-        for _ in range(u16()):
-            text()
-            text()
-        events: list[tuple[bytes, int, str]] = []
-        for _ in range(u16()):
-            key_hash, _, index, _, _, _, _, length = _EVENT.unpack_from(raw, at)
-            at += _EVENT.size
-            events.append((key_hash, index, raw[at : at + length].decode()))
-            at += length
-    except (struct.error, UnicodeDecodeError) as error:
-        raise MalformedMessageError(str(error)) from error
-    return events
 
 
 def restore_acceptances(reply: bytes, message_id: bytes, charges: dict[int, int]) -> bytes:

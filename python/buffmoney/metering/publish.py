@@ -45,6 +45,8 @@ return 1
 log = telemetry.logger(__name__)
 Reply = tuple[bytes, bytes]
 """(list to push to, reply bytes)"""
+Piece = tuple[bytes, int]
+"""(RESP bytes, how many answers they get)"""
 
 
 class ReplyCache:
@@ -76,7 +78,7 @@ class Publisher:
         self._seen_keys = seen_keys
         self._rotated: set[int] = set()
         self._generation = ""
-        self._queue: asyncio.Queue[Callable[[], tuple[bytes, int]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[Callable[[], list[Piece]]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self.superseded = False
         """a core of a later epoch is at work"""
@@ -114,16 +116,16 @@ class Publisher:
     def publish(self, group: Group, replies: list[Reply]) -> None:
         """Queues a committed group's balances, seen keys and replies, and further replies after them."""
 
-        def make() -> tuple[bytes, int]:
-            packed = group.publish_commands(self.balance_key, f"{self._prefix}seen:a".encode(), REPLY_TTL_MS)
-            return packed + _pushes(replies), group.publish_count + 2 * len(replies)
+        def make() -> list[Piece]:
+            pieces = group.publish_pieces(self.balance_key, f"{self._prefix}seen:a".encode(), REPLY_TTL_MS)
+            return pieces + _pushes(replies)
 
         self._queue.put_nowait(make)
 
     def answer(self, replies: list[Reply]) -> None:
         """Queues replies alone."""
         if replies:
-            self._queue.put_nowait(lambda: (_pushes(replies), 2 * len(replies)))
+            self._queue.put_nowait(lambda: _pushes(replies))
 
     async def _run(self) -> None:
         while True:
@@ -131,8 +133,8 @@ class Publisher:
             try:
                 if not self._generation:
                     await self._announce()
-                packed, count = make()
-                await self._send(packed, count)
+                for packed, count in make():
+                    await self._send(packed, count)
             except RedisUnavailable as failure:
                 self._distrust(failure)
             except Exception:
@@ -211,5 +213,5 @@ class Publisher:
         return True
 
 
-def _pushes(replies: list[Reply]) -> bytes:
-    return b"".join(pack("RPUSH", key, reply) + pack("PEXPIRE", key, REPLY_TTL_MS) for key, reply in replies)
+def _pushes(replies: list[Reply]) -> list[Piece]:
+    return [(pack("RPUSH", key, reply) + pack("PEXPIRE", key, REPLY_TTL_MS), 2) for key, reply in replies]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from buffmoney import _core
 from buffmoney._core import Engine
 from buffmoney.base import queries
 from buffmoney.metering import message as wire
@@ -38,7 +39,7 @@ async def restore(connection: Connection, engine: Engine, partition_id: int, com
 
 
 async def _restore_one(connection: Connection, engine: Engine, message: wire.Incoming, commit_id: int, committed_at: datetime) -> None:
-    events = {key_hash: (index, key) for key_hash, index, key in reversed(wire.usage_events(message))}
+    events = {key_hash: (index, key) for key_hash, index, key in reversed(_core.usage_events(message.raw))}
     stored = await connection.fetch(SQL["existing_keys"], message.tenant_id, [key_hash.hex() for key_hash in events])
     engine.remember_keys([(row["key_hash"].bytes, row["fingerprint"]) for row in stored])
     accepted = {events[row["key_hash"].bytes][1]: events[row["key_hash"].bytes][0] for row in stored if row["commit_id"] == commit_id}

@@ -13,7 +13,6 @@ import time
 from datetime import timedelta
 
 import asyncpg
-import psutil
 
 from buffmoney.base import queries, telemetry
 from buffmoney.base.database import Database
@@ -22,35 +21,24 @@ from buffmoney.ledger.accounts import commit_id
 from buffmoney.metering import metrics
 
 SQL = queries.load("buffmoney.metering", "rollups.sql")
-CHUNK_EVENTS = 100_000
-"""A tail this long is rolled up, and in pieces of this size."""
-REST = 5.0
-"""After each piece it rests this many times as long as the piece took: a batch that meets one waits a tenth of a second, not a whole."""
+CHUNK_EVENTS = 500_000
+"""A tail this long is rolled up, and in pieces of this size: the more events share a row, the less each costs."""
+REST = 1.0
+"""After each piece it rests this many times as long as the piece took."""
 LONGEST_REST_S = 2.0
 PATIENCE = timedelta(seconds=10)
-"""A shorter tail waits until its oldest commit is this old: the longer the wait, the more events share a row."""
+"""A shorter tail waits until its oldest commit is this old."""
 TICK_S = 2.0
-LOWEST_PRIORITY = 19
 
 log = telemetry.logger(__name__)
 
 
-def _step_back(backend_pid: int) -> None:
-    """Lets commits go before roll-ups where PostgreSQL runs on this machine: its process for this connection gets the lowest priority.
-
-    A roll-up of a busy partition keeps a processor for a second, and a batch's 99th percentile used to be as long as that. Whether the
-    pid is ours is read from the title that PostgreSQL gives its processes; where it may not be changed, it stays as it is.
-    """
-    with contextlib.suppress(psutil.Error, OSError):
-        process = psutil.Process(backend_pid)
-        if process.name() == "postgres" and "buffmoney_worker" in " ".join(process.cmdline()):
-            process.nice(LOWEST_PRIORITY)
-
-
 async def roll_up(database: Database, partition_id: int, *, patience: timedelta = PATIENCE) -> int:
     """Rolls up one chunk of a partition if one is due. Returns its events; 0 when nothing was due. Raises DatabaseUnavailable."""
+    async with database.connection() as connection:
+        # What is not in the block index yet is read by every piece, so it must not pile up behind a long tail.
+        await connection.execute(SQL["summarize"])
     async with database.transaction() as connection:
-        _step_back(connection.get_server_pid())
         progress = await connection.fetchval(SQL["claim_progress"], partition_id)
         if progress is None:
             return 0
@@ -58,8 +46,8 @@ async def roll_up(database: Database, partition_id: int, *, patience: timedelta 
         if chunk is None or chunk["last_seq"] is None or (chunk["events"] < CHUNK_EVENTS and chunk["age"] < patience):
             return 0
         if chunk["events"]:
-            # Statistics lag behind a table that grows this fast; the index is right whatever they say.
-            await connection.execute("SET LOCAL enable_seqscan = off")
+            # Statistics lag behind a table that grows this fast: reading by index and adding up in a hash table is right whatever they say.
+            await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL work_mem = '64MB'")
             await connection.execute(
                 SQL["roll_up"], commit_id(partition_id, progress), chunk["last_id"], chunk["first_at"], chunk["last_at"]
             )
@@ -71,8 +59,6 @@ async def keep_up(database: Database, stopping: asyncio.Event) -> None:
     """Rolls up every partition until `stopping` is set. Outages of the database are waited out."""
     while not stopping.is_set():
         try:
-            async with database.connection() as connection:
-                await connection.execute(SQL["summarize"])
             for partition_id in await _partitions(database):
                 while await _rolled_up_and_rested(database, partition_id, stopping):
                     pass

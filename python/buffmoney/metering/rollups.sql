@@ -21,7 +21,6 @@ SELECT tenant_id, account_id, date_bin('15 minutes', occurred_at, '1970-01-01+00
 FROM usage_events
 WHERE commit_id > $1 AND commit_id <= $2 AND accepted_at BETWEEN $3 AND $4
 GROUP BY 1, 2, 3, 4, 5
-ORDER BY 1, 2, 3, 4, 5
 ON CONFLICT (tenant_id, account_id, bucket, metric_id, dimensions) DO UPDATE
 SET events = r.events + excluded.events, quantity = r.quantity + excluded.quantity, charge = r.charge + excluded.charge
 

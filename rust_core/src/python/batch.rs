@@ -10,7 +10,7 @@ use pyo3::types::PyBytes;
 use super::id;
 use crate::answer::AnswerError;
 use crate::event::{self, BatchError as Refusal, DecodedBatch};
-use crate::message::{self, Header, MessageError, Reply};
+use crate::message::{self, Header, Message, MessageBody, MessageError, Reply};
 use crate::posting::Id;
 
 create_exception!(buffmoney._core, BatchError, PyValueError, "A whole body is refused. args = (status, code, detail, param or None).");
@@ -59,13 +59,13 @@ impl PyDecodedBatch {
     fn problems<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.batch.problems())
     }
-    fn seen_command<'py>(&self, py: Python<'py>, generations: Vec<Bound<'py, PyBytes>>) -> (Bound<'py, PyBytes>, usize) {
+    fn seen_command<'py>(&self, py: Python<'py>, generations: Vec<Bound<'py, PyBytes>>, sample: bool) -> (Bound<'py, PyBytes>, usize) {
         let generations: Vec<&[u8]> = generations.iter().map(|key| key.as_bytes()).collect();
-        let (command, answers) = self.batch.seen_command(&generations);
+        let (command, answers) = self.batch.seen_command(&generations, sample);
         (PyBytes::new(py, &command), answers)
     }
-    fn mark_seen(&mut self, replies: Vec<Vec<i64>>) -> PyResult<()> {
-        Ok(self.batch.mark_seen(&replies)?)
+    fn mark_seen(&mut self, replies: Vec<Vec<i64>>, sample: bool) -> PyResult<()> {
+        Ok(self.batch.mark_seen(&replies, sample)?)
     }
     fn message<'py>(&self, py: Python<'py>, message_id: &[u8], reply_to: &[u8], redelivered: bool) -> PyResult<Bound<'py, PyBytes>> {
         let message = self.batch.message(id(message_id)?, reply_to, redelivered)?;
@@ -122,4 +122,11 @@ pub fn command_message<'py>(
 pub fn split_reply<'py>(py: Python<'py>, reply: &[u8]) -> PyResult<(Bound<'py, PyBytes>, u8, Bound<'py, PyBytes>)> {
     let reply = Reply::parse(reply)?;
     Ok((PyBytes::new(py, &reply.message_id), reply.kind, PyBytes::new(py, reply.body)))
+}
+
+/// (key hash, index in the client's batch, idempotency key) of the events of a usage message.
+#[pyfunction]
+pub fn usage_events<'py>(py: Python<'py>, message: &[u8]) -> PyResult<Vec<(Bound<'py, PyBytes>, u16, String)>> {
+    let MessageBody::Usage(section) = Message::parse(message)?.body else { return Ok(Vec::new()) };
+    Ok(section.events.iter().map(|event| (PyBytes::new(py, &event.key_hash), event.index, event.idempotency_key.to_owned())).collect())
 }
