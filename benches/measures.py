@@ -103,7 +103,7 @@ async def ingest(pace: Pace, say: Say) -> Figures:
         figures: Figures = {"ingest_ratio": found.pop("ratio"), "connections": connections}
         figures.update({name if "events_per_s" in name else f"{name}_full": value for name, value in found.items()})
         figures.update(await retries(product, pace, say, connections))
-        figures.update(await latencies(product, pace, say, connections, figures["ingest_events_per_s"]))
+        figures.update(await latencies(product, pace, say, connections))
         memory = product.memory_mb()
         say(f"  memory MiB: {memory}")
         figures.update({f"{kind}_memory_mb": value for kind, value in memory.items()})
@@ -123,10 +123,20 @@ async def retries(product: Product, pace: Pace, say: Say, connections: int) -> F
     return {"retry_storm_ratio": round(ratio, 3), "retry_events_per_s": round(statistics.median(again))}
 
 
-async def latencies(product: Product, pace: Pace, say: Say, connections: int, events_per_s: float) -> Figures:
-    """Batches at half of the measured maximum with balance reads beside them, then balance reads at full ingest."""
+async def latencies(product: Product, pace: Pace, say: Say, connections: int) -> Figures:
+    """Balance reads beside full ingest, then batches and balance reads at half of what that full ingest reached.
+
+    The maximum falls as keys are stored, so half of it is half of the maximum at that size.
+    """
     await settle(product)
-    rate = events_per_s / 2 / 500
+    full, read = await asyncio.gather(
+        product.load("ingest", pace.latency_seconds, connections=connections),
+        product.load("balance", pace.latency_seconds, connections=8, rate=BALANCE_READS_PER_S),
+    )
+    most = full["events"] / full["seconds"]
+    say(f"  full load ({most:,.0f} events/s): balance p50 {read['p50_ms']} p99 {read['p99_ms']} ms")
+    await settle(product)
+    rate = most / 2 / 500
     batch, balance = await asyncio.gather(
         product.load("ingest", pace.latency_seconds, connections=64, rate=rate),
         product.load("balance", pace.latency_seconds, connections=8, rate=BALANCE_READS_PER_S),
@@ -135,12 +145,8 @@ async def latencies(product: Product, pace: Pace, say: Say, connections: int, ev
         f"  half load ({rate:.0f} batches/s): batch p50 {batch['p50_ms']} p99 {batch['p99_ms']} ms, "
         f"balance p50 {balance['p50_ms']} p99 {balance['p99_ms']} ms"
     )
-    full, read = await asyncio.gather(
-        product.load("ingest", pace.latency_seconds, connections=connections),
-        product.load("balance", pace.latency_seconds, connections=8, rate=BALANCE_READS_PER_S),
-    )
-    say(f"  full load ({full['events'] / full['seconds']:,.0f} events/s): balance p50 {read['p50_ms']} p99 {read['p99_ms']} ms")
     return {
+        "half_batches_per_s": round(rate, 1),
         "batch_p50_ms_half": batch["p50_ms"],
         "batch_p99_ms_half": batch["p99_ms"],
         "batch_refused_half": batch["refused"],

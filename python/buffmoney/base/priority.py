@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 LOWEST = 19
+BULK = 5
 
 
 def step_back(backend_pid: int, niceness: int) -> None:

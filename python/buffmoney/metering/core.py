@@ -24,6 +24,7 @@ from buffmoney.base.clock import Clock, SystemClock, to_datetime
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect
 from buffmoney.base.errors import DatabaseUnavailable, RedisUnavailable
+from buffmoney.base.priority import BULK
 from buffmoney.base.redis import RedisPipe, RedisQueue
 from buffmoney.ledger import heads
 from buffmoney.metering import commit, lease, message, metrics, redelivery
@@ -140,7 +141,8 @@ class PartitionWriter:
             # A predecessor that is stopped in the middle of a transaction would keep its keys locked for as long as it stands still.
             await control.execute(commit.SQL["end_predecessors"], f"buffmoney core {self._label} writer%")
             for purpose in ("writer a", "writer b", "loader", "chores"):
-                connections.append(await connect(self._settings, "core", name=f"buffmoney core {self._label} {purpose}"))
+                name = f"buffmoney core {self._label} {purpose}"
+                connections.append(await connect(self._settings, "core", name=name, niceness=BULK))
             first, second, loading, chores = connections
             for writer in (first, second):
                 await lease.assert_durable(writer, unsafe=self._settings.unsafe_async_commit)
