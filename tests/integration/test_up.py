@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import signal
 import stat
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.product import SCRATCH, Product
+from buffmoney.base.priority import BULK, LOWEST
+from tests.product import SCRATCH, Merchant, Product
 
 
 @pytest.fixture
@@ -116,3 +119,18 @@ def test_a_killed_supervisor_leaves_nobody_behind(own: Product) -> None:
     assert merchant.balance()["available"] == "5"
     assert own.verify()["exit"] == 0
     merchant.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="priorities of this kind are Linux's")
+def test_jobs_in_the_database_step_back_behind_commits(merchant: Merchant) -> None:
+    """Proves: a job gets only the time that nobody else wants, and bulk writing goes after what is answered from."""
+    found: dict[str, set[tuple[int, str]]] = {}
+    for row in merchant.product.sql.fetch("SELECT usename, pid FROM pg_stat_activity WHERE usename ~ '^buffmoney_(worker|core|edge)$'"):
+        group = Path(f"/proc/{row['pid']}/autogroup")
+        session = group.read_text().split()[-1] if group.exists() else str(psutil.Process(row["pid"]).nice())
+        found.setdefault(row["usename"], set()).add((os.sched_getscheduler(row["pid"]), session))
+    assert found["buffmoney_worker"] == {(os.SCHED_IDLE, str(LOWEST))}
+    # The connection that keeps the lease and those of the edges go first.
+    assert (os.SCHED_OTHER, str(BULK)) in found["buffmoney_core"]
+    assert {policy for policy, _ in found["buffmoney_core"] | found["buffmoney_edge"]} == {os.SCHED_OTHER}
+    assert (os.SCHED_OTHER, str(BULK)) not in found["buffmoney_edge"] or not group.exists()
