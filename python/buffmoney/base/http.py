@@ -46,8 +46,8 @@ class Tenant(msgspec.Struct, frozen=True):
 class CommandBus(Protocol):
     """The way to the core of a tenant's partition.
 
-    Both methods raise Problem 503: `core_unavailable` or `redis_unavailable` (nothing was done), `overloaded` (nothing
-    was done) or `outcome_unknown` (it may have been done: repeat with the same keys to learn the outcome).
+    In an edge it is `metering.inbox.Inbox`. Both methods raise Problem 429 `overloaded`, 503 `shutting_down`, `core_unavailable` or
+    `redis_unavailable` (nothing was done), or 503 `outcome_unknown` (it may have been done: repeat with the same keys to learn it).
     """
 
     async def command(

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
 SQL = queries.load("buffmoney.metering", "core.sql")
-ACCOUNT_ID_BLOCK = 256
 MOST_ROUNDS = 8
 """What is loaded can name what to load next (a hold its wallet, a wallet its grants), but not for ever."""
 SMALL_BYTES = 16 * 1024
@@ -59,7 +58,7 @@ class Loader:
         for tenant_id in needs.catalogs:
             await self._load_catalog(tenant_id)
         if needs.account_ids:
-            count = max(needs.account_ids, ACCOUNT_ID_BLOCK)
+            count = needs.account_ids
             rows = await self._connection.fetch(SQL["reserve_account_ids"], count)
             self._engine.add_account_ids([row["account_id"] for row in rows])
         if needs.wallets:

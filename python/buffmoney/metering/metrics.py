@@ -1,4 +1,4 @@
-"""What the core and the worker count, for Prometheus. Every series is per partition."""
+"""What the core and the worker count, for Prometheus. Every series but the worker's is per partition."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -114,7 +114,7 @@ class Publisher:
             await self._queue.join()
 
     def publish(self, group: Group, replies: list[Reply]) -> None:
-        """Queues a committed group's balances, seen keys and replies, and further replies after them."""
+        """Queues a committed group's balances, replies and seen keys, in this order, and further replies (restored ones) last."""
 
         def make() -> list[Piece]:
             pieces = group.publish_pieces(self.balance_key, f"{self._prefix}seen:a".encode(), REPLY_TTL_MS)
