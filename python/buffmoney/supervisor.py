@@ -47,8 +47,8 @@ LOG_BYTES = 64 * 1024 * 1024
 PORT_BACKLOG = 2_048
 NICENESS = {"postgres": 5, "core": 5, "worker": 15}
 """When every processor is busy with commits, a balance must not wait behind them: who answers goes before who writes in bulk, and
-jobs come last. Nobody is slowed down while a processor is idle. Where processors are shared out among sessions first, the niceness of PostgreSQL's processes
-counts for nothing, and `base.priority` does the same for its connections."""
+jobs come last. Nobody is slowed down while a processor is idle. Where processors are shared out among sessions first, the niceness
+of PostgreSQL's processes counts for nothing, and `base.priority` does the same for its connections."""
 
 
 class UpError(RuntimeError):

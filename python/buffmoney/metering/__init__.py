@@ -1,8 +1,9 @@
 """Metering: usage events from the API to the ledger, exactly once.
 
-The edge decodes a batch, asks Redis about a sample of its keys (about all of them only if one is known), sets aside what is seen, and puts
-the rest into the partition's inbox (`accept`, `inbox`). The core (`core`, `hand`) takes messages in groups, rates and deducts them in the Rust
-engine, and commits each group in one transaction; only then does it answer. The worker rolls usage up.
+The edge decodes a batch, asks Redis about a sample of its keys (about all of them only if one is known), sets aside what is
+seen, and puts the rest into the partition's inbox (`accept`, `inbox`). The core (`core`, `hand`) takes messages in groups,
+rates and deducts them in the Rust engine, and commits each group in one transaction; only then does it answer. The worker
+rolls usage up.
 
 Owns: event_keys, usage_events, usage_rollups, rollup_progress, partitions, commits. Through the engine's groups the core also writes the
 rows of wallets (customers, grants, holds, postings), because one transaction must hold them all. Does not own: prices, which it

@@ -72,7 +72,10 @@ async def accept(call: Call, all_results: bool) -> Answer:
 
 
 async def _mark_seen(call: Call, batch: _core.DecodedBatch, *, sample: bool) -> bool:
-    """Whether any of the events asked about are known. Of new batches, most, only a sample is looked up: a full look-up was a third of what Valkey did."""
+    """Whether any of the events asked about are known.
+
+    Of new batches, which are most, only a sample is looked up: a full look-up was a third of what Valkey did.
+    """
     before = batch.pending
     prefix = b"{p%d}:seen:" % call.tenant.partition_id
     try:
