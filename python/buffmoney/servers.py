@@ -43,8 +43,8 @@ class ServerError(RuntimeError):
 
 
 _NO_FAST_BINS = (("GLIBC_TUNABLES", "glibc.malloc.mxfast=0"),)
-"""The embedded Valkey is built with glibc's allocator. When a large set of seen keys goes, its small pieces are kept apart and then
-merged in one go under a lock, and nobody was answered for 220 to 390 ms (two million keys); merged one by one, the longest wait was 37 ms."""
+"""The embedded Valkey is built with glibc's allocator. When a set of two million keys goes, its small pieces are kept apart and then
+merged in one go under a lock, and nobody was answered for 220 to 390 ms; merged one by one, the longest wait was 37 ms."""
 
 
 @dataclass(frozen=True, slots=True)
