@@ -47,6 +47,15 @@ _NO_FAST_BINS = (("GLIBC_TUNABLES", "glibc.malloc.mxfast=0"),)
 merged in one go under a lock, and nobody was answered for 220 to 390 ms; merged one by one, the longest wait was 37 ms."""
 
 
+def _memory() -> int:
+    """Bytes that this machine has, or that the container it is gives us."""
+    limits = [psutil.virtual_memory().total]
+    for limit in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(limit.read_text()))
+    return min(limits)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A process to run: arguments, whom it runs as, where, and the signal that stops it in good order."""
@@ -177,7 +186,7 @@ class EmbeddedPostgres:
 
     def options(self) -> dict[str, str]:
         """Settings for one machine: durable, with checkpoints far apart, because each is followed by whole-page images in the log."""
-        memory = psutil.virtual_memory().total
+        memory = _memory()
         free = psutil.disk_usage(str(self.home)).free
         # A quarter, as PostgreSQL's manual advises: the keys' index is hit at random, and what does not fit in here is written and read.
         shared = max(min(memory // 4, 8 * GIB), 64 * MIB)

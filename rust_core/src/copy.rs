@@ -29,7 +29,8 @@ impl Buffers {
     #[must_use]
     pub fn writer(&self, capacity: usize) -> CopyWriter {
         let kept = if capacity < SMALLEST_KEPT { None } else { self.take(capacity) };
-        let mut bytes = kept.unwrap_or_else(|| Vec::with_capacity(capacity + 32));
+        let mut bytes = kept.unwrap_or_default();
+        bytes.reserve(capacity + 32);
         bytes.extend_from_slice(SIGNATURE);
         bytes.extend_from_slice(&[0; 8]);
         CopyWriter { bytes, rows: 0, home: self.clone() }

@@ -337,7 +337,8 @@ impl Engine {
                 }
             });
             if let Err(error) = result {
-                let unfinished = self.end(work);
+                let mut unfinished = self.end(work);
+                self.evicted.append(&mut unfinished.evicted);
                 drop(unfinished);
                 self.rollback_newest();
                 return Err(error);

@@ -5,7 +5,7 @@
 use crate::outcome::Outcome;
 
 /// The version of the format: the first byte of every message.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Kind of a message or reply about usage events.
 pub const KIND_USAGE: u8 = 1;
 /// Kind of a message or reply about a wallet command.
@@ -28,8 +28,8 @@ pub enum MessageError {
     /// Neither usage nor a command.
     #[error("unknown message kind {0}")]
     Kind(u8),
-    /// A text that is not UTF-8.
-    #[error("text is not UTF-8")]
+    /// A text that is not UTF-8, or not as long as its parts say.
+    #[error("text is not UTF-8 or of another length")]
     Text,
     /// An event names a customer or shape that the section does not list.
     #[error("an event refers to a missing customer or shape")]

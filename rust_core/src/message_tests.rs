@@ -41,6 +41,13 @@ fn borrow(owned: &OwnedSection) -> UsageSection<'_> {
     }
 }
 
+fn customers<'a>(message: &Message<'a>) -> Vec<&'a str> {
+    match &message.body {
+        MessageBody::Usage(section) | MessageBody::Command { usage: Some(section), .. } => section.customers.clone(),
+        MessageBody::Command { usage: None, .. } => Vec::new(),
+    }
+}
+
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop::sample::select(Outcome::ALL)
 }
@@ -62,6 +69,8 @@ proptest! {
             1 => (command_message(header, &command, &section).unwrap(), MessageBody::Command { command: &command, usage: Some(usage) }),
             _ => (command_message(header, &command, b"").unwrap(), MessageBody::Command { command: &command, usage: None }),
         };
+        let outline = Message::outline(&bytes).unwrap();
+        prop_assert_eq!(customers(&outline), customers(&Message::parse(&bytes).unwrap()));
         prop_assert_eq!(Message::parse(&bytes), Ok(Message { redelivered, tenant_id, message_id, reply_to: &reply_to, body }));
         prop_assert!(Message::parse(&bytes[..cut.index(bytes.len())]).is_err());
         bytes.push(0);
@@ -92,7 +101,10 @@ proptest! {
         for (place, value) in damage {
             bytes[place.index(length)] = value;
         }
-        let _ = Message::parse(&bytes);
+        let outline = Message::outline(&bytes);
+        if let Ok(message) = Message::parse(&bytes) {
+            prop_assert_eq!(outline.map(|outline| customers(&outline).len()), Ok(customers(&message).len()));
+        }
         let _ = UsageReply::parse(&bytes);
         let _ = Reply::parse(&bytes);
     }

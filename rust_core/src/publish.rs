@@ -1,5 +1,4 @@
-//! What Redis is told after a commit: balances, then replies, so that whoever reads a reply finds its balances, and last the keys seen,
-//! for which nobody waits.
+//! What Redis is told after a commit.
 
 use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
@@ -8,50 +7,21 @@ use crate::answer::{MEMBER_LENGTH, SEEN_SHARDS, seen_key, seen_member, seen_shar
 use crate::resp::{append_argument, append_header};
 use crate::transaction::Group;
 
-/// Redis works off what it has of a connection before it turns to the next one. So a pipeline goes there in pieces of a third of a
-/// millisecond, and a balance that is asked for meanwhile waits for one of them at most.
-const PER_PIECE: usize = 400;
+/// Arguments of one command are bounded: Redis turns to other connections between commands, and a balance asked for meanwhile waits for one.
+const PER_COMMAND: usize = 400;
 
-/// Commands and how many answers they get.
-pub type Piece = (Vec<u8>, usize);
+/// Commands as RESP bytes, and how many answers they get.
+pub type Commands = (Vec<u8>, usize);
 
-/// Commands of about [`PER_PIECE`] elements each, dealt into pieces of about as many.
-#[derive(Default)]
-struct Pieces {
-    done: Vec<Piece>,
-    bytes: Vec<u8>,
-    answers: usize,
-    elements: usize,
-}
-
-impl Pieces {
-    /// One command over some elements.
-    fn command(&mut self, name: &[u8], key: &[u8], elements: &[impl AsArguments]) {
-        if self.answers > 0 && self.elements + elements.len() > PER_PIECE {
-            self.cut();
-        }
-        let arguments: usize = elements.iter().map(|element| element.arguments().len()).sum();
-        append_header(&mut self.bytes, 2 + arguments);
-        append_argument(&mut self.bytes, name);
-        append_argument(&mut self.bytes, key);
-        for element in elements {
-            element.arguments().iter().for_each(|argument| append_argument(&mut self.bytes, argument));
-        }
-        self.answers += 1;
-        self.elements += elements.len();
+fn command(out: &mut Commands, name: &[u8], key: &[u8], elements: &[impl AsArguments]) {
+    let arguments: usize = elements.iter().map(|element| element.arguments().len()).sum();
+    append_header(&mut out.0, 2 + arguments);
+    append_argument(&mut out.0, name);
+    append_argument(&mut out.0, key);
+    for element in elements {
+        element.arguments().iter().for_each(|argument| append_argument(&mut out.0, argument));
     }
-
-    fn cut(&mut self) {
-        self.done.push((std::mem::take(&mut self.bytes), std::mem::take(&mut self.answers)));
-        self.elements = 0;
-    }
-
-    fn finish(mut self) -> Vec<Piece> {
-        if self.answers > 0 {
-            self.cut();
-        }
-        self.done
-    }
+    out.1 += 1;
 }
 
 /// What an element of a collection is to a command.
@@ -106,27 +76,38 @@ fn seen(group: &Group) -> Vec<Vec<[u8; MEMBER_LENGTH]>> {
     shards
 }
 
-/// What to send, piece by piece, each after the answers to the one before.
+/// What somebody waits for: balances, then replies, so that whoever reads a reply finds its balances.
 #[must_use]
-pub fn pieces(group: &Group, balance_key: &[u8], seen_generation: &[u8], reply_ttl_ms: u64) -> Vec<Piece> {
-    let mut pieces = Pieces::default();
-    for chunk in group.evicted.chunks(PER_PIECE) {
-        pieces.command(b"HDEL", balance_key, chunk);
+pub fn answers(group: &Group, balance_key: &[u8], ttl_ms: u64) -> Commands {
+    let mut out = (Vec::with_capacity(group.balances.len() * 160 + group.replies.len() * 12_000 + 256), 0);
+    let ttl = ttl_ms.to_string().into_bytes();
+    for chunk in group.evicted.chunks(PER_COMMAND) {
+        command(&mut out, b"HDEL", balance_key, chunk);
     }
-    for chunk in group.balances.chunks(PER_PIECE) {
-        pieces.command(b"HSET", balance_key, chunk);
+    for chunk in group.balances.chunks(PER_COMMAND) {
+        command(&mut out, b"HSET", balance_key, chunk);
     }
-    let ttl = reply_ttl_ms.to_string().into_bytes();
+    if !group.balances.is_empty() {
+        // The hash may be one that was given up a moment ago: then this makes it anew, and nobody else would remove it.
+        command(&mut out, b"PEXPIRE", balance_key, &[&ttl[..]]);
+    }
     for (list, replies) in replies(group) {
-        for chunk in replies.chunks(PER_PIECE) {
-            pieces.command(b"RPUSH", list, chunk);
+        for chunk in replies.chunks(PER_COMMAND) {
+            command(&mut out, b"RPUSH", list, chunk);
         }
-        pieces.command(b"PEXPIRE", list, &[&ttl[..]]);
+        command(&mut out, b"PEXPIRE", list, &[&ttl[..]]);
     }
+    out
+}
+
+/// The keys seen, for which nobody waits.
+#[must_use]
+pub fn seen_keys(group: &Group, seen_generation: &[u8]) -> Commands {
+    let mut out = (Vec::with_capacity(group.new_keys.len() * 32 + 256), 0);
     for (shard, members) in (0_u8..).zip(seen(group)) {
-        for chunk in members.chunks(PER_PIECE) {
-            pieces.command(b"SADD", &seen_key(seen_generation, shard), chunk);
+        for chunk in members.chunks(PER_COMMAND) {
+            command(&mut out, b"SADD", &seen_key(seen_generation, shard), chunk);
         }
     }
-    pieces.finish()
+    out
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use buffmoney_core::copy::CopyReader;
 use buffmoney_core::engine::Engine;
+use buffmoney_core::publish;
 use buffmoney_core::transaction::Group;
 use buffmoney_core::verify::{Report, Verifier};
 use proptest::prelude::*;
@@ -40,7 +41,7 @@ fn fingerprint(customer: &str, metric: &str, quantity: i128) -> u64 {
 }
 
 fn header(kind: u8, id: u64) -> Vec<u8> {
-    let mut out = vec![1, kind, 0, 0];
+    let mut out = vec![2, kind, 0, 0];
     out.extend_from_slice(&TENANT.to_le_bytes());
     out.extend_from_slice(&u128::from(id).to_le_bytes());
     short(&mut out, "reply:e");
@@ -250,6 +251,67 @@ fn a_hold_is_captured_once() {
     assert_eq!(reply_json(&group, 2)["balance"]["available"], "4");
     assert_eq!(reply_json(&group, 3)["code"], "hold_closed");
     assert_eq!(reply_json(&group, 4), reply_json(&group, 2));
+}
+
+/// A malformed message behind good ones, with a group open: memory is as before, and the good ones give the bytes they would have given.
+#[test]
+fn a_malformed_message_undoes_what_was_applied_before_it() {
+    let first = [grant(1, "a", "5", 0, None)];
+    let good = usage(2, "a", &[("k1", "tokens", 1_000_000_000), ("k2", "free", 1)]);
+    let truncated = good[..good.len() - 1].to_vec();
+    let (mut one, mut other) = (engine(), engine());
+    let open = [apply(&mut one, &first, START_US), apply(&mut other, &first, START_US)];
+    satisfy(&mut one, &[&good]);
+    for _ in 0..3 {
+        assert!(one.apply(&[&good, &truncated], START_US + 1).is_err());
+    }
+    assert_eq!(one.open_groups(), 1);
+    let (after, alone) = (apply(&mut one, std::slice::from_ref(&good), START_US + 1), apply(&mut other, &[good], START_US + 1));
+    assert_eq!((after.copies, after.replies, after.head), (alone.copies, alone.replies, alone.head));
+    assert_eq!(open[0].head, open[1].head);
+}
+
+/// Balances go before the replies that promise them, no command is long, and the number of answers is right.
+#[test]
+fn what_is_published_is_in_order_and_in_small_commands() {
+    let mut engine = engine();
+    let mut messages: Vec<Vec<u8>> = (0..900).map(|id| grant(id, &format!("c{id}"), "5", 0, None)).collect();
+    let keys: Vec<String> = (0..500).map(|key| format!("key-{key}")).collect();
+    messages.push(usage(1_000, "c1", &keys.iter().map(|key| (&key[..], "free", 1)).collect::<Vec<_>>()));
+    let group = apply(&mut engine, &messages, START_US);
+    let (bytes, answers) = publish::answers(&group, b"balances", 60_000);
+    let (seen, more) = publish::seen_keys(&group, b"seen");
+    let (names, lengths) = commands(&bytes);
+    assert_eq!(names, [vec!["HSET"; 3], vec!["PEXPIRE"], vec!["RPUSH"; 3], vec!["PEXPIRE"]].concat());
+    assert_eq!(answers, names.len());
+    assert_eq!(lengths, [802, 802, 202, 3, 402, 402, 103, 3]);
+    let (names, lengths) = commands(&seen);
+    assert_eq!((names.len(), names.iter().all(|name| *name == "SADD")), (more, true));
+    assert_eq!(lengths.iter().sum::<usize>(), 500 + 2 * more);
+}
+
+/// Names and numbers of arguments of commands in RESP.
+fn commands(mut bytes: &[u8]) -> (Vec<&str>, Vec<usize>) {
+    fn number<'a>(bytes: &mut &'a [u8], mark: u8) -> usize {
+        assert_eq!(bytes[0], mark);
+        let end = bytes.iter().position(|byte| *byte == b'\r').unwrap();
+        let digits: &'a [u8] = &bytes[1..end];
+        *bytes = &bytes[end + 2..];
+        std::str::from_utf8(digits).unwrap().parse().unwrap()
+    }
+    let (mut names, mut lengths) = (Vec::new(), Vec::new());
+    while !bytes.is_empty() {
+        let length = number(&mut bytes, b'*');
+        for argument in 0..length {
+            let size = number(&mut bytes, b'$');
+            if argument == 0 {
+                names.push(std::str::from_utf8(&bytes[..size]).unwrap());
+            }
+            bytes = &bytes[size + 2..];
+        }
+        lengths.push(length);
+    }
+    (names, lengths)
 }
 
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ from buffmoney.base.config import Settings
 from buffmoney.ledger import heads, verify
 from buffmoney.metering import lease
 from tests.faults.proxy import CommitDroppingProxy
-from tests.integration.partition import ACCEPTED, DUPLICATE, INSUFFICIENT, Room, core_process, event, room, running_core, servers
+from tests.integration.partition import ACCEPTED, DUPLICATE, INSUFFICIENT, Room, core_process, event, outcomes, room, running_core, servers
 from tests.product import SCRATCH
 
 
@@ -65,6 +65,26 @@ async def test_a_new_core_finds_stored_keys_after_the_unique_violation(place: Ro
         assert [row[1] == ACCEPTED for row in answers] == [False, True, False]
         assert await place.balance("acme") == "7.000000000"
     await assert_whole(place)
+
+
+async def test_old_duplicates_in_every_batch_cost_a_look_up_and_no_new_tenure(place: Room) -> None:
+    old = [event(f"old-{number}", quantity="1") for number in range(40)]
+    async with running_core(place.settings):
+        await place.grant("acme", "10")
+        assert [row[1] for row in await place.usage(old)] == [ACCEPTED] * 40
+    async with running_core(place.settings):
+        await place.usage([event("first", quantity="1")])
+        epoch = await place.owner.fetchval("SELECT epoch FROM partitions WHERE partition_id = 0")
+        messages = []
+        for number, repeated in enumerate(old):
+            # They keep coming while groups fail, so that newcomers bring the same trouble.
+            messages.append(os.urandom(16))
+            await place.send(place.usage_message([event(f"new-{number}", quantity="1"), repeated], messages[-1]))
+            await asyncio.sleep(0.004)
+        for message in messages:
+            assert [row[1] for row in outcomes(await place.reply(message))] == [ACCEPTED, DUPLICATE]
+        assert await place.owner.fetchval("SELECT epoch FROM partitions WHERE partition_id = 0") == epoch
+    assert (await assert_whole(place))["events"] == 81
 
 
 async def test_an_event_that_was_accepted_is_a_duplicate_even_when_it_could_not_be_paid_now(place: Room) -> None:

@@ -124,13 +124,14 @@ def test_a_killed_supervisor_leaves_nobody_behind(own: Product) -> None:
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="priorities of this kind are Linux's")
 def test_jobs_in_the_database_step_back_behind_commits(merchant: Merchant) -> None:
     """Proves: a job gets only the time that nobody else wants, and bulk writing goes after what is answered from."""
-    found: dict[str, set[tuple[int, str]]] = {}
-    for row in merchant.product.sql.fetch("SELECT usename, pid FROM pg_stat_activity WHERE usename ~ '^buffmoney_(worker|core|edge)$'"):
+    found: dict[str, set[tuple[int, int | None]]] = {}
+    for row in merchant.product.sql.fetch("SELECT application_name, pid FROM pg_stat_activity WHERE application_name ~ '^buffmoney '"):
         group = Path(f"/proc/{row['pid']}/autogroup")
-        session = group.read_text().split()[-1] if group.exists() else str(psutil.Process(row["pid"]).nice())
-        found.setdefault(row["usename"], set()).add((os.sched_getscheduler(row["pid"]), session))
-    assert found["buffmoney_worker"] == {(os.SCHED_IDLE, str(LOWEST))}
-    # The connection that keeps the lease and those of the edges go first.
-    assert (os.SCHED_OTHER, str(BULK)) in found["buffmoney_core"]
-    assert {policy for policy, _ in found["buffmoney_core"] | found["buffmoney_edge"]} == {os.SCHED_OTHER}
-    assert (os.SCHED_OTHER, str(BULK)) not in found["buffmoney_edge"] or not group.exists()
+        session = int(group.read_text().split()[-1]) if group.exists() else None
+        found.setdefault(row["application_name"], set()).add((os.sched_getscheduler(row["pid"]), session))
+    shared_by_session = any(session is not None for kind in found.values() for _, session in kind)
+    assert found["buffmoney worker"] == {(os.SCHED_IDLE, LOWEST if shared_by_session else None)}
+    for writer in ("a", "b"):
+        assert found[f"buffmoney core 0 writer {writer}"] == {(os.SCHED_OTHER, BULK if shared_by_session else None)}
+    for first in ("buffmoney core 0 lease", "buffmoney edge"):
+        assert found[first] == {(os.SCHED_OTHER, 0 if shared_by_session else None)}

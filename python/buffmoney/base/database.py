@@ -66,8 +66,8 @@ async def connect(
         server_settings["statement_timeout"] = str(int(statement_timeout_s * 1_000))
     with connection_failures():
         connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, server_settings=server_settings)
-    if niceness:
-        step_back(connection.get_server_pid(), niceness)
+    if niceness and role is not None:
+        step_back(connection.get_server_pid(), role, niceness)
     return connection
 
 
@@ -92,8 +92,8 @@ class Database:
         """role None: the schema's owner. niceness: see `priority.step_back`."""
 
         async def begin(connection: Connection) -> None:
-            if niceness:
-                step_back(connection.get_server_pid(), niceness)
+            if niceness and role is not None:
+                step_back(connection.get_server_pid(), role, niceness)
 
         pool = await asyncpg.create_pool(
             settings.database_url if role is None else settings.role_url(role),

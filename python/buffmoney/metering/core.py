@@ -45,7 +45,6 @@ POP_WAIT_S = 0.25
 RETRY_S = 0.2
 REFUSED_RETRY_S = 0.5
 WRITE_TIMEOUT_S = 60.0
-LOOKUPS_WITHOUT_FINDING = 3
 
 log = telemetry.logger(__name__)
 
@@ -68,7 +67,6 @@ class PartitionWriter:
         self._replies = ReplyCache()
         self._hand = Hand(partition_id, settings.group_events * EVENT_BYTES, self._replies)
         self._complaint = ""
-        self._fruitless = 0
         self._last_now_us = 0
         self._log = log.bind(partition=partition_id, holder=self._holder)
 
@@ -398,7 +396,6 @@ class PartitionWriter:
                 # A group without a commit of its own found nothing left: the commit before it says so as well.
                 tenure.expired.append((flight.swept.grants, flight.group.commit_id - flight.group.empty))
             if not flight.group.empty:
-                self._fruitless = 0
                 metrics.WALLETS.labels(self._label).set(self._engine.wallets)
                 metrics.ENGINE_BYTES.labels(self._label).set(self._engine.memory_bytes)
                 tenure.newest = heads.Head(self._partition_id, flight.group.commit_seq, flight.group.head, flight.group.head_mac)
@@ -426,16 +423,15 @@ class PartitionWriter:
             self._hand.take_back(_messages(failed[1:]))
             self._hand.refuse(failed[0].messages, str(fault))
         else:
-            self._hand.take_back(_messages(failed))
+            self._hand.take_back(_messages(failed), again=isinstance(fault, commit.SentBefore))
         tenure.wake.set()
 
     async def _look_up(self, tenure: Tenure, failed: list[Flight]) -> None:
-        """Finds out which keys and commands are stored already, and tells the engine."""
+        """Finds out which keys and commands are stored already, and tells the engine. The same messages cannot fail by them again."""
         found = 0
         for flight in failed:
             found += await self._remember(tenure, flight.group.event_keys, flight.group.command_ids)
-        self._fruitless += 1
-        if not found or self._fruitless > LOOKUPS_WITHOUT_FINDING:
+        if not found:
             raise commit.LeaseLost("a unique violation that no stored key explains")
 
     async def _remember(self, tenure: Tenure, keys: list[tuple[int, list[bytes]]], commands: list[tuple[int, bytes]]) -> int:

@@ -28,6 +28,7 @@ class Hand:
         self._bytes = 0
         self._ids: set[bytes] = set()
         self._one_by_one = 0
+        self._again = 0
         self.room = asyncio.Event()
         """set when the hand may have become less full"""
 
@@ -73,17 +74,23 @@ class Hand:
         if self._one_by_one > 0:
             self._one_by_one -= 1
         else:
-            while self._waiting and size + len(self._waiting[0].raw) <= self._group_bytes:
+            most = self._again or len(self._waiting) + 1
+            while self._waiting and len(batch) < most and size + len(self._waiting[0].raw) <= self._group_bytes:
                 batch.append(self._waiting.popleft())
                 size += len(batch[-1].raw)
+        self._again = max(0, self._again - len(batch))
         self._bytes -= size
         self.room.set()
         metrics.IN_HAND.labels(self._label).set(len(self._ids))
         return batch
 
-    def take_back(self, messages: Sequence[Incoming]) -> None:
-        """Puts messages that were not committed in front, in their order."""
+    def take_back(self, messages: Sequence[Incoming], *, again: bool = False) -> None:
+        """Puts messages that were not committed in front, in their order.
+
+        again: what was wrong with them has been mended, so they come without newcomers, which could bring the same trouble with them.
+        """
         self._waiting.extendleft(reversed(messages))
+        self._again = len(messages) if again else 0
         self._bytes += sum(len(one.raw) for one in messages)
 
     def forget(self, messages: Sequence[Incoming]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from buffmoney.base import ids
 
+VERSION = 2
 USAGE = 1
 COMMAND = 2
 REDELIVERED = 1
@@ -66,7 +67,7 @@ def read(raw: bytes) -> Incoming:
         version, kind, flags, _, tenant_id, message_id, length = _HEADER.unpack_from(raw)
     except struct.error as error:
         raise MalformedMessageError(f"{len(raw)} bytes are no message") from error
-    if version != 1 or kind not in (USAGE, COMMAND) or len(raw) < _HEADER.size + length:
+    if version != VERSION or kind not in (USAGE, COMMAND) or len(raw) < _HEADER.size + length:
         raise MalformedMessageError(f"version {version}, kind {kind}, {len(raw)} bytes")
     reply_to = raw[_HEADER.size : _HEADER.size + length]
     return Incoming(raw, kind, tenant_id, message_id, reply_to, bool(flags & REDELIVERED))

@@ -21,9 +21,8 @@ from buffmoney.metering import metrics
 
 LIFE_MS = 3_000
 """edges trust cached balances this long after the core's last sign of life"""
-REPLY_TTL_MS = 60_000
-BALANCE_TTL_MS = 60_000
-"""refreshed with every sign of life: the hashes of dead cores go by themselves"""
+TTL_MS = 60_000
+"""of replies, and of balances: refreshed with every sign of life, so that the hashes of dead cores go by themselves"""
 CACHED_REPLIES = 4_000
 SEEN_SHARDS = 16
 """sets for each generation of seen keys: as the Rust core names them"""
@@ -45,8 +44,6 @@ return 1
 log = telemetry.logger(__name__)
 Reply = tuple[bytes, bytes]
 """(list to push to, reply bytes)"""
-Piece = tuple[bytes, int]
-"""(RESP bytes, how many answers they get)"""
 
 
 class ReplyCache:
@@ -78,7 +75,7 @@ class Publisher:
         self._seen_keys = seen_keys
         self._rotated: set[int] = set()
         self._generation = ""
-        self._queue: asyncio.Queue[Callable[[], list[Piece]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[Callable[[], tuple[bytes, int]]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self.superseded = False
         """a core of a later epoch is at work"""
@@ -114,18 +111,19 @@ class Publisher:
             await self._queue.join()
 
     def publish(self, group: Group, replies: list[Reply]) -> None:
-        """Queues a committed group's balances, replies and seen keys, in this order, and further replies (restored ones) last."""
+        """Queues a committed group's balances, its replies and further ones (restored ones), and its seen keys, in this order."""
 
-        def make() -> list[Piece]:
-            pieces = group.publish_pieces(self.balance_key, f"{self._prefix}seen:a".encode(), REPLY_TTL_MS)
-            return pieces + _pushes(replies)
+        def make() -> tuple[bytes, int]:
+            answers, count = group.publish_answers(self.balance_key, TTL_MS)
+            seen, more = group.publish_seen_keys(f"{self._prefix}seen:a".encode())
+            return answers + _pushes(replies) + seen, count + 2 * len(replies) + more
 
         self._queue.put_nowait(make)
 
     def answer(self, replies: list[Reply]) -> None:
         """Queues replies alone."""
         if replies:
-            self._queue.put_nowait(lambda: _pushes(replies))
+            self._queue.put_nowait(lambda: (_pushes(replies), 2 * len(replies)))
 
     async def _run(self) -> None:
         while True:
@@ -133,8 +131,7 @@ class Publisher:
             try:
                 if not self._generation:
                     await self._announce()
-                for packed, count in make():
-                    await self._send(packed, count)
+                await self._send(*make())
             except RedisUnavailable as failure:
                 self._distrust(failure)
             except Exception:
@@ -168,9 +165,7 @@ class Publisher:
     async def _say(self, generation: str, balance_key: str, how: str) -> int:
         word = f"{self._epoch}:{generation}"
         return int(
-            await self._redis.command(
-                "EVAL", _SIGN_OF_LIFE, 2, f"{self._prefix}core", balance_key, self._epoch, word, how, LIFE_MS, BALANCE_TTL_MS
-            )
+            await self._redis.command("EVAL", _SIGN_OF_LIFE, 2, f"{self._prefix}core", balance_key, self._epoch, word, how, LIFE_MS, TTL_MS)
         )
 
     async def beat(self) -> None:
@@ -213,5 +208,5 @@ class Publisher:
         return True
 
 
-def _pushes(replies: list[Reply]) -> list[Piece]:
-    return [(pack("RPUSH", key, reply) + pack("PEXPIRE", key, REPLY_TTL_MS), 2) for key, reply in replies]
+def _pushes(replies: list[Reply]) -> bytes:
+    return b"".join(pack("RPUSH", key, reply) + pack("PEXPIRE", key, TTL_MS) for key, reply in replies)

@@ -35,9 +35,6 @@ log = telemetry.logger(__name__)
 
 async def roll_up(database: Database, partition_id: int, *, patience: timedelta = PATIENCE) -> int:
     """Rolls up one chunk of a partition if one is due. Returns its events; 0 when nothing was due. Raises DatabaseUnavailable."""
-    async with database.connection() as connection:
-        # What is not in the block index yet is read by every piece, so it must not pile up behind a long tail.
-        await connection.execute(SQL["summarize"])
     async with database.transaction() as connection:
         progress = await connection.fetchval(SQL["claim_progress"], partition_id)
         if progress is None:
@@ -59,6 +56,7 @@ async def keep_up(database: Database, stopping: asyncio.Event) -> None:
     """Rolls up every partition until `stopping` is set. Outages of the database are waited out."""
     while not stopping.is_set():
         try:
+            await _summarize(database)
             for partition_id in await _partitions(database):
                 while await _rolled_up_and_rested(database, partition_id, stopping):
                     pass
@@ -77,11 +75,19 @@ async def _rolled_up_and_rested(database: Database, partition_id: int, stopping:
     """False when nothing more is due, or it is time to stop."""
     began = time.monotonic()
     events = await roll_up(database, partition_id)
+    if events:
+        await _summarize(database)
     rest_s = min(REST * (time.monotonic() - began), LONGEST_REST_S)
     if events and not stopping.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), rest_s)
     return bool(events) and not stopping.is_set()
+
+
+async def _summarize(database: Database) -> None:
+    # What is not in the block index yet is read by every piece, so it must not pile up behind a long tail.
+    async with database.connection() as connection:
+        await connection.execute(SQL["summarize"])
 
 
 async def _partitions(database: Database) -> list[int]:
