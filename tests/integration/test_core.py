@@ -68,10 +68,10 @@ async def test_a_new_core_finds_stored_keys_after_the_unique_violation(place: Ro
 
 
 async def test_old_duplicates_in_every_batch_cost_a_look_up_and_no_new_tenure(place: Room) -> None:
-    old = [event(f"old-{number}", quantity="1") for number in range(40)]
+    old = [event(f"old-{number}", quantity="1") for number in range(500)]
     async with running_core(place.settings):
         await place.grant("acme", "10")
-        assert [row[1] for row in await place.usage(old)] == [ACCEPTED] * 40
+        assert [row[1] for row in await place.usage(old)] == [ACCEPTED] * 500
     async with running_core(place.settings):
         await place.usage([event("first", quantity="1")])
         epoch = await place.owner.fetchval("SELECT epoch FROM partitions WHERE partition_id = 0")
@@ -80,11 +80,11 @@ async def test_old_duplicates_in_every_batch_cost_a_look_up_and_no_new_tenure(pl
             # They keep coming while groups fail, so that newcomers bring the same trouble.
             messages.append(os.urandom(16))
             await place.send(place.usage_message([event(f"new-{number}", quantity="1"), repeated], messages[-1]))
-            await asyncio.sleep(0.004)
+            await asyncio.sleep(0.002)
         for message in messages:
             assert [row[1] for row in outcomes(await place.reply(message))] == [ACCEPTED, DUPLICATE]
         assert await place.owner.fetchval("SELECT epoch FROM partitions WHERE partition_id = 0") == epoch
-    assert (await assert_whole(place))["events"] == 81
+    assert (await assert_whole(place))["events"] == 1_001
 
 
 async def test_an_event_that_was_accepted_is_a_duplicate_even_when_it_could_not_be_paid_now(place: Room) -> None:
