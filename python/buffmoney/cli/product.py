@@ -92,6 +92,38 @@ def usage_import(
     )
 
 
+@usage.command(name="explain")
+def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Explain an event's charge: the line that priced it, the calculation, and the postings that carry it.
+
+    Example: `buffmoney usage explain call-4711-in`
+    """
+    from urllib.parse import quote
+
+    # A key of dots alone would be taken for a step in the path.
+    found = request("GET", f"/v1/usage-events/{quote(key, safe='').replace('.', '%2E')}/charge", url, api_key)
+    if as_json:
+        say_json(found)
+        return
+    card, line = found["rateCard"], found["line"]
+    version = f" version {card['version']}" if card.get("version") else ""
+    terms = "  ".join(f"{name}={line[name]}" for name in ("price", "cost", "per", "percent", "minimum") if name in line)
+    used = f"{found['quantity']} {found['metric']} at {found['occurredAt']}"
+    say(f"{found['customerExternalId']}: {used}, charged {found['charge']} {found['currency']}")
+    say("  dimensions  " + (_named(found["dimensions"]) or "none"))
+    say(f"  rate card   {card['name']}{version} ({card['rateCardId']}), in force from {card['effectiveFrom'] or 'ever'}")
+    say(f"  line        {line['index']}: {line['model']}  {terms}  for {_named(line['match']) or 'all dimensions'}")
+    for step in found["steps"]:
+        say(f"  {step['what']}: {step['formula']} = {step['amount']}")
+    for posting in found["postings"]:
+        others = posting["events"] - 1
+        part = f" of {posting['amount']}, with {others} other event(s)" if others else ""
+        payer = f"paid by {posting['grantId'] or 'overdraft'}, balance after {posting['balanceAfter']}"
+        say(f"  posting {posting['sequence']}: {posting['shareOfThisEvent']}{part}, {payer}")
+    if not found["postings"]:
+        say("  free of charge: no posting")
+
+
 def balance(customer: str, *, url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Show a customer's balance.
 
@@ -129,6 +161,10 @@ def demo(
     from buffmoney.demo import run
 
     return run(data_dir=data_dir)
+
+
+def _named(values: dict[str, str]) -> str:
+    return "  ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _pairs(flag: str, texts: list[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import msgspec
 
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.metering.accept import MAX_EVENTS, accept
+from buffmoney.metering.charges import ROUTES as CHARGE_ROUTES
 from buffmoney.metering.usage import ROUTES as USAGE_ROUTES
 
 
@@ -156,4 +157,5 @@ ROUTES: tuple[Route, ...] = (
         answer_example=EXAMPLE_ANSWER,
     ),
     *USAGE_ROUTES,
+    *CHARGE_ROUTES,
 )

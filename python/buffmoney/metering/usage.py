@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
 from buffmoney.base.times import parse_time
+from buffmoney.metering.shares import SharedPosting, postings_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -170,9 +172,17 @@ async def get_usage(call: Call) -> Answer:
     )
 
 
-async def get_event(call: Call) -> Answer:
-    """One event, its charge with the price behind it, and its postings."""
-    key = call.path["idempotencyKey"]
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event with its price as stored, and the postings that carry its charge, each with its share in nano-units."""
+
+    commit_id: int
+    row: asyncpg.Record
+    postings: list[tuple[asyncpg.Record, SharedPosting, int]]
+
+
+async def find_event(call: Call, key: str) -> StoredEvent:
+    """The event with this idempotency key. Raises Problem event_not_found."""
     tenant_id = call.tenant.tenant_id
     async with call.transaction() as connection:
         where = await connection.fetchrow(_SQL["key_commit"], tenant_id, UUID(bytes=_core.key_hash(tenant_id, key)))
@@ -184,12 +194,15 @@ async def get_event(call: Call) -> Answer:
         if event is None:
             # Its key is kept for good, the event itself may lie in a day that was archived.
             raise Problem("event_not_found")
-        postings = []
-        if event["posting_seq"]:
-            postings = await connection.fetch(
-                _SQL["event_postings"], tenant_id, event["account_id"], commit_id, event["posting_seq"], committed_at, event["place"]
-            )
-    carried = [_posting(row) for row in postings]
+        return StoredEvent(commit_id, event, await postings_of(connection, tenant_id, commit_id, committed_at, event))
+
+
+async def get_event(call: Call) -> Answer:
+    """One event, its charge with the price behind it, and its postings."""
+    key = call.path["idempotencyKey"]
+    found = await find_event(call, key)
+    event = found.row
+    carried = [_posting(row) for row, _, _ in found.postings]
     return Answer(
         RecordedEvent(
             key,
@@ -204,7 +217,7 @@ async def get_event(call: Call) -> Answer:
             PriceLine(event["rate_card_id"], event["line"], money.format_decimal(event["price"]), money.format_decimal(event["per"])),
             carried[0] if carried else None,
             carried,
-            str(commit_id),
+            str(found.commit_id),
         )
     )
 

@@ -59,27 +59,40 @@ SELECT k.commit_id, c.committed_at FROM event_keys k JOIN commits c USING (commi
 -- name: event
 -- The event itself, in the table of its day, with the line of the rate card that priced it.
 SELECT e.ctid::text AS place, e.account_id, e.posting_seq, c.external_id, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
-    p.rate_card_id, p.line, p.price, p.per
+    p.rate_card_id, p.line, p.price, p.per, p.match::text AS match, r.name AS card_name, r.effective_from,
+    -- What a line or a card says beyond a plain price, and an older one does not: absent is NULL.
+    coalesce(to_jsonb(p) ->> 'model', 'per_unit') AS model, (to_jsonb(p) ->> 'percent')::numeric AS percent,
+    (to_jsonb(p) ->> 'minimum')::numeric AS minimum, (to_jsonb(r) ->> 'version')::integer AS version
 FROM usage_events e
 JOIN customers c USING (tenant_id, account_id)
 JOIN metrics m USING (tenant_id, metric_id)
 JOIN rate_card_charges p USING (tenant_id, price_id)
+JOIN rate_cards r USING (tenant_id, rate_card_id)
 WHERE e.tenant_id = $1 AND e.commit_id = $2 AND e.accepted_at = $3 AND e.idempotency_key = $4;
 
--- name: event_postings
--- The postings that carry an event's charge. A posting carries many events of one commit; where its grant ran out, the next one goes on:
--- so a posting after the first belongs to it as well while what was charged up to this event is more than what was posted before.
--- $6: where the event lies, for events are written in the order in which they were charged.
-WITH own AS (
-    SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.grant_id, p.posted_at, s.code AS credit_code,
-        sum(p.amount) OVER (ORDER BY p.seq) - p.amount AS before
-    FROM postings p JOIN posting_kinds k USING (kind) JOIN system_accounts s ON s.account_id = p.credit_account_id
-    -- A commit holds fewer postings of one wallet than this.
-    WHERE p.tenant_id = $1 AND p.account_id = $2 AND p.commit_id = $3 AND k.code = 'usage' AND p.seq BETWEEN $4 - 100000 AND $4 + 100000
+-- name: shared_postings
+-- All usage postings of a wallet ($2) in a commit ($3, $4), each with the number and the sum of the events that begin in it.
+WITH begun AS (
+    SELECT posting_seq, count(*) AS events, sum(charge) AS charge FROM usage_events
+    WHERE tenant_id = $1 AND account_id = $2 AND commit_id = $3 AND accepted_at = $4 AND posting_seq > 0
+    GROUP BY posting_seq
 ),
-charged AS (
-    SELECT sum(charge) AS charge FROM usage_events
-    WHERE tenant_id = $1 AND account_id = $2 AND commit_id = $3 AND accepted_at = $5 AND posting_seq > 0
-        AND (posting_seq < $4 OR (posting_seq = $4 AND ctid <= $6::text::tid))
-)
-SELECT own.* FROM own, charged WHERE own.seq = $4 OR (own.seq > $4 AND own.before < charged.charge) ORDER BY own.seq;
+span AS (SELECT min(posting_seq) AS first, max(posting_seq) AS last FROM begun)
+SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.grant_id, p.posted_at, s.code AS credit_code,
+    coalesce(b.events, 0) AS began, coalesce(b.charge, 0) AS charged
+-- The last event may go on with as many postings as a wallet has open grants, and one for overdraft.
+FROM span JOIN postings p ON p.seq BETWEEN span.first AND span.last + 101
+JOIN posting_kinds k USING (kind)
+JOIN system_accounts s ON s.account_id = p.credit_account_id
+LEFT JOIN begun b ON b.posting_seq = p.seq
+WHERE p.tenant_id = $1 AND p.account_id = $2 AND p.commit_id = $3 AND k.code = 'usage'
+ORDER BY p.seq;
+
+-- name: later_event
+-- Whether an event that begins in the same posting ($5), is charged more than goes on with the next one ($6), and was written after
+-- this one ($7): events are written in the order in which they were charged.
+SELECT EXISTS (
+    SELECT FROM usage_events
+    WHERE tenant_id = $1 AND account_id = $2 AND commit_id = $3 AND accepted_at = $4 AND posting_seq = $5 AND charge > $6
+        AND ctid > $7::text::tid
+);

@@ -1,0 +1,168 @@
+"""Why an event was charged what it was: its line of a rate card, the calculation, and the postings that carry the charge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from buffmoney.base import money
+from buffmoney.base.clock import format_time
+from buffmoney.base.http import Answer, Call, Route
+from buffmoney.base.ids import public
+from buffmoney.metering.usage import find_event
+from buffmoney.pricing.explain import ChargeStep, Line, explain_charge
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    import asyncpg
+
+    from buffmoney.metering.shares import SharedPosting
+
+
+class ChargingCard(msgspec.Struct, rename="camel"):
+    """The rate card that priced an event. version: of its product's cards. effectiveFrom null: since ever."""
+
+    rate_card_id: str
+    name: str
+    version: int | None
+    effective_from: str | None
+
+
+class ChargingLine(msgspec.Struct, rename="camel", omit_defaults=True):
+    """The line of the rate card that priced an event, with the fields of its model. index: from 0, within the card."""
+
+    index: int
+    metric: str
+    match: dict[str, str]
+    model: str
+    price: str | None = None
+    cost: str | None = None
+    per: str | None = None
+    percent: str | None = None
+    minimum: str | None = None
+
+
+class ChargePosting(msgspec.Struct, rename="camel"):
+    """A posting that carries (a part of) the charge.
+
+    Usage of a customer that was committed at once and paid by one grant is one posting: amount is that of all its `events`,
+    shareOfThisEvent the part that is this one's, balanceAfter what was available after it. grantId null: overdraft.
+    """
+
+    sequence: int
+    grant_id: str | None
+    amount: str
+    events: int
+    share_of_this_event: str
+    balance_after: str
+    posted_at: str
+
+
+class ExplainedCharge(msgspec.Struct, rename="camel"):
+    """A charge, recomputable by hand. posting: the first of postings; null and empty if the event was free of charge.
+
+    exact: before rounding, `a/b` where a decimal takes more than 18 places. The shares of an event add up to its charge, and those of
+    a posting's events to its amount.
+    """
+
+    idempotency_key: str
+    customer_external_id: str
+    metric: str
+    quantity: str
+    dimensions: msgspec.Raw
+    occurred_at: str
+    accepted_at: str
+    currency: str
+    rate_card: ChargingCard
+    line: ChargingLine
+    steps: list[ChargeStep]
+    exact: str
+    rounded: str
+    rounding: str
+    minimum_applied: bool
+    charge: str
+    posting: ChargePosting | None
+    postings: list[ChargePosting]
+    commit_id: str
+
+
+async def get_charge(call: Call) -> Answer:
+    """The explanation of one event's charge."""
+    key = call.path["idempotencyKey"]
+    found = await find_event(call, key)
+    event = found.row
+    line = Line(event["model"], event["price"], event["per"], event["percent"], event["minimum"])
+    why = explain_charge(line, event["quantity"], event["charge"])
+    postings = [_posting(row, posting, share) for row, posting, share in found.postings]
+    since = None if event["effective_from"] is None else format_time(event["effective_from"])
+    return Answer(
+        ExplainedCharge(
+            idempotency_key=key,
+            customer_external_id=event["external_id"],
+            metric=event["metric"],
+            quantity=money.format_decimal(event["quantity"]),
+            dimensions=msgspec.Raw(event["dimensions"].encode()),
+            occurred_at=format_time(event["occurred_at"]),
+            accepted_at=format_time(event["accepted_at"]),
+            currency=call.tenant.currency,
+            rate_card=ChargingCard(event["rate_card_id"], event["card_name"], event["version"], since),
+            line=_line(event, line),
+            steps=why.steps,
+            exact=why.exact,
+            rounded=why.rounded,
+            rounding=why.rounding,
+            minimum_applied=why.minimum_applied,
+            charge=why.charge,
+            posting=postings[0] if postings else None,
+            postings=postings,
+            commit_id=str(found.commit_id),
+        )
+    )
+
+
+def _line(event: asyncpg.Record, line: Line) -> ChargingLine:
+    price = money.format_decimal(line.price)
+    return ChargingLine(
+        event["line"],
+        event["metric"],
+        msgspec.json.decode(event["match"], type=dict[str, str]),
+        line.model,
+        price=None if line.model == "markup" else price,
+        cost=price if line.model == "markup" else None,
+        per=None if line.model == "flat" else money.format_decimal(line.per),
+        percent=_optional(line.percent),
+        minimum=_optional(line.minimum),
+    )
+
+
+def _optional(value: Decimal | None) -> str | None:
+    return None if value is None else money.format_decimal(value)
+
+
+def _posting(row: asyncpg.Record, posting: SharedPosting, share: int) -> ChargePosting:
+    return ChargePosting(
+        posting.seq,
+        None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
+        money.format_nano(posting.amount),
+        posting.events,
+        money.format_nano(share),
+        money.format_decimal(row["balance_after"]),
+        format_time(row["posted_at"]),
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/v1/usage-events/{idempotencyKey}/charge",
+        handler=get_charge,
+        summary="Explain an event's charge",
+        tag="Usage",
+        description="The card and the line that priced the event, the calculation step by step before and after rounding, and the postings "
+        "that carry the charge with this event's share of each.",
+        answer=ExplainedCharge,
+        errors=("event_not_found",),
+    ),
+)
