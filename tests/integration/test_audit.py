@@ -12,9 +12,18 @@ from typing import Any
 import pytest
 
 from buffmoney.audit import chain
+from buffmoney.edge.app import ROUTES
 from tests.product import CARD, Merchant, assert_problem, moment
 
 LOG = "/v1/audit-log"
+TOLD = {
+    ("POST", "/v1/metrics"),
+    ("POST", "/v1/rate-cards"),
+    ("POST", "/v1/api-keys"),
+    ("POST", "/v1/api-keys/{keyId}/revoke"),
+    ("POST", "/v1/api-keys/{keyId}/rotate"),
+}
+"""operations whose entries the tests below look at"""
 
 
 def entries(merchant: Merchant, **filters: str) -> list[dict[str, Any]]:
@@ -29,6 +38,14 @@ def key_id(merchant: Merchant) -> str:
     """The id of the key that the merchant's requests carry."""
     found = merchant.product.sql.value("SELECT key_id FROM api_keys WHERE prefix = $1", merchant.sandbox_key[:16])
     return str(found)
+
+
+def test_no_mutation_is_forgotten() -> None:
+    """Proves: every operation that changes something other than a wallet or usage is one whose entry is tested here."""
+    changing = {
+        (route.method, route.path) for route in ROUTES if route.method != "GET" and route.idempotency != "command" and not route.raw
+    }
+    assert changing == TOLD
 
 
 def test_a_new_merchant_begins_its_log(new_merchant: Callable[..., Merchant]) -> None:
