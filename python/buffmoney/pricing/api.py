@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from buffmoney.audit import log
 from buffmoney.base import cursors, money, queries
 from buffmoney.base.clock import format_time, to_datetime, to_us
 from buffmoney.base.errors import Problem
@@ -153,10 +154,12 @@ async def create_rate_card(call: Call) -> Answer:
             [charge.price for charge in charges],
             [charge.per for charge in charges],
         )
+        lines = [_line(charge.metric, charge.price, charge.per, charge.match) for charge in charges]
+        card = RateCard(card_id, body.name, body.currency, lines, _time(effect), format_time(now))
+        await log.record(connection, log.Author.of(call), tenant_id, "rate_card.create", card_id, None, msgspec.to_builtins(card))
     version = tenant["catalog_version"]
     call.after_commit.append(lambda: _tell_core(call, version))
-    lines = [_line(charge.metric, charge.price, charge.per, charge.match) for charge in charges]
-    return Answer(RateCard(card_id, body.name, body.currency, lines, _time(effect), format_time(now)))
+    return Answer(card)
 
 
 async def list_rate_cards(call: Call) -> Answer:
@@ -222,9 +225,11 @@ async def create_metric(call: Call) -> Answer:
         metric_id = await connection.fetchval(_SQL["insert_metric"], tenant_id, body.code, body.unit, now)
         if metric_id is None:
             raise Problem("metric_exists", f"There is a metric {body.code} already.", "code")
+        metric = _metric(metric_id, body.code, body.unit, now)
+        await log.record(connection, log.Author.of(call), tenant_id, "metric.create", body.code, None, msgspec.to_builtins(metric))
     version = tenant["catalog_version"]
     call.after_commit.append(lambda: _tell_core(call, version))
-    return Answer(_metric(metric_id, body.code, body.unit, now))
+    return Answer(metric)
 
 
 def _metric(metric_id: int, code: str, unit: str, created_at: datetime) -> Metric:
