@@ -360,8 +360,9 @@ impl Engine {
             if shape.metric_id.is_none() {
                 return refuse("unknown_metric", format!("event {}: no such metric", event.index));
             }
-            let price = catalog.card_at(event.occurred_us).and_then(|card| shape.price(card));
-            let Some(price) = price else { return refuse("no_price", format!("event {}: no price is in force", event.index)) };
+            let Some(price) = shape.price_at(event.occurred_us) else {
+                return refuse("no_price", format!("event {}: no price is in force", event.index));
+            };
             let sum = price.charge(event.quantity_nano).and_then(|charge| total.checked_add(charge)).filter(|sum| *sum < AMOUNT_LIMIT);
             let Some(sum) = sum else { return refuse("amount_out_of_range", "the estimate is too large") };
             total = sum;

@@ -101,8 +101,7 @@ impl Engine {
             return Ok((if same { Outcome::Duplicate } else { Outcome::Conflict }, 0));
         }
         let Some(metric_id) = shape.metric_id else { return Ok((Outcome::UnknownMetric, 0)) };
-        let card = self.catalogs.get(&tenant).and_then(|catalog| catalog.card_at(event.occurred_us));
-        let Some(price) = card.and_then(|card| shape.price(card)) else { return Ok((Outcome::NoPrice, 0)) };
+        let Some(price) = shape.price_at(event.occurred_us) else { return Ok((Outcome::NoPrice, 0)) };
         let Some(charge) = price.charge(event.quantity_nano).filter(|charge| *charge < AMOUNT_LIMIT) else {
             return Ok((Outcome::AmountOutOfRange, 0));
         };

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use buffmoney_core::copy::CopyReader;
 use buffmoney_core::engine::Engine;
+use buffmoney_core::rate::Terms;
 use buffmoney_core::transaction::Group;
 use buffmoney_core::verify::{Report, Verifier};
 use proptest::prelude::*;
@@ -160,8 +161,8 @@ fn verify(tables: &BTreeMap<&'static str, Rows>, last: &Group) -> Report {
     let mut postings = rows("postings").clone();
     postings.sort_by(|left, right| left[..3].cmp(&right[..3]));
     verifier.postings(&stream(&postings, &(0..15).collect::<Vec<_>>())).unwrap();
-    verifier.add_price(TENANT, 1, 3 * NANO / 10, 7 * NANO);
-    verifier.add_price(TENANT, 2, 0, NANO);
+    verifier.add_price(TENANT, 1, Terms::parse("per_unit", "0.3", "7", None, None));
+    verifier.add_price(TENANT, 2, Terms::parse("per_unit", "0", "1", None, None));
     verifier.add_metric(TENANT, 1, "tokens".to_owned());
     verifier.add_metric(TENANT, 2, "free".to_owned());
     for fields in rows("customers") {
