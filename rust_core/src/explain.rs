@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::money::{DecimalError, FRACTION_DIGITS, NANO, QUANTITY_INTEGER_DIGITS, format_nano, parse_decimal_nano};
 use crate::rate::{HUNDRED, Model, Price, Terms, TermsError};
-use crate::usage::AMOUNT_LIMIT;
+use crate::usage::CHARGE_LIMIT;
 
 /// Places behind the point up to which an exact amount is written as a decimal.
 const EXACT_PLACES: usize = 18;
@@ -146,7 +146,7 @@ fn steps(terms: &Terms, quantity: i128) -> (Exact, Vec<Step>) {
 pub fn explain(terms: &Terms, quantity: &str) -> Result<Explanation, ExplainError> {
     let units = parse_decimal_nano(quantity.as_bytes(), QUANTITY_INTEGER_DIGITS)
         .map_err(|error| ExplainError::Quantity(quantity.to_owned(), error))?;
-    let charge = Price::new(0, terms).charge(units).filter(|charge| *charge < AMOUNT_LIMIT).ok_or(ExplainError::Range)?;
+    let charge = Price::new(0, terms).charge(units).filter(|charge| *charge < CHARGE_LIMIT).ok_or(ExplainError::Range)?;
     let (exact, mut steps) = steps(terms, units);
     let rounded = exact.rounded().ok_or(ExplainError::Range)?;
     let (exact, rounded_text) = (exact.text(), format_nano(rounded));
