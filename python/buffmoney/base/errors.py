@@ -94,6 +94,7 @@ CODES = _codes(
     ("invalid_rate_card", 422, False, "The rate card is not valid"),
     ("invalid_price", 422, False, "The price is not valid"),
     ("too_many_metrics", 422, False, "The tenant has as many metrics as it may"),
+    ("simulation_too_large", 422, False, "The simulation covers more usage than one request may"),
     # ---- merchants and keys
     ("invalid_merchant", 422, False, "The merchant is not valid"),
     ("merchant_not_found", 404, False, "The merchant does not exist"),

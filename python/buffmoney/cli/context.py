@@ -61,10 +61,17 @@ def address(url: str | None, api_key: str | None) -> tuple[str, str]:
     found = url or os.environ.get("BUFFMONEY_URL") or str(read_run_file(Settings.from_environment().data_dir).get("url", ""))
     if not found:
         raise SettingsError("There is no address of an API: start `buffmoney up`, or give --url or BUFFMONEY_URL.")
+    return found.rstrip("/"), api_key_of(api_key)
+
+
+def api_key_of(api_key: str | None) -> str:
+    """The API key, from the flag or the environment. Raises SettingsError."""
+    from buffmoney.base.config import SettingsError
+
     key = api_key or os.environ.get("BUFFMONEY_API_KEY")
     if not key:
         raise SettingsError("There is no API key: give --api-key or BUFFMONEY_API_KEY. `buffmoney merchants create` prints two.")
-    return found.rstrip("/"), key
+    return key
 
 
 def as_owner(work: Callable[[Connection, Settings], Awaitable[T]], data_dir: Path | None = None) -> T:

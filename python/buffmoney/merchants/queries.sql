@@ -48,3 +48,8 @@ RETURNING key_id;
 -- name: key_tenant
 -- Whose key this is: for the command line, which knows no tenant.
 SELECT tenant_id, mode FROM api_keys JOIN tenants USING (tenant_id) WHERE key_id = $1;
+
+-- name: hash_tenant
+-- Whose key has this hash and works at this moment: for the command line.
+SELECT tenant_id, currency FROM api_keys JOIN tenants USING (tenant_id)
+WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2);
