@@ -217,7 +217,8 @@ class Simulation:
     """A rate card over past usage. Writes nothing; the GIL is released in `events` and `finish`."""
 
     def __new__(cls, catalog_before: bytes, catalog_after: bytes, first_day: int, day_starts_us: list[int]) -> Self:
-        """catalog_before: the tenant's (pricing/catalog.py); catalog_after: the same with the card under test alone, in force since ever.
+        """catalog_before: the tenant's (pricing/catalog.py), whose cards say what each product prices; catalog_after: the same with
+        the card under test alone, in force since ever.
         day_starts_us: when each day of the merchant's time zone starts, first_day (days since 1970-01-01) and those after it; the last
         one only ends the day before it. Raises ValueError for what is not a catalogue."""
     def events(self, chunk: bytes) -> int:

@@ -50,16 +50,16 @@ async def _written_card(connection: Connection, tenant_id: int, currency: str, b
     return simulation.written_card(body.name, charges, known)
 
 
-async def _simulate(settings: Settings, api_key: str, card: str, span: Span, zone: str, steps: _Steps) -> SimulationReport:
+async def _simulate(settings: Settings, api_key: str, card: str | RateCardBody, span: Span, zone: str, steps: _Steps) -> SimulationReport:
     connection = await connect(settings, "core", name="buffmoney rate-cards simulate")
     try:
         with connection_failures():
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 tenant_id, currency = await keys.owner_of(connection, settings.api_key_pepper, SystemClock(), api_key)
-                if _CARD_ID.fullmatch(card):
+                if isinstance(card, str):
                     tried = await simulation.stored_card(connection, tenant_id, card)
                 else:
-                    tried = await _written_card(connection, tenant_id, currency, read_card(card))
+                    tried = await _written_card(connection, tenant_id, currency, card)
                 steps.expect(await simulation.expected(connection, tenant_id, span))
                 report = await simulation.simulate(connection, tenant_id, tried, span, zone, steps.step)
                 return simulation.answer_of(report, tried, currency, span, zone)
@@ -109,8 +109,9 @@ def run(
     import uvloop
 
     span, zone = simulation.span_of(from_, to, customer), simulation.time_zone(zone, "--time-zone")
+    tried = card if _CARD_ID.fullmatch(card) else read_card(card)
     if as_json:
-        report = uvloop.run(_simulate(settings, api_key, card, span, zone, _Steps()))
+        report = uvloop.run(_simulate(settings, api_key, tried, span, zone, _Steps()))
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         return 0
     columns = (
@@ -122,7 +123,7 @@ def run(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        report = uvloop.run(_simulate(settings, api_key, card, span, zone, _Bar(progress)))
+        report = uvloop.run(_simulate(settings, api_key, tried, span, zone, _Bar(progress)))
     _show(report, Console())
     return 0
 
@@ -132,15 +133,15 @@ def _show(report: SimulationReport, console: Console) -> None:
         console.print(text, highlight=False, markup=False)
 
     say(
-        f"{report.name}: {report.events:,} events were charged {report.before} {report.currency} and would have been charged {report.after}"
+        f"{report.name}: {_events(report.events)} charged {report.before} {report.currency} then, {report.after} {report.currency} by this card"
     )
     say(f"{_signed(report.difference)} {report.currency}{_percent(report.before, report.difference)}")
     if report.unpriced_events:
-        say(f"{report.unpriced_events:,} events, charged {report.unpriced_before} then, have no price on this card: it would refuse them.")
+        say(f"{_events(report.unpriced_events)} charged {report.unpriced_before} then, without a price on this card: it would refuse them.")
     if report.out_of_range_events:
-        say(f"{report.out_of_range_events:,} events would be charged more than can be kept: they would be refused.")
+        say(f"{_events(report.out_of_range_events)} would be charged more than can be kept: they would be refused.")
     if report.other_products_events:
-        say(f"{report.other_products_events:,} events of metrics that other products price are left aside.")
+        say(f"{_events(report.other_products_events)} of metrics that other products price, left aside.")
     if not report.events:
         return
     console.print(_table("By metric", "metric", [(row.metric, row) for row in report.by_metric]))
@@ -149,6 +150,10 @@ def _show(report: SimulationReport, console: Console) -> None:
     shown = report.by_customer[:SHOWN_CUSTOMERS]
     title = _of("By customer", "the largest changes:", len(shown), report.customers)
     console.print(_table(title, "customer", [(row.customer_external_id, row) for row in shown]))
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event" if count == 1 else f"{count:,} events"
 
 
 def _of(title: str, which: str, shown: int, all_of_them: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import unicodedata
 import zoneinfo
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from buffmoney.base.clock import EPOCH, format_time, to_datetime, to_us
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.times import parse_time
-from buffmoney.pricing import cards, catalog
+from buffmoney.pricing import cards
 
 if TYPE_CHECKING:
     from buffmoney.base.database import Connection
@@ -213,7 +214,7 @@ async def simulate(
     if span.customer is not None:
         # A customer without a wallet has used nothing, and no account has this number.
         account_id = await connection.fetchval(_SQL["account"], tenant_id, span.customer) or 0
-    before = await catalog.read(connection, tenant_id)
+    before = (await connection.fetchval(_SQL["catalog"], tenant_id)).encode()
     starts = await asyncio.to_thread(day_starts, zone)
     simulation = Simulation(before, catalog_with(before, card), (FIRST_DAY - EPOCH.date()).days, starts)
     feed = _Feed(simulation, step)
@@ -348,7 +349,9 @@ def answer_of(report: Report, card: Card, currency: str, span: Span, zone: str) 
 
 def span_of(from_: str | None, to: str | None, customer: str | None) -> Span:
     """What a client asks for. Raises Problem invalid_time, invalid_customer or invalid_parameter."""
-    if customer is not None and not (1 <= len(customer.encode(errors="replace")) <= 255 and customer.isprintable()):
+    if customer is not None and (
+        not 1 <= len(customer.encode(errors="replace")) <= 255 or any(unicodedata.category(character) == "Cc" for character in customer)
+    ):
         raise Problem("invalid_customer", "A customer's id has 1 to 255 bytes and no control characters.", "customerExternalId")
     span = Span(None if from_ is None else parse_time(from_, "from"), None if to is None else parse_time(to, "to"), customer)
     if span.from_us is not None and span.to_us is not None and span.from_us >= span.to_us:
