@@ -130,12 +130,11 @@ def run(
 
 def _show(report: SimulationReport, console: Console) -> None:
     def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    say(
-        f"{report.name}: {_events(report.events)} charged {report.before} {report.currency} then, {report.after} {report.currency} by this card"
-    )
-    say(f"{_signed(report.difference)} {report.currency}{_percent(report.before, report.difference)}")
+    money = report.currency
+    say(f"{report.name}: {_events(report.events)} charged {report.before} {money} then, {report.after} {money} by this card")
+    say(f"{_signed(report.difference)} {money}{_percent(report.before, report.difference)}")
     if report.unpriced_events:
         say(f"{_events(report.unpriced_events)} charged {report.unpriced_before} then, without a price on this card: it would refuse them.")
     if report.out_of_range_events:
