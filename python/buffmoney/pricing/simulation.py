@@ -46,8 +46,8 @@ ARRIVES_BEFORE = timedelta(days=1)
 ARRIVES_AFTER = timedelta(days=70)
 
 _SQL = queries.load("buffmoney.pricing", "simulate.sql")
-# Names of a line's columns in the catalogue; what is not here is called there as in a card.
-_NOT_IN_CATALOG = frozenset({"tenant_id", "rate_card_id", "line"})
+# Of a line's columns and fields, what the catalogue does not have; the others are called there as here, in its own spelling.
+_NOT_IN_CATALOG = frozenset({"tenant_id", "rate_card_id", "line", "price_id", "metric"})
 
 Report = dict[str, Any]
 """As the Rust simulation gives it, with `customerExternalId` in place of `accountId`."""
@@ -95,7 +95,7 @@ async def stored_card(connection: Connection, tenant_id: int, card_id: str) -> C
         raise Problem("rate_card_not_found", "There is no rate card with this id.", "rateCardId")
     card = json.loads(row["card"])
     lines = json.loads(row["charges"], parse_float=Decimal)
-    return Card(card["name"], [_charge(line) for line in lines], card["rate_card_id"], card.get("product_id"))
+    return Card(card["name"], [_charge(number, line) for number, line in enumerate(lines, 1)], card["rate_card_id"], card.get("product_id"))
 
 
 def written_card(name: str, charges: list[cards.Charge], metric_ids: dict[str, int]) -> Card:
@@ -104,15 +104,17 @@ def written_card(name: str, charges: list[cards.Charge], metric_ids: dict[str, i
     for line, charge in enumerate(charges):
         if charge.metric not in metric_ids:
             raise Problem("unknown_metric", f"There is no metric {charge.metric}.", f"charges[{line}].metric")
-        fields = {**msgspec.structs.asdict(charge), "price_id": line + 1, "metric_id": metric_ids[charge.metric]}
-        del fields["metric"]
-        lines.append(_charge(fields))
+        fields = {**msgspec.structs.asdict(charge), "metric_id": metric_ids[charge.metric]}
+        lines.append(_charge(line + 1, fields))
     return Card(name, lines)
 
 
-def _charge(fields: dict[str, Any]) -> dict[str, Any]:
-    """A line of the catalogue from a row's columns or a checked line's fields: amounts as strings, absent where there is none."""
-    charge = {}
+def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
+    """A line of the catalogue from a row's columns or a checked line's fields: amounts as strings, absent where there is none.
+
+    price_id: any, for what was never published has none.
+    """
+    charge: dict[str, Any] = {"priceId": price_id}
     for name, value in fields.items():
         if name in _NOT_IN_CATALOG or value is None:
             continue
