@@ -27,11 +27,13 @@ RATE_CARD: dict[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Whose events fill the batches. `own` gives every event a customer of its own; else one request is an input and an output event."""
+    """Whose events fill the batches, and of which models. `own` gives every event a customer of its own; else one request is an input
+    and an output event."""
 
     customers: int
     own: bool = False
     prefix: str = "customer"
+    models: tuple[str, ...] = MODELS
 
     def name(self, number: int) -> str:
         """The external id of a customer."""
@@ -50,7 +52,7 @@ def templates(shape: Shape, seed: int, count: int | None = None) -> list[bytes]:
         events: list[dict[str, object]] = []
         while len(events) < EVENTS_PER_BATCH:
             moment = (now + timedelta(milliseconds=chance.randrange(60_000))).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            model = chance.choice(MODELS)
+            model = chance.choice(shape.models)
             tokens = {"tokens_input": int(chance.lognormvariate(6.5, 1.1)) + 1, "tokens_output": int(chance.lognormvariate(5, 1)) + 1}
             one = chance.randrange(shape.customers)
             for metric, quantity in tokens.items():

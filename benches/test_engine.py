@@ -20,32 +20,49 @@ CUSTOMERS = 1000
 BATCHES_PER_GROUP = 40
 GROUP_EVENTS = BATCHES_PER_GROUP * EVENTS_PER_BATCH
 METRICS = {"tokens_input": 1, "tokens_output": 2}
-CATALOG = json.dumps(
-    {
-        "tenantId": TENANT,
-        "version": 1,
-        "currency": "CNY",
-        "unknownCustomers": "create",
-        "defaultOverdraftLimit": "0",
-        "metrics": [{"id": metric_id, "code": code} for code, metric_id in METRICS.items()],
-        "rateCards": [
-            {
-                "effectiveFromUs": None,
-                "charges": [
-                    {
-                        "priceId": 1 + 2 * model + metric,
-                        "metricId": metric_id,
-                        "match": {"model": name},
-                        "price": str(4 + metric * 12),
-                        "per": "1000000",
-                    }
-                    for model, name in enumerate(MODELS)
-                    for metric, metric_id in enumerate(METRICS.values())
-                ],
-            }
-        ],
-    }
-).encode()
+
+
+def catalog(charges: list[dict[str, object]]) -> bytes:
+    """A catalogue of one card with these lines, in force since ever."""
+    return json.dumps(
+        {
+            "tenantId": TENANT,
+            "version": 1,
+            "currency": "CNY",
+            "unknownCustomers": "create",
+            "defaultOverdraftLimit": "0",
+            "metrics": [{"id": metric_id, "code": code} for code, metric_id in METRICS.items()],
+            "rateCards": [
+                {
+                    "effectiveFromUs": None,
+                    "charges": [{"priceId": price_id, **charge} for price_id, charge in enumerate(charges, start=1)],
+                }
+            ],
+        }
+    ).encode()
+
+
+CATALOG = catalog(
+    [
+        {"metricId": metric_id, "match": {"model": name}, "price": str(4 + metric * 12), "per": "1000000"}
+        for name in MODELS
+        for metric, metric_id in enumerate(METRICS.values())
+    ]
+)
+MANY_MODELS = tuple(f"model-{number:03d}" for number in range(500))
+PRICINGS: tuple[dict[str, object], ...] = (
+    {"price": "4.123456789", "per": "1000000"},
+    {"model": "package", "price": "0.03", "per": "1000"},
+    {"model": "flat", "price": "0.002", "per": "1"},
+    {"model": "markup", "price": "2.9", "per": "1000000", "percent": "17.5", "minimum": "0.0001"},
+)
+CATALOG_OF_1000_LINES = catalog(
+    [
+        {"metricId": metric_id, "match": {"model": name}, **PRICINGS[number % len(PRICINGS)]}
+        for number, name in enumerate(MANY_MODELS)
+        for metric_id in METRICS.values()
+    ]
+)
 
 
 def now_us() -> int:
@@ -56,8 +73,8 @@ def now_us() -> int:
 class Bodies:
     """Bodies of real shape, each with keys nobody has seen."""
 
-    def __init__(self, customers: int) -> None:
-        self._templates = templates(Shape(customers), seed=7, count=BATCHES_PER_GROUP)
+    def __init__(self, shape: Shape) -> None:
+        self._templates = templates(shape, seed=7, count=BATCHES_PER_GROUP)
         self._run = os.urandom(3).hex()
         self._number = 0
 
@@ -74,8 +91,6 @@ class Bodies:
 def satisfied(engine: _core.Engine, messages: list[bytes], account: list[int]) -> list[bytes]:
     """Gives the engine what it asks for before these messages; nothing was ever stored."""
     while not (needs := engine.needs(messages)).nothing:
-        for tenant in needs.catalogs:
-            engine.load_catalog(tenant, CATALOG)
         if needs.account_ids:
             engine.add_account_ids([account[0] + 2 * step for step in range(needs.account_ids)])
             account[0] += 2 * needs.account_ids
@@ -87,7 +102,7 @@ def satisfied(engine: _core.Engine, messages: list[bytes], account: list[int]) -
 @pytest.mark.parametrize("customers", [CUSTOMERS, 1], ids=["1000-customers", "hot-customer"])
 def test_decode(benchmark: BenchmarkFixture, customers: int) -> None:
     """Decode, validate and hash bodies of 500 events."""
-    bodies = Bodies(customers).fresh(BATCHES_PER_GROUP)
+    bodies = Bodies(Shape(customers)).fresh(BATCHES_PER_GROUP)
 
     def decode() -> int:
         moment = now_us()
@@ -97,16 +112,24 @@ def test_decode(benchmark: BenchmarkFixture, customers: int) -> None:
     assert benchmark.pedantic(decode, rounds=40, warmup_rounds=5) == GROUP_EVENTS  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize("customers", [CUSTOMERS, 1], ids=["1000-customers", "hot-customer"])
-def test_rate(benchmark: BenchmarkFixture, customers: int) -> None:
+@pytest.mark.parametrize(
+    "figure, shape, prices",
+    [
+        ("rate_events_per_s", Shape(CUSTOMERS), CATALOG),
+        ("rate_events_per_s_hot_customer", Shape(1), CATALOG),
+        ("rate_events_per_s_1000_lines", Shape(CUSTOMERS, models=MANY_MODELS), CATALOG_OF_1000_LINES),
+    ],
+    ids=["1000-customers", "hot-customer", "1000-lines"],
+)
+def test_rate(benchmark: BenchmarkFixture, figure: str, shape: Shape, prices: bytes) -> None:
     """Rate, deduct and encode prepared groups of 20,000 events, up to the bytes of COPY."""
-    bodies = Bodies(customers)
+    bodies = Bodies(shape)
     engine = _core.Engine(0, bytes(range(32)))
     engine.start(0, bytes(32), 1)
+    engine.load_catalog(TENANT, prices)
     account = [1000]
-    shape = Shape(customers)
     grants = []
-    for number in range(customers):
+    for number in range(shape.customers):
         command = {
             "type": "grant",
             "commandId": os.urandom(16).hex(),
@@ -133,7 +156,7 @@ def test_rate(benchmark: BenchmarkFixture, customers: int) -> None:
         opened.append(group.group_id)
         return group.events_accepted, sum(len(stream) for _, _, stream in group.copies)
 
-    benchmark.extra_info.update(figure="rate_events_per_s" if customers > 1 else "rate_events_per_s_hot_customer", events=GROUP_EVENTS)
+    benchmark.extra_info.update(figure=figure, events=GROUP_EVENTS)
     accepted, encoded = benchmark.pedantic(rate, setup=prepare, rounds=30, warmup_rounds=3)  # type: ignore[no-untyped-call]
     assert accepted == GROUP_EVENTS
     assert encoded > GROUP_EVENTS * 100

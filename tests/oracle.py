@@ -6,14 +6,15 @@ and every rule is written in the most obvious way. The property tests feed it an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 NANO = 10**9
 """nano-units in one unit of a currency or of a metric"""
-AMOUNT_LIMIT = 10**15 * NANO
-"""no single amount, quantity or balance reaches this"""
+AMOUNT_LIMIT = 10**18 * NANO
+"""no event's charge reaches this"""
 KIND_ORDER = {"promotional": 0, "bonus": 1, "paid": 2}
 """what was given away is spent before what was paid for"""
 
@@ -47,23 +48,40 @@ def round_half_even(value: Fraction) -> int:
 
 @dataclass(frozen=True)
 class Charge:
-    """One line of a rate card: `price` for every `per` units of a metric, where all of `match` is found in the dimensions."""
+    """One line of a rate card: what usage of a metric costs where all of `match` is found in the dimensions.
+
+    model: per_unit, `price` for `per` units in proportion; package, `price` for every begun block of `per` units; flat, `price` for
+    an event; markup, `price` is what `per` units cost us, and `percent` comes on top. No event costs less than `minimum`.
+    """
 
     metric: str
     price: str
     per: str = "1"
     match: Mapping[str, str] = field(default_factory=dict)
+    model: str = "per_unit"
+    percent: str | None = None
+    minimum: str | None = None
 
 
 @dataclass(frozen=True)
 class Card:
-    """A rate card. effective_us: None means since ever."""
+    """A version of a product's rate card. effective_us: None means since ever."""
 
     name: str
     charges: tuple[Charge, ...]
     currency: str = "CNY"
     effective_us: int | None = None
     created_us: int = 0
+    product: str = "default"
+
+
+def cards_pricing(cards: Iterable[Card], metric: str) -> list[Card]:
+    """The cards of the one product that prices a metric; a metric of two products cannot be published."""
+    cards = list(cards)
+    products = {card.product for card in cards if any(charge.metric == metric for charge in card.charges)}
+    if len(products) > 1:
+        raise ValueError(f"{metric} is priced by {products}")
+    return [card for card in cards if card.product in products]
 
 
 def card_in_force(cards: Iterable[Card], occurred_us: int) -> Card | None:
@@ -86,9 +104,23 @@ def matching_charge(card: Card, metric: str, dimensions: Mapping[str, str]) -> C
     return best
 
 
+def exact_price(charge: Charge, quantity_nano: int) -> Fraction:
+    """What a quantity costs before rounding and minimum, in units of money."""
+    quantity, price, per = Fraction(quantity_nano, NANO), Fraction(charge.price), Fraction(charge.per)
+    if charge.model == "per_unit":
+        return quantity / per * price
+    if charge.model == "package":
+        return math.ceil(quantity / per) * price
+    if charge.model == "flat":
+        return price
+    if charge.model == "markup":
+        return quantity / per * price * (1 + Fraction(charge.percent or "missing") / 100)
+    raise ValueError(f"no such model: {charge.model}")
+
+
 def price_of(charge: Charge, quantity_nano: int) -> int:
-    """What a quantity costs, in nano-units: quantity / per × price, rounded once."""
-    return round_half_even(Fraction(quantity_nano, NANO) / Fraction(charge.per) * Fraction(charge.price) * NANO)
+    """What an event of this quantity costs, in nano-units: rounded once, and then not less than the minimum."""
+    return max(round_half_even(exact_price(charge, quantity_nano) * NANO), nano(charge.minimum or "0"))
 
 
 # ---------------------------------------------------------------- wallets
@@ -255,7 +287,7 @@ class Tenant:
         """The price of an event, or why it has none."""
         if event.metric not in self.metrics:
             return Outcome("unknown_metric")
-        card = card_in_force(self.cards, event.occurred_us)
+        card = card_in_force(cards_pricing(self.cards, event.metric), event.occurred_us)
         charge = matching_charge(card, event.metric, dict(event.dimensions)) if card else None
         if card is None or charge is None:
             return Outcome("no_price")

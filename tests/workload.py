@@ -133,22 +133,37 @@ class PassTime:
 Step = Batch | GiveGrant | PlaceHold | Capture | Release | Configure | ChangeCard | PassTime
 
 
-def rate_card(number: int, effective_us: int | None, created_us: int, chooser: random.Random) -> Card:
-    """A card with a price for most metrics, and dearer or cheaper ones for some models and regions."""
+def line(metric: str, chooser: random.Random, match: dict[str, str]) -> Charge:
+    """A line of any model, cheap enough that wallets last for some events; now and then with a minimum."""
+    model = chooser.choice(("per_unit", "per_unit", "package", "flat", "markup"))
+    decimals = chooser.choice(("0", f"{chooser.randint(0, 999):03d}", f"{chooser.randint(0, 10**9 - 1):09d}"))
+    price = f"{chooser.randint(0, 40)}.{decimals}"
+    per = "1" if model == "flat" else chooser.choice(("1", "1000", "1000000", "7", "333.333333333"))
+    percent = chooser.choice(("0", "20", "12.5", "33.333333333", "0.000000001", "250")) if model == "markup" else None
+    minimum = chooser.choice(("0.01", "0.000000001", "1.5")) if chooser.random() < 0.25 else None
+    return Charge(metric, price, per, match, model, percent, minimum)
+
+
+def product_of(metric: str) -> str:
+    """Tokens are sold by one product, everything else by another."""
+    return "default" if metric.startswith("tokens") else "prod_0000000000000000000000aa"
+
+
+def rate_card(number: int, effective_us: int | None, created_us: int, chooser: random.Random, product: str = "default") -> Card:
+    """A card with a price for most metrics of its product, and dearer or cheaper ones for some models and regions."""
     charges = []
-    for metric in METRICS:
+    metrics = [metric for metric in METRICS if product_of(metric) == product]
+    for metric in metrics:
         if chooser.random() < 0.9:
-            price = f"{chooser.randint(0, 40)}.{chooser.randint(0, 999):03d}"
-            charges.append(Charge(metric, price, chooser.choice(("1", "1000", "1000000", "7"))))
+            charges.append(line(metric, chooser, {}))
         for model in MODELS:
             if chooser.random() < 0.4:
-                charges.append(Charge(metric, str(chooser.randint(1, 90)), chooser.choice(("1000", "1000000", "3")), {"model": model}))
+                charges.append(line(metric, chooser, {"model": model}))
             if chooser.random() < 0.15:
-                match = {"model": model, "region": chooser.choice(REGIONS)}
-                charges.append(Charge(metric, str(chooser.randint(1, 90)), "1000", match))
+                charges.append(line(metric, chooser, {"model": model, "region": chooser.choice(REGIONS)}))
     if not charges:
-        charges.append(Charge("images", "1"))
-    return Card(f"card {number}", tuple(charges), effective_us=effective_us, created_us=created_us)
+        charges.append(Charge(metrics[0], "1"))
+    return Card(f"card {number}", tuple(charges), effective_us=effective_us, created_us=created_us, product=product)
 
 
 @dataclass
@@ -249,14 +264,16 @@ class Workload:
             return Configure(self.customer(), self.command_id(), self.random.choice((0, nano("5"), nano("50"), None)))
         if dice < 0.93:
             self.cards += 1
-            return ChangeCard(rate_card(self.cards, self.now_us - self.random.choice((0, 3600 * 10**6)), self.now_us, self.random))
+            effective_us = self.now_us - self.random.choice((0, 3600 * 10**6))
+            return ChangeCard(rate_card(self.cards, effective_us, self.now_us, self.random, product_of(self.random.choice(METRICS))))
         passed = self.random.choice((1, 1_000, 2 * 10**6, 90 * 10**6, 4000 * 10**6))
         self.now_us += passed
         return PassTime(passed, self.random.random() < 0.5)
 
     def steps(self, count: int) -> Iterator[Step]:
-        """The first card, then `count` steps; now and then an old command comes again."""
-        yield ChangeCard(rate_card(0, None, self.now_us, self.random))
+        """The first card of each product, then `count` steps; now and then an old command comes again."""
+        for product in sorted({product_of(metric) for metric in METRICS}):
+            yield ChangeCard(rate_card(0, None, self.now_us, self.random, product))
         for _ in range(count):
             if self.repeatable and self.random.random() < 0.05:
                 yield self.random.choice(self.repeatable)

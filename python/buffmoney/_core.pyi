@@ -13,6 +13,7 @@ __all__ = [
     "Verifier",
     "command_message",
     "decode_batch",
+    "explain_charge",
     "key_hash",
     "pack_resp",
     "render_balance",
@@ -55,6 +56,11 @@ class DecodedBatch:
 
 def decode_batch(body: bytes, tenant_id: int, now_us: int, max_events: int = 500) -> DecodedBatch:
     """Raises BatchError: 400 malformed_json, 413 too_many_events, 422 invalid_batch."""
+
+def explain_charge(model: str, price: str, per: str, percent: str | None, minimum: str | None, quantity: str) -> bytes:
+    """JSON {"steps": [{"what", "formula", "amount"}], "exact", "rounded", "rounding", "minimumApplied", "charge"} of one event. exact: a
+    decimal of up to 18 places, else a fraction "1/3"; charge: the engine's. Raises ValueError for what is no line or quantity, or has no
+    charge that fits."""
 
 def key_hash(tenant_id: int, idempotency_key: str) -> bytes:
     """16 bytes: the identity of an event (or, with a prefix, of a command)."""
@@ -194,8 +200,8 @@ class Verifier:
         """COPY (SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, amount, balance_after, held_after, grant_id,
         reference, commit_id, posted_at, grants_after, chain_hash FROM postings ORDER BY tenant_id, account_id, seq). Any chunking;
         returns rows so far."""
-    def prices(self, rows: list[tuple[int, int, str, str]]) -> None:
-        """(tenant_id, price_id, price, per)."""
+    def prices(self, rows: list[tuple[int, int, str, str, str, str | None, str | None]]) -> None:
+        """(tenant_id, price_id, model, price, per, percent, minimum). A line that cannot be charged by is a difference."""
     def metrics(self, rows: list[tuple[int, int, str]]) -> None: ...
     def customers(self, rows: list[tuple[int, int, str]]) -> None: ...
     def events(self, chunk: bytes) -> int:

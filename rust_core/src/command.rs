@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 use crate::posting::{Id, PostingKind};
 use crate::rate::{UnknownCustomers, currency_code};
 use crate::time::format_us;
-use crate::usage::{AMOUNT_LIMIT, Decided};
+use crate::usage::{AMOUNT_LIMIT, CHARGE_LIMIT, Decided};
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, write_parts};
 
 /// Open grants of one wallet; their list travels with its postings, so it stays short.
@@ -360,9 +360,11 @@ impl Engine {
             if shape.metric_id.is_none() {
                 return refuse("unknown_metric", format!("event {}: no such metric", event.index));
             }
-            let price = catalog.card_at(event.occurred_us).and_then(|card| shape.price(card));
-            let Some(price) = price else { return refuse("no_price", format!("event {}: no price is in force", event.index)) };
-            let sum = price.charge(event.quantity_nano).and_then(|charge| total.checked_add(charge)).filter(|sum| *sum < AMOUNT_LIMIT);
+            let Some(price) = shape.price_at(event.occurred_us) else {
+                return refuse("no_price", format!("event {}: no price is in force", event.index));
+            };
+            let charge = price.charge(event.quantity_nano).filter(|charge| *charge < CHARGE_LIMIT);
+            let sum = charge.and_then(|charge| total.checked_add(charge)).filter(|sum| *sum < AMOUNT_LIMIT);
             let Some(sum) = sum else { return refuse("amount_out_of_range", "the estimate is too large") };
             total = sum;
         }

@@ -9,10 +9,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::engine::{Engine, EngineError, Needs, WalletRow, join_grants};
+use crate::explain::{ExplainError, explain};
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
 use crate::posting::{Digest, Id};
-use crate::rate::currency_code;
+use crate::rate::{Terms, currency_code};
 use crate::simulate::{Days, Simulation};
 use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
@@ -377,6 +378,8 @@ impl PyEngine {
     }
 }
 
+type PyPriceRow = (i64, i32, String, String, String, Option<String>, Option<String>);
+
 /// `ledger verify`.
 #[pyclass(name = "Verifier")]
 struct PyVerifier {
@@ -403,10 +406,10 @@ impl PyVerifier {
         let verifier = self.open()?;
         copied(py.detach(|| verifier.postings(chunk)))
     }
-    fn prices(&mut self, rows: Vec<(i64, i64, String, String)>) -> PyResult<()> {
+    fn prices(&mut self, rows: Vec<PyPriceRow>) -> PyResult<()> {
         let verifier = self.open()?;
-        for (tenant, price_id, price, per) in rows {
-            verifier.add_price(tenant, price_id, amount(&price)?, amount(&per)?);
+        for (tenant, price_id, model, price, per, percent, minimum) in rows {
+            verifier.add_price(tenant, price_id, Terms::parse(&model, &price, &per, percent.as_deref(), minimum.as_deref()));
         }
         Ok(())
     }
@@ -478,6 +481,32 @@ fn key_hash<'py>(py: Python<'py>, tenant_id: i64, idempotency_key: &str) -> Boun
     PyBytes::new(py, &identity::key_hash(tenant_id.cast_unsigned(), idempotency_key.as_bytes()))
 }
 
+/// Every way in which there is none is the caller's, except that the two calculations disagree.
+impl From<ExplainError> for PyErr {
+    fn from(error: ExplainError) -> Self {
+        match error {
+            ExplainError::Terms(_) | ExplainError::Quantity(..) | ExplainError::Range => PyValueError::new_err(error.to_string()),
+            ExplainError::Disagrees(..) => PyRuntimeError::new_err(error.to_string()),
+        }
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (model, price, per, percent, minimum, quantity))]
+fn explain_charge<'py>(
+    py: Python<'py>,
+    model: &str,
+    price: &str,
+    per: &str,
+    percent: Option<&str>,
+    minimum: Option<&str>,
+    quantity: &str,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let terms = Terms::parse(model, price, per, percent, minimum).map_err(ExplainError::Terms)?;
+    let explanation = serde_json::to_vec(&explain(&terms, quantity)?).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    Ok(PyBytes::new(py, &explanation))
+}
+
 #[pyfunction]
 fn render_balance<'py>(py: Python<'py>, packed: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let body = balance::render(packed).ok_or_else(|| PyValueError::new_err("not a packed wallet"))?;
@@ -496,5 +525,5 @@ mod _core {
     #[pymodule_export]
     use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply, usage_events};
     #[pymodule_export]
-    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance};
+    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, explain_charge, key_hash, pack_resp, render_balance};
 }

@@ -13,7 +13,7 @@ use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numer
 use crate::money::format_nano;
 use crate::rate::{Catalog, CatalogError, PricedShape};
 use crate::time::format_us;
-use crate::usage::AMOUNT_LIMIT;
+use crate::usage::CHARGE_LIMIT;
 
 const DAY_US: i64 = 86_400_000_000;
 /// Metrics with their dimensions that are remembered; beyond it the memory starts anew.
@@ -72,10 +72,10 @@ pub enum Rated {
 
 /// Rates one event, as `usage.rs` does before it looks at the wallet.
 #[inline]
-fn rate_event(catalog: &Catalog, shape: &PricedShape, occurred_us: i64, quantity: i128) -> Rated {
-    match catalog.card_at(occurred_us).and_then(|card| shape.price(card)) {
+fn rate_event(shape: &PricedShape, occurred_us: i64, quantity: i128) -> Rated {
+    match shape.price_at(occurred_us) {
         None => Rated::NoPrice,
-        Some(price) => price.charge(quantity).filter(|charge| *charge < AMOUNT_LIMIT).map_or(Rated::OutOfRange, Rated::Charge),
+        Some(price) => price.charge(quantity).filter(|charge| *charge < CHARGE_LIMIT).map_or(Rated::OutOfRange, Rated::Charge),
     }
 }
 
@@ -131,6 +131,7 @@ struct WireMetric {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireCard {
+    /// Absent: all cards of the tenant are versions of one.
     product_id: Option<String>,
     charges: Vec<WireCharge>,
 }
@@ -236,8 +237,7 @@ impl Simulation {
         let product = tested.rate_cards.first().and_then(|card| card.product_id.clone());
         let priced =
             |cards: &[WireCard]| -> HashSet<i32> { cards.iter().flat_map(|card| &card.charges).map(|charge| charge.metric_id).collect() };
-        let (of_others, own): (Vec<_>, Vec<_>) =
-            known.rate_cards.into_iter().partition(|card| product.is_some() && card.product_id.is_some() && card.product_id != product);
+        let (of_others, own): (Vec<_>, Vec<_>) = known.rate_cards.into_iter().partition(|card| card.product_id != product);
         let mut elsewhere = priced(&of_others);
         for metric in priced(&own).union(&priced(&tested.rate_cards)) {
             elsewhere.remove(metric);
@@ -300,10 +300,10 @@ impl Simulation {
             return self.other.add(&one);
         }
         let rated = match self.shapes.get(&ShapeRef { metric, dimensions }) {
-            Some(shape) => rate_event(&self.after, shape, occurred_us, quantity),
+            Some(shape) => rate_event(shape, occurred_us, quantity),
             None => {
                 let shape = self.shape(metric, dimensions)?;
-                rate_event(&self.after, &shape, occurred_us, quantity)
+                rate_event(&shape, occurred_us, quantity)
             }
         };
         match rated {

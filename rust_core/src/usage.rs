@@ -11,8 +11,12 @@ use crate::message::{KIND_USAGE, Message, UsageEvent, UsageSection};
 use crate::outcome::Outcome;
 use crate::rate::{PricedShape, UnknownCustomers};
 
-/// No charge reaches this: 29 integer digits are what NUMERIC(38, 9) holds.
+/// No balance reaches this: 29 integer digits are what NUMERIC(38, 9) holds.
 pub const AMOUNT_LIMIT: i128 = 10_i128.pow(38);
+
+/// No event's charge reaches this: 18 integer digits, as many as any amount from a client, so that the sums of a commit
+/// fit. A charge that did not fit with others would stop the partition, and everybody on it.
+pub const CHARGE_LIMIT: i128 = 10_i128.pow(27);
 
 /// What became of a usage section.
 #[derive(Debug)]
@@ -101,9 +105,8 @@ impl Engine {
             return Ok((if same { Outcome::Duplicate } else { Outcome::Conflict }, 0));
         }
         let Some(metric_id) = shape.metric_id else { return Ok((Outcome::UnknownMetric, 0)) };
-        let card = self.catalogs.get(&tenant).and_then(|catalog| catalog.card_at(event.occurred_us));
-        let Some(price) = card.and_then(|card| shape.price(card)) else { return Ok((Outcome::NoPrice, 0)) };
-        let Some(charge) = price.charge(event.quantity_nano).filter(|charge| *charge < AMOUNT_LIMIT) else {
+        let Some(price) = shape.price_at(event.occurred_us) else { return Ok((Outcome::NoPrice, 0)) };
+        let Some(charge) = price.charge(event.quantity_nano).filter(|charge| *charge < CHARGE_LIMIT) else {
             return Ok((Outcome::AmountOutOfRange, 0));
         };
         let index = match *place {

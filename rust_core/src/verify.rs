@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
 use crate::identity::{Payload, key_hash};
-use crate::money::{format_nano, mul_div_round};
+use crate::money::format_nano;
 use crate::posting::{Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac};
+use crate::rate::{Price, Terms, TermsError};
 use crate::wallet::read_parts;
 
 /// Differences that are kept; the rest is only counted.
@@ -87,7 +88,7 @@ pub struct Verifier {
     sums: HashMap<i64, CommitSum>,
     /// What usage postings took, less what events charged, by (account, commit).
     usage: HashMap<(i64, i64), i128>,
-    prices: HashMap<(i64, i64), (i128, i128)>,
+    prices: HashMap<(i64, i64), Price>,
     metrics: HashMap<(i64, i64), String>,
     customers: HashMap<i64, (i64, String)>,
     commit_walk: HashMap<i64, (i64, Digest)>,
@@ -171,9 +172,14 @@ impl Verifier {
         }
     }
 
-    /// (tenant, price id) → (price, per), nano-units.
-    pub fn add_price(&mut self, tenant: i64, price_id: i64, price: i128, per: i128) {
-        self.prices.insert((tenant, price_id), (price, per));
+    /// (tenant, price id) → what the line says. Terms that nobody can charge by are a difference of their own.
+    pub fn add_price(&mut self, tenant: i64, price_id: i32, terms: Result<Terms, TermsError>) {
+        match terms {
+            Ok(terms) => {
+                self.prices.insert((tenant, i64::from(price_id)), Price::new(price_id, &terms));
+            }
+            Err(error) => self.differ("price", tenant, 0, 0, format!("price {price_id}: {error}")),
+        }
     }
 
     /// (tenant, metric id) → code.
@@ -323,9 +329,11 @@ impl Verifier {
         let (quantity, charge) = (numeric(row, 7)?, numeric(row, 8)?);
         let (key, dimensions) = (text(row, 9)?, text(row, 10)?);
         match self.prices.get(&(tenant, price)) {
-            Some((price, per)) if mul_div_round(quantity, *price, *per) == Some(charge) => {}
-            Some(_) => {
-                self.differ("charge", tenant, account, posting_seq, format!("event {key}: the charge is not quantity × price / per"))
+            Some(price) if price.charge(quantity) == Some(charge) => {}
+            Some(price) => {
+                let derived = price.charge(quantity).map_or("none".to_owned(), format_nano);
+                let detail = format!("event {key}: charged {}, its price makes {derived}", format_nano(charge));
+                self.differ("charge", tenant, account, posting_seq, detail);
             }
             None => self.differ("price_missing", tenant, account, posting_seq, format!("event {key}: no price {price}")),
         }

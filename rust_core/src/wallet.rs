@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use crate::posting::{Digest, Id};
+use crate::usage::AMOUNT_LIMIT;
 
 /// Never expires.
 pub const NEVER: i64 = i64::MAX;
@@ -173,7 +174,8 @@ impl WalletState {
     #[inline]
     pub fn affords(&self, amount: i128) -> bool {
         match self.overdraft_limit {
-            None => self.balance.checked_sub(amount).is_some(),
+            // Without a floor there is still the end of what can be written.
+            None => self.balance.checked_sub(amount).is_some_and(|after| after > -AMOUNT_LIMIT),
             Some(limit) => self.balance.checked_sub(amount).is_some_and(|after| after >= -limit || amount == 0),
         }
     }

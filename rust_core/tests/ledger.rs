@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use buffmoney_core::copy::CopyReader;
 use buffmoney_core::engine::Engine;
+use buffmoney_core::rate::{Terms, TermsError};
 use buffmoney_core::transaction::Group;
 use buffmoney_core::verify::{Report, Verifier};
 use proptest::prelude::*;
@@ -154,14 +155,19 @@ fn stream(rows: &Rows, columns: &[usize]) -> Vec<u8> {
 }
 
 fn verify(tables: &BTreeMap<&'static str, Rows>, last: &Group) -> Report {
+    verify_with(tables, last, Terms::parse("per_unit", "0.3", "7", None, None))
+}
+
+/// As if the line for tokens said this.
+fn verify_with(tables: &BTreeMap<&'static str, Rows>, last: &Group, tokens: Result<Terms, TermsError>) -> Report {
     let empty = Vec::new();
     let rows = |name: &str| tables.get(name).unwrap_or(&empty);
     let mut verifier = Verifier::new(KEY);
     let mut postings = rows("postings").clone();
     postings.sort_by(|left, right| left[..3].cmp(&right[..3]));
     verifier.postings(&stream(&postings, &(0..15).collect::<Vec<_>>())).unwrap();
-    verifier.add_price(TENANT, 1, 3 * NANO / 10, 7 * NANO);
-    verifier.add_price(TENANT, 2, 0, NANO);
+    verifier.add_price(TENANT, 1, tokens);
+    verifier.add_price(TENANT, 2, Terms::parse("per_unit", "0", "1", None, None));
     verifier.add_metric(TENANT, 1, "tokens".to_owned());
     verifier.add_metric(TENANT, 2, "free".to_owned());
     for fields in rows("customers") {
@@ -214,6 +220,41 @@ fn events_are_charged_once_and_never_below_the_floor() {
     assert_eq!(outcomes(&group, 2), [10, 0], "0.1 is left, 0.3 is refused, what is free goes through");
     assert_eq!((group.postings, group.events, group.charged), (2, 3, 9 * NANO / 10));
     assert_eq!(group.refused_keys.len(), 1);
+}
+
+/// The verifier derives charges under every model, and tells one line from another that differs in a single field.
+#[test]
+fn charges_of_every_model_are_derived_again() {
+    type Line = (&'static str, &'static str, &'static str, Option<&'static str>, Option<&'static str>);
+    let lines: [Line; 6] = [
+        ("per_unit", "0.3", "7", None, None),
+        ("per_unit", "0.3", "7", None, Some("0.5")),
+        ("package", "0.3", "7", None, None),
+        ("flat", "0.3", "1", None, None),
+        ("markup", "0.3", "7", Some("20"), None),
+        ("markup", "0.3", "7", Some("20"), Some("0.5")),
+    ];
+    for line in lines {
+        let (model, price, per, percent, minimum) = line;
+        let optional = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!(r#","{name}":"{value}""#));
+        let said =
+            format!(r#""model":"{model}","price":"{price}","per":"{per}"{}{}"#, optional("percent", percent), optional("minimum", minimum));
+        let mut engine = engine();
+        engine.load_catalog(TENANT, CATALOG.replace(r#""price":"0.3","per":"7""#, &said).as_bytes()).unwrap();
+        let events = [("k1", "tokens", 8 * NANO), ("k2", "tokens", 15 * NANO + 1), ("k3", "free", NANO)];
+        let group = apply(&mut engine, &[grant(1, "a", "100", 0, None), usage(2, "a", &events)], START_US);
+        assert_eq!(outcomes(&group, 1), [0, 0, 0]);
+        let mut tables = BTreeMap::new();
+        collect(&mut tables, &group);
+        for other in lines {
+            let report = verify_with(&tables, &group, Terms::parse(other.0, other.1, other.2, other.3, other.4));
+            let charges = report.differences.iter().filter(|difference| difference.what == "charge").count();
+            assert_eq!((report.difference_count == 0, charges > 0), (line == other, line != other), "{line:?} {other:?} {report:?}");
+        }
+        let report = verify_with(&tables, &group, Terms::parse(model, price, "0", percent, minimum));
+        let found: Vec<_> = report.differences.iter().map(|difference| difference.what).collect();
+        assert_eq!(found, ["price", "price_missing", "price_missing"]);
+    }
 }
 
 /// Whatever a group did to memory, rollback takes back: applied again it gives the same bytes.

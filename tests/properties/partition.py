@@ -39,8 +39,12 @@ def catalog_json(tenant_id: int, version: int, cards: list[Card], unknown_custom
         for charge in card.charges:
             price_id += 1
             line = {"priceId": price_id, "metricId": METRIC_IDS[charge.metric], "match": dict(charge.match), "price": charge.price}
-            charges.append({**line, "per": charge.per})
-        wire_cards.append({"effectiveFromUs": card.effective_us, "currency": card.currency, "charges": charges})
+            optional = {"model": charge.model, "percent": charge.percent, "minimum": charge.minimum}
+            # As from a catalogue that was written before lines had models: what is not said is absent.
+            said = {name: value for name, value in optional.items() if value not in (None, "per_unit")}
+            charges.append({**line, "per": charge.per, **said})
+        wire = {"effectiveFromUs": card.effective_us, "currency": card.currency, "charges": charges}
+        wire_cards.append(wire if card.product == "default" else {**wire, "productId": card.product})
     return json.dumps(
         {
             "tenantId": tenant_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import islice
 
 import blake3
@@ -185,6 +186,6 @@ def test_the_comparison_can_fail() -> None:
     run = ModelRun(billing="pay-as-you-go")
     workload = Workload(1)
     run.feed(workload.steps(0))
-    run.model.cards[0] = run.model.cards[0].__class__("wrong", (), currency="CNY")
+    run.model.cards = [replace(card, charges=()) for card in run.model.cards]
     with pytest.raises(AssertionError):
-        run.feed(islice(workload.steps(60), 1, None))
+        run.feed(islice(workload.steps(60), 2, None))

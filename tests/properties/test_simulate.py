@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from buffmoney import _core
 from buffmoney.pricing import simulation
-from tests.oracle import Card, Charge, card_in_force, matching_charge, nano, price_of, show
+from tests.oracle import AMOUNT_LIMIT, Card, Charge, card_in_force, matching_charge, nano, price_of, show
 from tests.properties.copies import POSTGRES_EPOCH_US, SIGNATURE
 from tests.properties.model_run import TENANT_ID, ModelRun
 from tests.properties.partition import METRIC_IDS, Row, catalog_json
-from tests.workload import ChangeCard, Workload, rate_card
+from tests.workload import METRICS, ChangeCard, Workload, product_of, rate_card
 
 RUNS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 SEEDS = st.integers(0, 2**40)
@@ -57,10 +57,15 @@ class Expected:
     """The oracle's own simulation: each event rated by itself, with exact fractions."""
 
     groups: Groups = field(default_factory=lambda: defaultdict(Sums))
+    others: Sums = field(default_factory=Sums)
 
-    def add(self, row: Row, card: Card, zone: str) -> None:
-        """One stored event."""
+    def add(self, row: Row, card: Card, cards: list[Card], zone: str) -> None:
+        """One stored event. cards: those that were in force."""
         metric = CODES[row["metric_id"]]
+        if any(charge.metric == metric for other in cards if other.product != card.product for charge in other.charges):
+            self.others.events += 1
+            self.others.before += row["charge"]
+            return
         in_force = card_in_force([card], row["occurred_at"])
         assert in_force is not None
         charge = matching_charge(in_force, metric, json.loads(row["dimensions"]))
@@ -130,6 +135,7 @@ def check(report: dict[str, Any], expected: Expected) -> None:
     for row in report["data"]:
         found[row.pop("accountId"), row.pop("metric"), row.pop("day")] = row
     assert found == {key: sums.wire() for key, sums in expected.groups.items()} | ({} if expected.groups else {(): Sums().wire()})
+    assert (report["otherProductsEvents"], report["otherProductsBefore"]) == (expected.others.events, show(expected.others.before))
     assert report["customers"] == len(report["byCustomer"])
     assert report["groups"] == len(report["data"])
 
@@ -142,22 +148,22 @@ def test_every_event_is_charged_what_the_oracle_says(seed: int, zone: str, cut: 
     run.feed(Workload(seed).steps(40))
     rows = run.partition.tables.usage_events
     before = run.partition.catalogs[TENANT_ID]
-    card = rate_card(99, None, 0, random.Random(seed + 1))
+    chooser = random.Random(seed + 1)
+    card = rate_card(99, None, 0, chooser, product_of(chooser.choice(METRICS)))
     after = catalog_json(TENANT_ID, 1, [card], "create", None)
     expected = Expected()
     for row in rows:
-        expected.add(row, card, zone)
+        expected.add(row, card, run.model.cards, zone)
     check(simulate(rows, before, after, zone, cut), expected)
 
 
 @RUNS
 @given(seed=SEEDS)
 def test_the_card_in_force_gives_what_was_charged(seed: int) -> None:
-    """Proves: a simulation of the only card there ever was changes nothing, to the nano-unit."""
+    """Proves: a simulation of the only cards there ever were changes nothing, to the nano-unit."""
     run = ModelRun(billing="pay-as-you-go")
     workload = Workload(seed)
-    first, *others = workload.steps(40)
-    run.feed([first, *(step for step in others if not isinstance(step, ChangeCard))])
+    run.feed(step for step in workload.steps(40) if not isinstance(step, ChangeCard) or step.card.effective_us is None)
     catalog = run.partition.catalogs[TENANT_ID]
     report = simulate(run.partition.tables.usage_events, catalog, catalog, "Asia/Shanghai", 1 << 20)
     assert (report["difference"], report["unpricedEvents"]) == ("0", 0)
@@ -185,7 +191,7 @@ def test_the_widest_amounts(lines: list[tuple[int, int, int]], price: str, per: 
     after = catalog_json(TENANT_ID, 1, [card], "create", None)
     report = simulate(rows, after, after, "UTC", 1 << 20)
     charges = [price_of(card.charges[0], row["quantity"]) for row in rows]
-    kept = [charge for charge in charges if charge < 10**38]
+    kept = [charge for charge in charges if charge < AMOUNT_LIMIT]
     assert report["outOfRangeEvents"] == len(charges) - len(kept)
     assert report["after"] == show(sum(kept))
     assert report["before"] == show(sum(row["charge"] for row in rows))

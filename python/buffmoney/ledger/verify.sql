@@ -17,7 +17,9 @@ SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, posting
 FROM commits ORDER BY 1, 2
 
 -- name: prices
-SELECT tenant_id, price_id, price::text, per::text FROM rate_card_charges
+-- Lines have no other model yet, nor a percentage or a minimum.
+SELECT tenant_id, price_id, 'per_unit' AS model, price::text, per::text, NULL::text AS percent, NULL::text AS minimum
+FROM rate_card_charges
 
 -- name: metrics
 SELECT tenant_id, metric_id, code FROM metrics

@@ -1,0 +1,347 @@
+//! The pricing models: what one event costs on one line of a rate card.
+//!
+//! | model | charge of an event of quantity q |
+//! |---|---|
+//! | `per_unit` | q × price ÷ per |
+//! | `package` | ⌈q ÷ per⌉ × price: begun blocks count whole |
+//! | `flat` | price, whatever q |
+//! | `markup` | q × cost ÷ per × (1 + percent ÷ 100) |
+//!
+//! It is rounded half to even, once, to nano-units; a `minimum` is compared with what was rounded.
+
+use num_bigint::BigUint;
+
+use crate::money::{AMOUNT_INTEGER_DIGITS, DecimalError, NANO, mul_div_round, parse_decimal_nano};
+
+/// A hundred per cent in nano-units.
+pub(crate) const HUNDRED: i128 = 100 * NANO;
+
+/// How a line prices an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// A price for so many units, in proportion.
+    PerUnit,
+    /// A price for every begun block of units.
+    Package,
+    /// A price for every event.
+    Flat,
+    /// A cost for so many units, in proportion, and a percentage on top.
+    Markup,
+}
+
+impl Model {
+    /// By its name in a rate card.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "per_unit" => Some(Self::PerUnit),
+            "package" => Some(Self::Package),
+            "flat" => Some(Self::Flat),
+            "markup" => Some(Self::Markup),
+            _ => None,
+        }
+    }
+}
+
+/// Why the terms of a line were refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TermsError {
+    /// No model has this name.
+    #[error("unknown pricing model {0:?}")]
+    Model(String),
+    /// An amount cannot be read.
+    #[error("{0} {1:?}: {2}")]
+    Amount(&'static str, String, DecimalError),
+    /// Nothing can be divided by it.
+    #[error("per is zero")]
+    Per,
+    /// A mark-up without one.
+    #[error("a mark-up needs a percentage")]
+    NoPercent,
+    /// Another model with one: somebody expects it to count.
+    #[error("only a mark-up has a percentage")]
+    Percent,
+}
+
+/// What a line says, in nano-units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// How it prices.
+    pub model: Model,
+    /// The price; of a mark-up the cost.
+    pub price: i128,
+    /// Units of the metric that the price buys; of no meaning for `flat`.
+    pub per: i128,
+    /// Of a mark-up, and only of it.
+    pub percent: Option<i128>,
+    /// No event costs less.
+    pub minimum: Option<i128>,
+}
+
+impl Terms {
+    /// Reads a line's fields, all of them decimal text.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is not of the model.
+    pub fn parse(model: &str, price: &str, per: &str, percent: Option<&str>, minimum: Option<&str>) -> Result<Self, TermsError> {
+        let amount = |what: &'static str, text: &str| {
+            parse_decimal_nano(text.as_bytes(), AMOUNT_INTEGER_DIGITS).map_err(|error| TermsError::Amount(what, text.to_owned(), error))
+        };
+        let terms = Self {
+            model: Model::from_name(model).ok_or_else(|| TermsError::Model(model.to_owned()))?,
+            price: amount("price", price)?,
+            per: amount("per", per)?,
+            percent: percent.map(|text| amount("percent", text)).transpose()?,
+            minimum: minimum.map(|text| amount("minimum", text)).transpose()?,
+        };
+        match (terms.model, terms.percent) {
+            _ if terms.per == 0 => Err(TermsError::Per),
+            (Model::Markup, None) => Err(TermsError::NoPercent),
+            (Model::PerUnit | Model::Package | Model::Flat, Some(_)) => Err(TermsError::Percent),
+            _ => Ok(terms),
+        }
+    }
+}
+
+/// The terms made ready for many events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Rule {
+    /// quantity × over ÷ under. Also a mark-up: its percentage is worked into the fraction.
+    Ratio { over: i128, under: i128 },
+    /// One price for each begun block.
+    Package { price: i128, per: i128 },
+    /// One price.
+    Flat { price: i128 },
+    /// A mark-up whose fraction does not fit 128 bits.
+    Wide(Box<WideRatio>),
+}
+
+#[derive(Debug, PartialEq, Eq, Clone)]
+struct WideRatio {
+    over: BigUint,
+    under: BigUint,
+}
+
+/// A line of a rate card, ready to price events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Price {
+    /// Names the line in `rate_card_charges`.
+    pub price_id: i32,
+    rule: Rule,
+    /// Nano-units; `i128::MIN`: none.
+    minimum: i128,
+}
+
+impl Price {
+    /// Fractions are cut down: small numbers multiply and divide several times as fast.
+    #[must_use]
+    pub fn new(price_id: i32, terms: &Terms) -> Self {
+        let rule = match terms.model {
+            Model::PerUnit => {
+                let (mut over, mut under) = (terms.price, terms.per);
+                cut(&mut over, &mut under);
+                Rule::Ratio { over, under }
+            }
+            Model::Package => Rule::Package { price: terms.price, per: terms.per },
+            Model::Flat => Rule::Flat { price: terms.price },
+            Model::Markup => markup(terms.price, terms.per, terms.percent.unwrap_or_default()),
+        };
+        Self { price_id, rule, minimum: terms.minimum.unwrap_or(i128::MIN) }
+    }
+
+    /// The charge for a quantity, in nano-units; `None` when it does not fit.
+    #[must_use]
+    #[inline]
+    pub fn charge(&self, quantity: i128) -> Option<i128> {
+        let rounded = match &self.rule {
+            Rule::Ratio { over, under } => mul_div_round(quantity, *over, *under)?,
+            Rule::Package { price, per } => blocks(quantity, *per)?.checked_mul(*price)?,
+            Rule::Flat { price } => *price,
+            Rule::Wide(ratio) => ratio.rounded(quantity)?,
+        };
+        Some(rounded.max(self.minimum))
+    }
+}
+
+/// How many blocks of `per` a quantity begins.
+#[inline]
+fn blocks(quantity: i128, per: i128) -> Option<i128> {
+    if let (Ok(quantity), Ok(per)) = (u64::try_from(quantity), u64::try_from(per)) {
+        return (per > 0).then(|| i128::from(quantity.div_ceil(per)));
+    }
+    let whole = quantity.checked_div(per)?;
+    Some(whole + i128::from(quantity % per > 0))
+}
+
+/// cost × (100 + percent) over per × 100.
+fn markup(mut cost: i128, mut per: i128, percent: i128) -> Rule {
+    // Both are below 10^38, so the sum fits.
+    let (mut factor, mut hundred) = (HUNDRED + percent, HUNDRED);
+    cut(&mut cost, &mut per);
+    cut(&mut cost, &mut hundred);
+    cut(&mut factor, &mut per);
+    cut(&mut factor, &mut hundred);
+    if let (Some(over), Some(under)) = (cost.checked_mul(factor), per.checked_mul(hundred)) {
+        return Rule::Ratio { over, under };
+    }
+    let wide = |value: i128| BigUint::from(value.unsigned_abs());
+    Rule::Wide(Box::new(WideRatio { over: wide(cost) * wide(factor), under: wide(per) * wide(hundred) }))
+}
+
+impl WideRatio {
+    /// Allocates, unlike all other ways to a charge: only a cost or percentage of some 20 digits and more comes here.
+    #[cold]
+    fn rounded(&self, quantity: i128) -> Option<i128> {
+        let product = BigUint::from(quantity.unsigned_abs()) * &self.over;
+        let (mut quotient, remainder) = (&product / &self.under, &product % &self.under);
+        let left = &self.under - &remainder;
+        if remainder > left || (remainder == left && quotient.bit(0)) {
+            quotient += 1_u8;
+        }
+        let magnitude = i128::try_from(quotient).ok()?;
+        Some(if quantity < 0 { -magnitude } else { magnitude })
+    }
+}
+
+/// Divides both by their greatest common divisor.
+fn cut(left: &mut i128, right: &mut i128) {
+    let (mut divisor, mut rest) = (*left, *right);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    if divisor > 1 {
+        *left /= divisor;
+        *right /= divisor;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use num_bigint::BigInt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn price(model: &str, price: &str, per: &str, percent: Option<&str>, minimum: Option<&str>) -> Price {
+        Price::new(1, &Terms::parse(model, price, per, percent, minimum).unwrap())
+    }
+
+    #[test]
+    fn a_begun_block_counts_whole() {
+        let images = price("package", "100", "500", None, None);
+        for (quantity, expected) in [(1, 100), (499 * NANO, 100), (500 * NANO, 100), (500 * NANO + 1, 200), (1_000 * NANO, 200)] {
+            assert_eq!(images.charge(quantity), Some(expected * NANO), "{quantity}");
+        }
+        assert_eq!(images.charge(0), Some(0));
+        assert_eq!(price("package", "1", "0.000000003", None, None).charge(10), Some(4 * NANO));
+    }
+
+    #[test]
+    fn a_flat_price_does_not_know_the_quantity() {
+        let run = price("flat", "0.35", "1", None, None);
+        assert_eq!([1, NANO, i128::MAX].map(|quantity| run.charge(quantity)), [Some(350_000_000); 3]);
+    }
+
+    #[test]
+    fn a_mark_up_rounds_once() {
+        // 1 ÷ 3 × 1.5 is one half, and 0.333333333 × 1.5 would not be.
+        assert_eq!(price("markup", "1", "3", Some("50"), None).charge(NANO), Some(NANO / 2));
+        assert_eq!(price("markup", "2", "1000", Some("0"), None).charge(NANO), Some(2_000_000));
+        // Half a nano-unit and half of three of them go to the even neighbour.
+        assert_eq!(price("markup", "0.000000001", "3", Some("50"), None).charge(NANO), Some(0));
+        assert_eq!(price("markup", "0.000000001", "1", Some("50"), None).charge(NANO), Some(2));
+    }
+
+    #[test]
+    fn a_minimum_is_the_least_an_event_costs() {
+        let tokens = price("per_unit", "4", "1000000", None, Some("0.01"));
+        assert_eq!(tokens.charge(2_499 * NANO), Some(10_000_000));
+        assert_eq!(tokens.charge(2_500 * NANO), Some(10_000_000));
+        assert_eq!(tokens.charge(2_501 * NANO), Some(10_004_000));
+        assert_eq!(price("per_unit", "0", "1", None, Some("0.01")).charge(NANO), Some(10_000_000));
+        assert_eq!(price("flat", "5", "1", None, Some("7")).charge(NANO), Some(7 * NANO));
+    }
+
+    #[test]
+    fn terms_that_contradict_their_model_are_refused() {
+        let parse = |model, price, per, percent| Terms::parse(model, price, per, percent, None).unwrap_err();
+        assert_eq!(parse("tiered", "1", "1", None), TermsError::Model("tiered".to_owned()));
+        assert_eq!(parse("markup", "1", "1", None), TermsError::NoPercent);
+        assert_eq!(parse("package", "1", "1", Some("5")), TermsError::Percent);
+        assert_eq!(parse("per_unit", "1", "0", None), TermsError::Per);
+        assert_eq!(parse("flat", "-1", "1", None), TermsError::Amount("price", "-1".to_owned(), DecimalError::Malformed));
+        assert_eq!(parse("markup", "1", "1", Some("1.0000000001")).to_string(), "percent \"1.0000000001\": more than 9 decimals");
+    }
+
+    /// The table at the top of this file in fractions of unbounded numbers, without cutting anything down.
+    fn oracle(terms: &Terms, quantity: i128) -> Option<i128> {
+        let big = BigInt::from;
+        let (price, per, nano) = (big(terms.price), big(terms.per), big(NANO));
+        // The charge in nano-units as a fraction.
+        let (over, under) = match terms.model {
+            Model::PerUnit => (big(quantity) * price, per),
+            Model::Package => ((big(quantity) + &per - 1_i32) / &per * price, big(1)),
+            Model::Flat => (price, big(1)),
+            Model::Markup => (big(quantity) * price * (big(100) * &nano + big(terms.percent.unwrap())), per * 100_i32 * nano),
+        };
+        // ⌊x + 1/2⌋, less one where x + 1/2 is whole and odd.
+        let (doubled, twice): (BigInt, BigInt) = (&over * 2_i32 + &under, &under * 2_i32);
+        let mut rounded: BigInt = &doubled / &twice;
+        if &rounded * &twice == doubled && rounded.bit(0) {
+            rounded -= 1_i32;
+        }
+        i128::try_from(rounded).ok().map(|charge| charge.max(terms.minimum.unwrap_or(0)))
+    }
+
+    /// From nothing to all that NUMERIC(38, 9) holds, small numbers and round ones as often as large ones.
+    fn amount() -> impl Strategy<Value = i128> {
+        let largest = 10_i128.pow(38) - 1;
+        prop_oneof![
+            0..=largest,
+            (0..=largest, 0_u32..126).prop_map(|(value, shift)| value >> shift),
+            (0..1_000_i128, 0_u32..30).prop_map(|(value, zeros)| value * 10_i128.pow(zeros)),
+        ]
+    }
+
+    fn terms() -> impl Strategy<Value = Terms> {
+        let model = prop::sample::select(&[Model::PerUnit, Model::Package, Model::Flat, Model::Markup][..]);
+        (model, amount(), amount(), amount(), prop::option::of(amount())).prop_map(|(model, price, per, percent, minimum)| Terms {
+            model,
+            price,
+            per: per.max(1),
+            percent: (model == Model::Markup).then_some(percent),
+            minimum,
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn every_model_agrees_with_arbitrary_precision(terms in terms(), quantity in amount()) {
+            prop_assert_eq!(Price::new(1, &terms).charge(quantity), oracle(&terms, quantity));
+        }
+
+        #[test]
+        fn edges_of_blocks_agree(price in 0..10_i128.pow(12), per in 1..10_i128.pow(27), count in 0..10_i128.pow(6), nudge in -1_i128..=1) {
+            let terms = Terms { model: Model::Package, price, per, percent: None, minimum: None };
+            let quantity = (per * count + nudge).max(0);
+            prop_assert_eq!(Price::new(1, &terms).charge(quantity), oracle(&terms, quantity));
+        }
+
+        #[test]
+        fn halves_of_mark_ups_agree(cost in 0..10_i128.pow(12), quantity in 1..10_i128.pow(12), whole in 0..2_000_i128) {
+            // Percentages of whole halves against blocks of one unit make many exact ties.
+            let terms = Terms { model: Model::Markup, price: cost, per: 2 * NANO, percent: Some(whole * NANO / 2), minimum: None };
+            prop_assert_eq!(Price::new(1, &terms).charge(quantity), oracle(&terms, quantity));
+        }
+
+        #[test]
+        fn a_minimum_only_raises(mut terms in terms(), quantity in amount(), minimum in amount()) {
+            terms.minimum = None;
+            let plain = Price::new(1, &terms).charge(quantity);
+            terms.minimum = Some(minimum);
+            prop_assert_eq!(Price::new(1, &terms).charge(quantity), plain.map(|charge| charge.max(minimum)));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+"""Proves: every pricing model charges through the engine what the plain-Python oracle says and what the golden tables say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from buffmoney import _core
+from tests.oracle import NANO, Card, Charge, Outcome, Usage, exact_price, nano, price_of, show
+from tests.properties.model_run import TENANT_ID, ModelRun
+from tests.workload import START_US, Batch, ChangeCard
+
+GOLDEN = Path(__file__).parent / "golden_models.md"
+MODELS = ("per_unit", "package", "flat", "markup")
+LARGEST = 10**27 - 1
+"""nano-units of an amount or quantity with 18 digits and nine decimals"""
+RUNS = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+any_size = st.integers(0, 89).flatmap(lambda bits: st.integers(0, min(2**bits, LARGEST)))
+"""as often small as large"""
+round_sizes = st.tuples(st.integers(1, 999), st.integers(0, 23)).map(lambda pair: pair[0] * 10 ** pair[1])
+amounts = st.one_of(any_size, round_sizes)
+positive = amounts.map(lambda amount: amount or 1)
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> Charge:
+    """A line of any model, of any amounts that a card may have."""
+    model = draw(st.sampled_from(MODELS))
+    per = "1" if model == "flat" else show(draw(positive))
+    percent = show(draw(amounts)) if model == "markup" else None
+    minimum = show(draw(positive)) if draw(st.booleans()) else None
+    return Charge("images", show(draw(amounts)), per, {}, model, percent, minimum)
+
+
+def near_edges(line: Charge, count: int) -> list[int]:
+    """Quantities at the end of a block, one nano-unit before and one after, as far as a quantity may go."""
+    edge = nano(line.per) * count
+    return [quantity for quantity in (edge - 1, edge, edge + 1) if 0 < quantity <= LARGEST]
+
+
+def through_engine(line: Charge, quantities: Sequence[int]) -> ModelRun:
+    """One event each, in one batch, of a customer without a floor. ModelRun compares outcome and charge of each with the oracle's."""
+    run = ModelRun(billing="pay-as-you-go")
+    events = [Usage("acme", f"key-{number}", line.metric, quantity, START_US) for number, quantity in enumerate(quantities)]
+    run.feed([ChangeCard(Card("one", (line,))), Batch(tuple(events))])
+    return run
+
+
+def explained(line: Charge, quantity: int) -> dict[str, object]:
+    """The engine's explanation."""
+    answer: dict[str, object] = json.loads(
+        _core.explain_charge(line.model, line.price, line.per, line.percent, line.minimum, show(quantity)).decode()
+    )
+    return answer
+
+
+@RUNS
+@given(line=lines(), quantities=st.lists(positive, min_size=1, max_size=6), blocks=st.integers(0, 1000))
+def test_any_line_charges_any_quantity_as_the_oracle_does(line: Charge, quantities: list[int], blocks: int) -> None:
+    """Proves: outcome and charge equal the oracle's, for prices and percentages of 18 digits and nine decimals, and at edges of blocks."""
+    through_engine(line, [*quantities, *near_edges(line, blocks)])
+
+
+@RUNS
+@given(line=lines(), quantity=positive)
+def test_an_explanation_is_exact_and_ends_at_the_charge(line: Charge, quantity: int) -> None:
+    """Proves: the exact amount is the oracle's fraction in lowest terms, and rounding, minimum and charge follow from it."""
+    charge = price_of(line, quantity)
+    if charge >= LARGEST + 1:
+        with pytest.raises(ValueError, match="does not fit"):
+            explained(line, quantity)
+        return
+    answer = explained(line, quantity)
+    exact, rounded = (
+        exact_price(line, quantity),
+        price_of(Charge(line.metric, line.price, line.per, {}, line.model, line.percent), quantity),
+    )
+    assert Fraction(str(answer["exact"])) == exact
+    assert ("/" in str(answer["exact"])) == (10**18 % exact.denominator != 0), "a fraction only where a decimal of 18 places does not do"
+    assert (answer["rounded"], answer["charge"]) == (show(rounded), show(charge))
+    assert answer["minimumApplied"] == (charge > rounded)
+    steps = answer["steps"]
+    assert isinstance(steps, list)
+    assert steps[-1]["amount"] == show(charge)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_largest_charge_is_taken_twice_and_one_more_is_refused_alone(model: str) -> None:
+    """Proves: charges of 18 digits add up in a commit; the first that is larger is refused by itself, and the partition goes on."""
+    largest = f"{10**18 - 1}.999999999"
+    kept = through_engine(Charge("images", largest, "1", {}, model, "0" if model == "markup" else None), [NANO, NANO])
+    assert [charge for _, charge in kept.model.known.values()] == [LARGEST, LARGEST]
+    over = {
+        "per_unit": Charge("images", largest, "0.999999999"),
+        "package": Charge("images", largest, "0.999999999", {}, "package"),
+        "flat": Charge("images", "1", "1", {}, "flat", None, f"{10**18}"),
+        "markup": Charge("images", largest, "1", {}, "markup", "0.000000001"),
+    }[model]
+    run = through_engine(over, [NANO])
+    assert run.model.rate(Usage("acme", "any", "images", NANO, START_US), "CNY") == Outcome("amount_out_of_range")
+    assert run.model.known == {}
+    run.feed([ChangeCard(Card("two", (Charge("images", "1"),), created_us=1)), Batch((Usage("acme", "next", "images", NANO, START_US),))])
+    assert [charge for _, charge in run.model.known.values()] == [NANO]
+
+
+def test_a_line_that_contradicts_its_model_is_refused() -> None:
+    """Proves: neither a catalogue nor an explanation takes a line whose fields are not of its model."""
+    for line, words in (
+        (Charge("images", "1", model="tiers"), "unknown pricing model"),
+        (Charge("images", "1", model="markup"), "needs a percentage"),
+        (Charge("images", "1", model="package", percent="5"), "only a mark-up"),
+        (Charge("images", "1", "0"), "per is zero"),
+        (Charge("images", "-1"), "not a plain decimal number"),
+        (Charge("images", "1", minimum="0.0000000001"), "more than 9 decimals"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            explained(line, NANO)
+        with pytest.raises(ValueError, match=words):
+            through_engine(line, [])
+
+
+# ---------------------------------------------------------------- golden tables
+
+
+def golden() -> list[tuple[str, dict[str, str]]]:
+    """(model, row by column) of every row of the tables."""
+    found: list[tuple[str, dict[str, str]]] = []
+    model, columns = "", list[str]()
+    for text in GOLDEN.read_text().splitlines():
+        if text.startswith("## "):
+            model, columns = text[3:].partition(":")[0], []
+        elif text.startswith("|") and not text.startswith("|---"):
+            cells = [cell.strip() for cell in text.strip("|").split("|")]
+            if columns:
+                found.append((model, dict(zip(columns, cells, strict=True))))
+            columns = columns or cells
+    return found
+
+
+ROWS = golden()
+
+
+@pytest.mark.parametrize("model, row", ROWS, ids=[f"{model}: {row['what']}" for model, row in ROWS])
+def test_golden(model: str, row: dict[str, str]) -> None:
+    """Proves: the table's row is what the oracle, the explanation and the engine's own commit say."""
+    price = row["cost"] if model == "markup" else row["price"]
+    line = Charge("images", price, row["per"], {}, model, row.get("percent"), row["minimum"] or None)
+    quantity = nano(row["quantity"])
+    answer = explained(line, quantity)
+    assert (answer["exact"], answer["charge"]) == (row["before rounding"], row["charge"])
+    run = through_engine(line, [quantity])
+    (event,) = run.partition.tables.usage_events
+    assert (event["tenant_id"], event["quantity"], event["charge"]) == (TENANT_ID, quantity, nano(row["charge"]))
+    assert Fraction(row["before rounding"]) == exact_price(line, quantity)
+
+
+def test_the_golden_tables_cover_every_model() -> None:
+    """Proves: the tables are read, all of them."""
+    assert {model: sum(each == model for each, _ in ROWS) for model in MODELS} == {"per_unit": 17, "package": 12, "flat": 6, "markup": 14}
