@@ -17,7 +17,8 @@ SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, posting
 FROM commits ORDER BY 1, 2
 
 -- name: prices
-SELECT tenant_id, price_id, price::text, per::text FROM rate_card_charges
+-- A draft's lines have no price_id: nothing was ever charged by them.
+SELECT tenant_id, price_id, price::text, per::text FROM rate_card_charges WHERE price_id IS NOT NULL
 
 -- name: metrics
 SELECT tenant_id, metric_id, code FROM metrics

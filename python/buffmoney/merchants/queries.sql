@@ -18,6 +18,10 @@ VALUES ($1, $2, $3, $4, $5, $6) RETURNING tenant_id;
 -- name: insert_builtin_metric
 INSERT INTO metrics (tenant_id, metric_id, code, unit, created_at) VALUES ($1, $2, $3, $4, $5);
 
+-- name: insert_default_product
+-- What a rate card belongs to that names no product.
+INSERT INTO products (tenant_id, product_id, code, name, created_at) VALUES ($1, $2, 'default', 'default', $3);
+
 -- name: merchant_tenants
 -- Both tenants of a merchant, sandbox and live.
 SELECT tenant_id, mode FROM tenants WHERE merchant_id = $1;
