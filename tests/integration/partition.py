@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from buffmoney import _core
+from buffmoney.audit import log
 from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.redis import RedisPipe, RedisQueue
@@ -182,6 +183,8 @@ async def room(settings: Settings) -> AsyncIterator[Room]:
     await migrate(fresh)
     owner = await asyncpg.connect(fresh.database_url)
     tenant_id = await _tenant(owner)
+    async with owner.transaction():
+        await log.begin_where_missing(owner, log.Author.system(fresh, SystemClock(), "test"))
     there = Room(fresh, owner, tenant_id)
     await there.redis.command("FLUSHALL")
     try:

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 from redis.exceptions import ResponseError
 
+from buffmoney.audit.log import Author
 from buffmoney.base.clock import FixedClock, SystemClock
 from buffmoney.base.config import Settings, make_secret
 from buffmoney.base.database import Database, connect
@@ -163,8 +164,9 @@ async def test_durability_is_on(settings: Settings) -> None:
 
 
 async def test_a_merchant_is_two_tenants_that_share_no_row(settings: Settings, owner: asyncpg.Connection[asyncpg.Record]) -> None:
-    made = await merchants.create(owner, settings.api_key_pepper, SystemClock(), "Ink & Paper 墨", unknown_customers="refuse")
-    other = await merchants.create(owner, settings.api_key_pepper, SystemClock(), "Another", billing="pay-as-you-go", currency="USD")
+    by = Author.command_line(settings, SystemClock())
+    made = await merchants.create(owner, settings.api_key_pepper, SystemClock(), "Ink & Paper 墨", by=by, unknown_customers="refuse")
+    other = await merchants.create(owner, settings.api_key_pepper, SystemClock(), "Another", by=by, billing="pay-as-you-go", currency="USD")
     rows = await owner.fetch("SELECT * FROM tenants WHERE merchant_id = $1 ORDER BY mode", made.merchant_id)
     assert [(row["mode"], row["unknown_customers"], row["currency"]) for row in rows] == [
         ("live", "refuse", "CNY"),
@@ -201,37 +203,39 @@ async def test_a_merchant_is_two_tenants_that_share_no_row(settings: Settings, o
     [{"name": ""}, {"name": "x" * 256}, {"name": "a\u0000b"}, {"billing": "never"}, {"currency": "cny"}, {"unknown_customers": "?"}],
 )
 async def test_wrong_merchants_are_refused(settings: Settings, owner: asyncpg.Connection[asyncpg.Record], wrong: dict[str, str]) -> None:
+    by = Author.command_line(settings, SystemClock())
     before = await owner.fetchval("SELECT count(*) FROM tenants")
     with pytest.raises(Problem) as refused:
-        await merchants.create(owner, settings.api_key_pepper, SystemClock(), **{"name": "Fine", **wrong})  # type: ignore[arg-type]
+        await merchants.create(owner, settings.api_key_pepper, SystemClock(), by=by, **{"name": "Fine", **wrong})  # type: ignore[arg-type]
     assert refused.value.code == "invalid_merchant"
     assert await owner.fetchval("SELECT count(*) FROM tenants") == before
 
 
 async def test_keys_are_rotated_with_overlap_and_revoked_for_good(settings: Settings, owner: asyncpg.Connection[asyncpg.Record]) -> None:
     pepper, clock = settings.api_key_pepper, FixedClock(SystemClock().now_us())
-    made = await merchants.create(owner, pepper, clock, "Rotating")
+    by = Author.command_line(settings, clock)
+    made = await merchants.create(owner, pepper, clock, "Rotating", by=by)
     tenant_id = await merchants.tenant_id_of(owner, made.merchant_id, "live")
     (first,) = await keys.list_keys(owner, tenant_id)
     database = await Database.open(settings, "edge")
     clock.advance(1_000_000)
     async with database.tenant(tenant_id) as connection:
-        second = await keys.rotate(connection, pepper, clock, tenant_id, "live", first.key_id, overlap_s=3600)
+        second = await keys.rotate(connection, pepper, clock, tenant_id, "live", first.key_id, overlap_s=3600, by=by)
     listed = await keys.list_keys(owner, tenant_id)
     assert [key.key_id for key in listed] == [first.key_id, second.key_id]
     assert listed[0].expires_at is not None
     assert (listed[0].expires_at - listed[0].created_at).total_seconds() == 3601
     clock.advance(1_000_000)
     # A later rotation with a longer overlap does not prolong an end that was set before.
-    await keys.rotate(owner, pepper, clock, tenant_id, "live", first.key_id, overlap_s=7200)
+    await keys.rotate(owner, pepper, clock, tenant_id, "live", first.key_id, overlap_s=7200, by=by)
     assert (await keys.list_keys(owner, tenant_id))[0].expires_at == listed[0].expires_at
-    revoked = await keys.revoke(owner, clock, tenant_id, second.key_id)
+    revoked = await keys.revoke(owner, clock, tenant_id, second.key_id, by=by)
     clock.advance(5_000_000)
-    assert (await keys.revoke(owner, clock, tenant_id, second.key_id)).revoked_at == revoked.revoked_at
+    assert (await keys.revoke(owner, clock, tenant_id, second.key_id, by=by)).revoked_at == revoked.revoked_at
     for call in (
-        keys.rotate(owner, pepper, clock, tenant_id, "live", second.key_id),
-        keys.revoke(owner, clock, tenant_id, "key_" + "0" * 24),
-        keys.revoke(owner, clock, tenant_id + 1, first.key_id),
+        keys.rotate(owner, pepper, clock, tenant_id, "live", second.key_id, by=by),
+        keys.revoke(owner, clock, tenant_id, "key_" + "0" * 24, by=by),
+        keys.revoke(owner, clock, tenant_id + 1, first.key_id, by=by),
     ):
         with pytest.raises(Problem) as refused:
             await call

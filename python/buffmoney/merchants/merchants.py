@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
+from buffmoney.audit import log
 from buffmoney.base import queries
 from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
@@ -47,6 +48,7 @@ async def create(
     clock: Clock,
     name: str,
     *,
+    by: log.Author,
     billing: Billing = "prepaid",
     unknown_customers: UnknownCustomers = "create",
     currency: str = "CNY",
@@ -83,7 +85,18 @@ async def create(
                 _SQL["insert_builtin_metric"], [(tenant_id, metric_id, code, unit, created_at) for metric_id, code, unit in BUILTIN_METRICS]
             )
             await connection.execute(_SQL["insert_default_product"], tenant_id, new_short("prod", clock), created_at)
-            made[mode] = (await keys.create(connection, pepper, clock, tenant_id, mode, "first key")).secret
+            await log.begin(connection, by, tenant_id)
+            told = {
+                "merchantId": merchant_id,
+                "name": name,
+                "mode": mode,
+                "billing": billing,
+                "currency": currency,
+                "unknownCustomers": unknown_customers,
+                "metrics": [code for _, code, _ in BUILTIN_METRICS],
+            }
+            await log.record(connection, by, tenant_id, "merchant.create", merchant_id, None, told)
+            made[mode] = (await keys.create(connection, pepper, clock, tenant_id, mode, "first key", by=by)).secret
     return NewMerchant(merchant_id, made["sandbox"], made["live"])
 
 

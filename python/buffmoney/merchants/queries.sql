@@ -36,18 +36,17 @@ INSERT INTO api_keys (tenant_id, key_id, prefix, key_hash, name, created_at, exp
 -- A tenant's keys, oldest first, revoked ones too: they are what an audit asks for.
 SELECT key_id, prefix, name, created_at, expires_at, revoked_at FROM api_keys WHERE tenant_id = $1 ORDER BY created_at, key_id;
 
--- name: get_key
-SELECT key_id, prefix, name, created_at, expires_at, revoked_at FROM api_keys WHERE tenant_id = $1 AND key_id = $2;
+-- name: lock_key
+-- As it is until the end of the transaction, so that what the audit log says was before was.
+SELECT key_id, prefix, name, created_at, expires_at, revoked_at FROM api_keys WHERE tenant_id = $1 AND key_id = $2 FOR UPDATE;
 
 -- name: revoke_key
--- The first revocation's time stays.
-UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE tenant_id = $1 AND key_id = $2
-RETURNING key_id, prefix, name, created_at, expires_at, revoked_at;
+UPDATE api_keys SET revoked_at = $3 WHERE tenant_id = $1 AND key_id = $2;
 
 -- name: end_key
 -- A rotated key ends after its overlap; an end that was set before and comes sooner stays.
 UPDATE api_keys SET expires_at = least(coalesce(expires_at, $3), $3) WHERE tenant_id = $1 AND key_id = $2 AND revoked_at IS NULL
-RETURNING key_id;
+RETURNING expires_at;
 
 -- name: key_tenant
 -- Whose key this is: for the command line, which knows no tenant.

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from buffmoney.audit import log
 from buffmoney.base import cursors, queries
 from buffmoney.base.clock import format_time, to_datetime, to_us
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.times import parse_time
 from buffmoney.pricing import cards, diff, products, versions
+
+if TYPE_CHECKING:
+    from buffmoney.base.database import Connection
 
 MAX_METRICS = 1_000
 _METRIC_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
@@ -228,10 +232,13 @@ async def create_rate_card(call: Call) -> Answer:
     async with call.transaction() as connection:
         card_id = await versions.create(connection, clock, tenant_id, draft)
         if body.draft:
-            return Answer(_card(await versions.read(connection, tenant_id, card_id)))
-        card, version = await versions.publish(connection, clock, tenant_id, card_id)
-    call.after_commit.append(lambda: _tell_core(call, version))
-    return Answer(_card(card))
+            card = _card(await versions.read(connection, tenant_id, card_id))
+        else:
+            published = await versions.publish(connection, clock, tenant_id, card_id)
+            card = _card(published.card)
+            call.after_commit.append(lambda: _tell_core(call, published.catalog_version))
+        await _tell_audit(call, connection, "rate_card.create", None, card)
+    return Answer(card)
 
 
 async def replace_rate_card(call: Call) -> Answer:
@@ -239,15 +246,19 @@ async def replace_rate_card(call: Call) -> Answer:
     draft = _draft(call.body)
     tenant_id, card_id = call.tenant.tenant_id, call.path["rateCardId"]
     async with call.transaction() as connection:
-        await versions.replace(connection, tenant_id, card_id, draft)
-        return Answer(_card(await versions.read(connection, tenant_id, card_id)))
+        before = _card(await versions.replace(connection, tenant_id, card_id, draft))
+        after = _card(await versions.read(connection, tenant_id, card_id))
+        if after != before:
+            await _tell_audit(call, connection, "rate_card.update", before, after)
+    return Answer(after)
 
 
 async def delete_rate_card(call: Call) -> Answer:
     """Deletes a draft."""
     card_id = call.path["rateCardId"]
     async with call.transaction() as connection:
-        await versions.delete(connection, call.tenant.tenant_id, card_id)
+        before = _card(await versions.delete(connection, call.tenant.tenant_id, card_id))
+        await _tell_audit(call, connection, "rate_card.delete", before, None)
     return Answer(DeletedRateCard(card_id, True))
 
 
@@ -255,12 +266,20 @@ async def publish_rate_card(call: Call) -> Answer:
     """Publishes a draft; the answer comes once the next event will be rated by it."""
     body: PublishBody = call.body
     effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
+    clock, tenant_id = call.services.clock, call.tenant.tenant_id
     async with call.transaction() as connection:
-        card, version = await versions.publish(
-            connection, call.services.clock, call.tenant.tenant_id, call.path["rateCardId"], effective_us
-        )
-    call.after_commit.append(lambda: _tell_core(call, version))
-    return Answer(_card(card))
+        published = await versions.publish(connection, clock, tenant_id, call.path["rateCardId"], effective_us)
+        card = _card(published.card)
+        await _tell_audit(call, connection, "rate_card.publish", _card(published.draft), card)
+    call.after_commit.append(lambda: _tell_core(call, published.catalog_version))
+    return Answer(card)
+
+
+async def _tell_audit(call: Call, connection: Connection, action: log.Action, before: RateCard | None, after: RateCard | None) -> None:
+    card = after or before
+    assert card is not None
+    told = [None if one is None else msgspec.to_builtins(one) for one in (before, after)]
+    await log.record(connection, log.Author.of(call), call.tenant.tenant_id, action, card.rate_card_id, *told)
 
 
 async def list_rate_cards(call: Call) -> Answer:
@@ -343,8 +362,10 @@ async def create_product(call: Call) -> Answer:
     """Makes a product."""
     body: ProductBody = call.body
     async with call.transaction() as connection:
-        made = await products.create(connection, call.services.clock, call.tenant.tenant_id, body.code, body.name)
-    return Answer(_product(made))
+        made = _product(await products.create(connection, call.services.clock, call.tenant.tenant_id, body.code, body.name))
+        author, tenant_id = log.Author.of(call), call.tenant.tenant_id
+        await log.record(connection, author, tenant_id, "product.create", made.product_id, None, msgspec.to_builtins(made))
+    return Answer(made)
 
 
 async def list_metrics(call: Call) -> Answer:
@@ -372,9 +393,11 @@ async def create_metric(call: Call) -> Answer:
         metric_id = await connection.fetchval(_SQL["insert_metric"], tenant_id, body.code, body.unit, now)
         if metric_id is None:
             raise Problem("metric_exists", f"There is a metric {body.code} already.", "code")
+        metric = _metric(metric_id, body.code, body.unit, now)
+        await log.record(connection, log.Author.of(call), tenant_id, "metric.create", body.code, None, msgspec.to_builtins(metric))
     version = tenant["catalog_version"]
     call.after_commit.append(lambda: _tell_core(call, version))
-    return Answer(_metric(metric_id, body.code, body.unit, now))
+    return Answer(metric)
 
 
 def _metric(metric_id: int, code: str, unit: str, created_at: datetime) -> Metric:

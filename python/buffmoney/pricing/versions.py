@@ -50,6 +50,14 @@ class Card(msgspec.Struct, frozen=True):
     charges: list[Charge]
 
 
+class Published(msgspec.Struct, frozen=True):
+    """A card as it was and as it is, and the version of the catalogue that has it."""
+
+    draft: Card
+    card: Card
+    catalog_version: int
+
+
 async def read(connection: Connection, tenant_id: int, card_id: str, param: str = "rateCardId") -> Card:
     """A card with its lines. param: how the client names it. Raises Problem rate_card_not_found."""
     row = await connection.fetchrow(_SQL["get_card"], tenant_id, card_id) if _CARD_ID.fullmatch(card_id) else None
@@ -89,8 +97,11 @@ async def create(connection: Connection, clock: Clock, tenant_id: int, draft: Dr
     return card_id
 
 
-async def replace(connection: Connection, tenant_id: int, card_id: str, draft: Draft) -> None:
-    """Puts another content into a draft. Raises Problem like `create`, and rate_card_not_found or rate_card_published."""
+async def replace(connection: Connection, tenant_id: int, card_id: str, draft: Draft) -> Card:
+    """Puts another content into a draft and gives the card as it was.
+
+    Raises Problem like `create`, and rate_card_not_found or rate_card_published.
+    """
     metric_ids = await _check(connection, tenant_id, draft)
     card = await _unpublished(connection, tenant_id, card_id)
     product_id = card.product_id if draft.product_id is None else await products.resolve(connection, tenant_id, draft.product_id)
@@ -98,20 +109,23 @@ async def replace(connection: Connection, tenant_id: int, card_id: str, draft: D
     await connection.execute(_SQL["delete_charges"], tenant_id, card_id)
     await connection.execute(_SQL["update_card"], tenant_id, card_id, product_id, draft.name, draft.currency, effect)
     await _insert_charges(connection, tenant_id, card_id, draft.charges, metric_ids)
+    return card
 
 
-async def delete(connection: Connection, tenant_id: int, card_id: str) -> None:
-    """Deletes a draft. Raises Problem rate_card_not_found or rate_card_published."""
+async def delete(connection: Connection, tenant_id: int, card_id: str) -> Card:
+    """Deletes a draft and gives it. Raises Problem rate_card_not_found or rate_card_published."""
     await _lock(connection, tenant_id)
-    await _unpublished(connection, tenant_id, card_id)
+    card = await _unpublished(connection, tenant_id, card_id)
     await connection.execute(_SQL["delete_charges"], tenant_id, card_id)
     await connection.execute(_SQL["delete_card"], tenant_id, card_id)
+    return card
 
 
-async def publish(connection: Connection, clock: Clock, tenant_id: int, card_id: str, effective_us: int | None = None) -> tuple[Card, int]:
+async def publish(connection: Connection, clock: Clock, tenant_id: int, card_id: str, effective_us: int | None = None) -> Published:
     """Makes a draft the next version of its product, in force from `effective_us`, else from when the draft says, else at once.
 
-    A product's first version is in force since ever unless it names a moment. Gives the card and the catalogue's new version.
+    A product's first version is in force since ever unless it names a moment.
+
     Raises Problem rate_card_not_found, rate_card_published or invalid_rate_card.
     """
     tenant = await connection.fetchrow(_SQL["next_version"], tenant_id)
@@ -141,7 +155,7 @@ async def publish(connection: Connection, clock: Clock, tenant_id: int, card_id:
     await connection.execute(_SQL["number_charges"], tenant_id, card_id)
     await connection.execute(_SQL["publish_card"], tenant_id, card_id, published["next"], effect, now)
     done = msgspec.structs.replace(card, status="published", version=published["next"], effective_from=effect, published_at=now)
-    return done, tenant["catalog_version"]
+    return Published(card, done, tenant["catalog_version"])
 
 
 async def _lock(connection: Connection, tenant_id: int) -> str:
