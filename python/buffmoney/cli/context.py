@@ -65,8 +65,7 @@ def say_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         # Text, so that what people have named things is never taken for markup.
         table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else console.measure(table, options=console.options.update(width=1_000)).maximum)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 1_000).print(table)
 
 
 def address(url: str | None, api_key: str | None) -> tuple[str, str]:
