@@ -22,6 +22,7 @@ import asyncpg
 import httpx
 import psutil
 
+from buffmoney.audit.log import Author
 from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.merchants import merchants
@@ -271,8 +272,11 @@ class Product:
             connection = await asyncpg.connect(self.run["databaseUrl"])
             try:
                 name = f"Test {secrets.token_hex(4)}"
-                pepper = Settings.from_environment(self.environment).api_key_pepper
-                return await merchants.create(connection, pepper, SystemClock(), name, billing=billing, unknown_customers=unknown_customers)
+                settings, clock = Settings.from_environment(self.environment), SystemClock()
+                by = Author.command_line(settings, clock)
+                return await merchants.create(
+                    connection, settings.api_key_pepper, clock, name, by=by, billing=billing, unknown_customers=unknown_customers
+                )
             finally:
                 await connection.close()
 

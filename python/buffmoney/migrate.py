@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buffmoney.audit import log
 from buffmoney.base.clock import Clock, SystemClock, to_datetime
 from buffmoney.base.config import ROLES, Settings
 from buffmoney.base.database import connect
@@ -69,7 +70,7 @@ async def migrate(settings: Settings, *, partitions: int = 1, clock: Clock | Non
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         await connection.execute("SET client_min_messages = warning")
         await _make_roles(connection, settings)
-        applied = await _apply(connection)
+        applied = await _apply(connection, log.Author.system(settings, clock or SystemClock(), "migrate"))
         count = await _make_partitions(connection, partitions)
         await _make_usage_partitions(connection, clock or SystemClock())
         return Migrated(len(migrations()), tuple(applied), count)
@@ -106,7 +107,7 @@ async def _applied(connection: Connection) -> dict[int, str]:
     return {row["version"]: row["name"] for row in await connection.fetch("SELECT version, name FROM public.schema_migrations")}
 
 
-async def _apply(connection: Connection) -> list[str]:
+async def _apply(connection: Connection, by: log.Author) -> list[str]:
     known = migrations()
     done = await _applied(connection)
     newer = sorted(version for version in done if version > len(known))
@@ -126,6 +127,9 @@ async def _apply(connection: Connection) -> list[str]:
             if migration.version == 1:
                 await _close_public(connection)
             await connection.execute(migration.sql)
+            if migration.name == "audit_log":
+                # The chain's hashes and signatures are made here: PostgreSQL has no blake3.
+                await log.begin_where_missing(connection, by)
             await connection.execute("INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", migration.version, migration.name)
         applied.append(migration.name)
     return applied

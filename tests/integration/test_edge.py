@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from buffmoney.audit.log import Author
 from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.edge.app import create_app
@@ -46,7 +47,8 @@ async def there(settings: Settings) -> AsyncIterator[Room]:
 @pytest.fixture
 async def client(there: Room) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an edge on this loop, with a key of the room's tenant. There is no core unless a test starts one."""
-    made = await keys.create(there.owner, there.settings.api_key_pepper, SystemClock(), there.tenant_id, "sandbox")
+    by = Author.system(there.settings, SystemClock(), "test")
+    made = await keys.create(there.owner, there.settings.api_key_pepper, SystemClock(), there.tenant_id, "sandbox", by=by)
     edge = create_app(there.settings)
     await edge.start()
     try:

@@ -10,12 +10,15 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from redis.exceptions import ResponseError
 
+from buffmoney.audit.log import Author
 from buffmoney.base.clock import FixedClock, SystemClock
 from buffmoney.base.config import Settings, make_secret
 from buffmoney.base.database import Database, connect
@@ -102,6 +105,65 @@ async def test_migrating_again_changes_nothing(settings: Settings) -> None:
     assert (first.applied, first.partitions) == ((), 2)
 
 
+async def test_cards_made_before_versions_become_versions(settings: Settings, owner: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Proves: the cards of an older database are published versions of a default product, in the order in which they were made, with
+    their prices untouched and as immutable as they were."""
+    name = f"older_{secrets.token_hex(4)}"
+    await owner.execute(f'CREATE DATABASE "{name}"')
+    parts = urlsplit(settings.database_url)
+    # urlunsplit would drop the empty host of a socket's URL.
+    older = settings.replace(database_url=f"postgresql://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else ""))
+    connection = await connect(older, None)
+    try:
+        for migration in migrations():
+            if migration.name == "rate_card_versions":
+                break
+            await connection.execute(migration.sql)
+            await connection.execute("INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", migration.version, migration.name)
+        await connection.execute("INSERT INTO merchants VALUES ('mer_' || repeat('0', 24), 'Old', 'prepaid', now())")
+        tenants = []
+        for mode in ("sandbox", "live"):
+            tenant_id = await connection.fetchval(
+                "INSERT INTO tenants (merchant_id, mode, partition_id, unknown_customers, created_at) "
+                "VALUES ('mer_' || repeat('0', 24), $1, 0, 'create', now()) RETURNING tenant_id",
+                mode,
+            )
+            await connection.execute("INSERT INTO metrics VALUES ($1, 1, 'tokens_input', '', now())", tenant_id)
+            tenants.append(tenant_id)
+        for number, age in ((0, "2 days"), (1, "1 day"), (2, "3 days")):
+            card_id = f"rc_{number:024d}"
+            effect = "NULL" if age == "3 days" else f"now() - interval '{age}'"
+            await connection.execute(
+                f"INSERT INTO rate_cards VALUES ($1, $2, 'card', 'CNY', {effect}, now() - interval '{age}')", tenants[0], card_id
+            )
+            await connection.execute(
+                "INSERT INTO rate_card_charges VALUES ($1, $2, 0, $3, 1, '{}', 2.5, 1000)", tenants[0], card_id, number
+            )
+        assert (await migrate(older)).applied == tuple(one.name for one in migrations() if one.version > migration.version - 1)
+        rows = await connection.fetch(
+            "SELECT right(rate_card_id, 1)::integer AS number, version, status, published_at = r.created_at AS dated, p.code, "
+            "price_id, model, price, minimum "
+            "FROM rate_cards r JOIN rate_card_charges USING (tenant_id, rate_card_id) JOIN products p USING (tenant_id, product_id) "
+            "ORDER BY version"
+        )
+        assert [(row["number"], row["version"], row["price_id"]) for row in rows] == [(2, 1, 2), (0, 2, 0), (1, 3, 1)]
+        expected = ("published", True, "default", "per_unit", Decimal("2.5"), None)
+        assert {(row["status"], row["dated"], row["code"], row["model"], row["price"], row["minimum"]) for row in rows} == {expected}
+        products = await connection.fetch("SELECT tenant_id, product_id, code FROM products ORDER BY tenant_id")
+        assert [(row["tenant_id"], row["code"]) for row in products] == [(tenant_id, "default") for tenant_id in tenants]
+        assert len({row["product_id"] for row in products}) == 2
+        assert dict(await connection.fetchrow("SELECT tenant_id, metric_id FROM product_metrics") or {}) == {
+            "tenant_id": tenants[0],
+            "metric_id": 1,
+        }
+        for statement in ("UPDATE rate_cards SET name = 'x'", "DELETE FROM rate_card_charges"):
+            with pytest.raises(asyncpg.RestrictViolationError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+        await owner.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
 async def test_a_newer_database_is_left_alone(settings: Settings, owner: asyncpg.Connection[asyncpg.Record]) -> None:
     await owner.execute("INSERT INTO schema_migrations (version, name) VALUES (9999, 'from_the_future')")
     try:
@@ -163,8 +225,9 @@ async def test_durability_is_on(settings: Settings) -> None:
 
 
 async def test_a_merchant_is_two_tenants_that_share_no_row(settings: Settings, owner: asyncpg.Connection[asyncpg.Record]) -> None:
-    made = await merchants.create(owner, settings.api_key_pepper, SystemClock(), "Ink & Paper 墨", unknown_customers="refuse")
-    other = await merchants.create(owner, settings.api_key_pepper, SystemClock(), "Another", billing="pay-as-you-go", currency="USD")
+    by = Author.command_line(settings, SystemClock())
+    made = await merchants.create(owner, settings.api_key_pepper, SystemClock(), "Ink & Paper 墨", by=by, unknown_customers="refuse")
+    other = await merchants.create(owner, settings.api_key_pepper, SystemClock(), "Another", by=by, billing="pay-as-you-go", currency="USD")
     rows = await owner.fetch("SELECT * FROM tenants WHERE merchant_id = $1 ORDER BY mode", made.merchant_id)
     assert [(row["mode"], row["unknown_customers"], row["currency"]) for row in rows] == [
         ("live", "refuse", "CNY"),
@@ -201,37 +264,39 @@ async def test_a_merchant_is_two_tenants_that_share_no_row(settings: Settings, o
     [{"name": ""}, {"name": "x" * 256}, {"name": "a\u0000b"}, {"billing": "never"}, {"currency": "cny"}, {"unknown_customers": "?"}],
 )
 async def test_wrong_merchants_are_refused(settings: Settings, owner: asyncpg.Connection[asyncpg.Record], wrong: dict[str, str]) -> None:
+    by = Author.command_line(settings, SystemClock())
     before = await owner.fetchval("SELECT count(*) FROM tenants")
     with pytest.raises(Problem) as refused:
-        await merchants.create(owner, settings.api_key_pepper, SystemClock(), **{"name": "Fine", **wrong})  # type: ignore[arg-type]
+        await merchants.create(owner, settings.api_key_pepper, SystemClock(), by=by, **{"name": "Fine", **wrong})  # type: ignore[arg-type]
     assert refused.value.code == "invalid_merchant"
     assert await owner.fetchval("SELECT count(*) FROM tenants") == before
 
 
 async def test_keys_are_rotated_with_overlap_and_revoked_for_good(settings: Settings, owner: asyncpg.Connection[asyncpg.Record]) -> None:
     pepper, clock = settings.api_key_pepper, FixedClock(SystemClock().now_us())
-    made = await merchants.create(owner, pepper, clock, "Rotating")
+    by = Author.command_line(settings, clock)
+    made = await merchants.create(owner, pepper, clock, "Rotating", by=by)
     tenant_id = await merchants.tenant_id_of(owner, made.merchant_id, "live")
     (first,) = await keys.list_keys(owner, tenant_id)
     database = await Database.open(settings, "edge")
     clock.advance(1_000_000)
     async with database.tenant(tenant_id) as connection:
-        second = await keys.rotate(connection, pepper, clock, tenant_id, "live", first.key_id, overlap_s=3600)
+        second = await keys.rotate(connection, pepper, clock, tenant_id, "live", first.key_id, overlap_s=3600, by=by)
     listed = await keys.list_keys(owner, tenant_id)
     assert [key.key_id for key in listed] == [first.key_id, second.key_id]
     assert listed[0].expires_at is not None
     assert (listed[0].expires_at - listed[0].created_at).total_seconds() == 3601
     clock.advance(1_000_000)
     # A later rotation with a longer overlap does not prolong an end that was set before.
-    await keys.rotate(owner, pepper, clock, tenant_id, "live", first.key_id, overlap_s=7200)
+    await keys.rotate(owner, pepper, clock, tenant_id, "live", first.key_id, overlap_s=7200, by=by)
     assert (await keys.list_keys(owner, tenant_id))[0].expires_at == listed[0].expires_at
-    revoked = await keys.revoke(owner, clock, tenant_id, second.key_id)
+    revoked = await keys.revoke(owner, clock, tenant_id, second.key_id, by=by)
     clock.advance(5_000_000)
-    assert (await keys.revoke(owner, clock, tenant_id, second.key_id)).revoked_at == revoked.revoked_at
+    assert (await keys.revoke(owner, clock, tenant_id, second.key_id, by=by)).revoked_at == revoked.revoked_at
     for call in (
-        keys.rotate(owner, pepper, clock, tenant_id, "live", second.key_id),
-        keys.revoke(owner, clock, tenant_id, "key_" + "0" * 24),
-        keys.revoke(owner, clock, tenant_id + 1, first.key_id),
+        keys.rotate(owner, pepper, clock, tenant_id, "live", second.key_id, by=by),
+        keys.revoke(owner, clock, tenant_id, "key_" + "0" * 24, by=by),
+        keys.revoke(owner, clock, tenant_id + 1, first.key_id, by=by),
     ):
         with pytest.raises(Problem) as refused:
             await call

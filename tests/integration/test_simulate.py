@@ -45,9 +45,9 @@ def busy(merchant: Merchant) -> Merchant:
     return merchant
 
 
-def later_card(merchant: Merchant) -> str:
-    """NEW_CARD, stored and not in force: its id."""
-    made = merchant.ok("POST", CARDS, {**NEW_CARD, "effectiveFrom": moment(30 * DAY_S)})
+def draft(merchant: Merchant, **fields: Any) -> str:
+    """NEW_CARD as a draft: its id."""
+    made = merchant.ok("POST", CARDS, {**NEW_CARD, **fields, "draft": True})
     return str(made["rateCardId"])
 
 
@@ -73,7 +73,7 @@ def test_before_and_after_by_customer_metric_and_day(busy: Merchant, new_merchan
     stranger = new_merchant()
     stranger.grant("100")
     stranger.usage(event(quantity="77000"))
-    card = later_card(busy)
+    card = draft(busy)
     state = "SELECT (SELECT catalog_version FROM tenants WHERE tenant_id = $1), (SELECT last_value FROM price_ids)"
     stored, versions = busy.stored(), busy.product.sql.fetch(state, busy.tenant_id)
     report = simulate(busy, card)
@@ -97,9 +97,39 @@ def test_before_and_after_by_customer_metric_and_day(busy: Merchant, new_merchan
     assert simulate(busy, in_force)["difference"] == "0"
 
 
+def test_every_model_and_what_other_products_price(merchant: Merchant, tmp_path: Path) -> None:
+    """Proves: a draft of any models charges as it would once published, from a file, too; metrics of other products are left aside."""
+    product = merchant.ok("POST", "/v1/products", {"code": "pictures", "name": "Pictures"})["productId"]
+    images = {"name": "images", "currency": "CNY", "charges": [{"metric": "images", "price": "2"}], "productId": product}
+    merchant.ok("POST", CARDS, images)
+    merchant.usage(
+        *(event(quantity="1500", dimensions={"model": model}) for model in ("package", "flat", "markup", "minimum")),
+        event(metric="images", quantity="3"),
+    )
+    lines = [
+        {"metric": "tokens_input", "match": {"model": "package"}, "model": "package", "price": "0.7", "per": "1000"},
+        {"metric": "tokens_input", "match": {"model": "flat"}, "model": "flat", "price": "0.01"},
+        {"metric": "tokens_input", "match": {"model": "markup"}, "model": "markup", "cost": "2", "per": "1000", "percent": "12.5"},
+        {"metric": "tokens_input", "match": {"model": "minimum"}, "price": "1", "per": "1000000", "minimum": "0.25"},
+    ]
+    # 2 × 0.7 + 0.01 + 1.5 × 2 × 1.125 + 0.25
+    expected = row(4, "6", "5.035")
+    stored = simulate(merchant, draft(merchant, charges=lines))
+    assert {name: stored[name] for name in expected} == expected
+    assert (stored["otherProductsEvents"], stored["otherProductsBefore"]) == (1, "6")
+    assert [line["metric"] for line in stored["byMetric"]] == ["tokens_input"]
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps({**NEW_CARD, "charges": lines}))
+    by_file = merchant.product.cli("rate-cards", "simulate", "--card", str(path), "--json", "--api-key", merchant.sandbox_key)
+    assert json.loads(by_file.stdout) == {**stored, "rateCardId": None}
+    merchant.ok("POST", f"{CARDS}/{stored['rateCardId']}/publish")
+    charged = merchant.usage(*(event(quantity="1500", dimensions={"model": line["match"]["model"]}) for line in lines))["charged"]
+    assert charged == stored["after"]
+
+
 def test_filters(busy: Merchant) -> None:
     """Proves: from and to are half-open over the time of the usage, a customer is looked at alone, and days follow the time zone."""
-    card = later_card(busy)
+    card = draft(busy)
     exact_time = datetime.now(UTC) - timedelta(days=3)
     exact, after = (f"{time:%Y-%m-%dT%H:%M:%S.%f}Z" for time in (exact_time, exact_time + timedelta(microseconds=1)))
     busy.grant("10", "edge")
@@ -144,7 +174,7 @@ def test_a_request_covers_so_many_events_at_most(busy: Merchant, product: Produc
     """Proves: at the bound it answers, above it there is a clear error, for the role that answers requests under row security."""
     settings = Settings.from_environment(product.environment)
     tenant_id = busy.tenant_id
-    card_id = later_card(busy)
+    card_id = draft(busy)
 
     async def attempt(most: int) -> int:
         connection = await connect(settings, "edge")
@@ -169,7 +199,7 @@ def test_the_command_says_the_same(busy: Merchant, tmp_path: Path) -> None:
     file = tmp_path / "card.json"
     file.write_text(json.dumps(NEW_CARD))
     key = busy.sandbox_key
-    by_api = simulate(busy, later_card(busy))
+    by_api = simulate(busy, draft(busy))
     stored = busy.stored()
     by_id = busy.product.cli("rate-cards", "simulate", "--card", by_api["rateCardId"], "--json", BUFFMONEY_API_KEY=key)
     assert json.loads(by_id.stdout) == by_api
@@ -198,6 +228,9 @@ def test_the_command_says_the_same(busy: Merchant, tmp_path: Path) -> None:
         ({**NEW_CARD, "charges": [{"metric": "unheard_of", "price": "1"}]}, "unknown_metric"),
         ({**NEW_CARD, "charges": [{"metric": "images", "price": "-1"}]}, "invalid_price"),
         ({**NEW_CARD, "charges": CARD["charges"][:1] * 2}, "invalid_rate_card"),
+        ({**NEW_CARD, "charges": [{"metric": "images", "model": "magic", "price": "1"}]}, "invalid_rate_card"),
+        ({**NEW_CARD, "productId": "prod_" + "0" * 24}, "product_not_found"),
+        ({**NEW_CARD, "charges": []}, "invalid_rate_card"),
         ({"name": "x"}, "invalid_body"),
     ],
 )

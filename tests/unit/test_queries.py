@@ -22,7 +22,7 @@ def test_a_misleading_file_is_refused(text: str) -> None:
         queries.parse(text)
 
 
-@pytest.mark.parametrize("package", ["buffmoney.pricing", "buffmoney.wallets", "buffmoney.merchants", "buffmoney.edge"])
+@pytest.mark.parametrize("package", ["buffmoney.audit", "buffmoney.pricing", "buffmoney.wallets", "buffmoney.merchants", "buffmoney.edge"])
 def test_the_packages_files_are_readable(package: str) -> None:
     """Proves: every package's own statements can be loaded."""
     assert queries.load(package)

@@ -120,6 +120,11 @@ class Settings:
         """32 bytes under which the ledger's heads are signed."""
         return self.derive("ledger head signature")
 
+    @property
+    def audit_key(self) -> bytes:
+        """32 bytes under which the audit log's heads are signed."""
+        return self.derive("audit head signature")
+
     def role_password(self, role: Role) -> str:
         """The database password of a role, 64 hexadecimal digits."""
         return self.derive(f"database role {role}").hex()

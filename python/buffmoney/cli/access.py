@@ -39,6 +39,7 @@ def merchants_create(
 
     Example: `buffmoney merchants create --name "My company" --json`
     """
+    from buffmoney.audit.log import Author
     from buffmoney.base.clock import SystemClock
     from buffmoney.merchants.merchants import create
 
@@ -48,6 +49,7 @@ def merchants_create(
             settings.api_key_pepper,
             SystemClock(),
             name,
+            by=Author.command_line(settings, SystemClock()),
             billing=billing,
             unknown_customers=unknown_customers,
             currency=currency,
@@ -69,13 +71,15 @@ def keys_create(*, merchant: MerchantId, mode: Mode = "sandbox", name: str = "",
 
     Example: `buffmoney keys create --merchant mer_… --mode live --name billing-service`
     """
+    from buffmoney.audit.log import Author
     from buffmoney.base.clock import SystemClock
     from buffmoney.merchants import keys as owner
     from buffmoney.merchants.merchants import tenant_id_of
 
     async def work(connection: Connection, settings: Settings) -> owner.NewKey:
         tenant_id = await tenant_id_of(connection, merchant, mode)
-        return await owner.create(connection, settings.api_key_pepper, SystemClock(), tenant_id, mode, name)
+        by = Author.command_line(settings, SystemClock())
+        return await owner.create(connection, settings.api_key_pepper, SystemClock(), tenant_id, mode, name, by=by)
 
     _show_new_key(as_owner(work, data_dir), as_json)
 
@@ -119,11 +123,13 @@ def keys_revoke(key_id: str, *, data_dir: DataDir = None, as_json: Json = False)
 
     Example: `buffmoney keys revoke key_…`
     """
+    from buffmoney.audit.log import Author
     from buffmoney.base.clock import SystemClock, format_time
     from buffmoney.merchants import keys as owner
 
-    async def work(connection: Connection, _settings: Settings) -> owner.ApiKey:
-        return await owner.revoke(connection, SystemClock(), (await owner.tenant_of(connection, key_id))[0], key_id)
+    async def work(connection: Connection, settings: Settings) -> owner.ApiKey:
+        tenant_id, _mode = await owner.tenant_of(connection, key_id)
+        return await owner.revoke(connection, SystemClock(), tenant_id, key_id, by=Author.command_line(settings, SystemClock()))
 
     key = as_owner(work, data_dir)
     revoked_at = format_time(key.revoked_at) if key.revoked_at else None
@@ -145,12 +151,14 @@ def keys_rotate(
 
     Example: `buffmoney keys rotate key_… --overlap-seconds 3600`
     """
+    from buffmoney.audit.log import Author
     from buffmoney.base.clock import SystemClock
     from buffmoney.merchants import keys as owner
 
     async def work(connection: Connection, settings: Settings) -> owner.NewKey:
         tenant_id, mode = await owner.tenant_of(connection, key_id)
-        return await owner.rotate(connection, settings.api_key_pepper, SystemClock(), tenant_id, mode, key_id, overlap_seconds)
+        by = Author.command_line(settings, SystemClock())
+        return await owner.rotate(connection, settings.api_key_pepper, SystemClock(), tenant_id, mode, key_id, overlap_seconds, by=by)
 
     _show_new_key(as_owner(work, data_dir), as_json)
 

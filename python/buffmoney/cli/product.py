@@ -1,4 +1,4 @@
-"""Commands about what BuffMoney does: prices, usage, balances, the ledger, and the demonstration of it all."""
+"""Commands about what BuffMoney does: usage, balances, the ledger, and the demonstration of it all."""
 
 from __future__ import annotations
 
@@ -7,77 +7,18 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, api_key_of, fail, request, say, say_json, settings_of
+from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, request, say, say_json, settings_of
 
-rate_cards = App(name="rate-cards", help="Rate cards: what usage costs.")
 usage = App(name="usage", help="Usage events.")
 ledger = App(name="ledger", help="The append-only ledger.")
 
 
 def register(app: App) -> None:
     """Adds the commands."""
-    for group in (rate_cards, usage, ledger):
+    for group in (usage, ledger):
         app.command(group)
     app.command(balance)
     app.command(demo)
-
-
-@rate_cards.command(name="create")
-def rate_cards_create(
-    *,
-    file: Annotated[Path, Parameter(help="The rate card as JSON.")],
-    url: Url = None,
-    api_key: ApiKey = None,
-    as_json: Json = False,
-) -> int:
-    """Make a rate card. It is in force at once unless it says effectiveFrom.
-
-    Example: `buffmoney rate-cards create --file card.json` where card.json holds
-    `{"name": "standard", "currency": "CNY", "charges": [{"metric": "tokens_input", "per": "1000000", "price": "4"}]}`
-    """
-    try:
-        body = file.read_bytes()
-    except OSError as failure:
-        fail(f"{file} cannot be read: {failure.strerror}")
-    made = request("POST", "/v1/rate-cards", url, api_key, body)
-    if as_json:
-        say_json(made)
-    else:
-        since = made.get("effectiveFrom") or "ever"
-        say(f"{made.get('rateCardId', '')}  {made.get('name', '')}: {len(made.get('charges', []))} charge(s), in force from {since}")
-    return 0
-
-
-@rate_cards.command(name="simulate")
-def rate_cards_simulate(
-    *,
-    card: Annotated[str, Parameter(help="The rate card: a file as `rate-cards create` takes it, or the id of a stored one.")],
-    from_: Annotated[str | None, Parameter(name="--from", help="Usage from this time on, RFC 3339.")] = None,
-    to: Annotated[str | None, Parameter(help="Usage before this time.")] = None,
-    customer: Annotated[str | None, Parameter(help="Usage of this customer alone.")] = None,
-    time_zone: Annotated[str, Parameter(help="Where days begin.")] = "Asia/Shanghai",
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    as_json: Json = False,
-) -> int:
-    """Try a rate card on past usage: what was charged, and what it would have charged. Nothing is written.
-
-    Reads the database itself, so that it can cover any number of events; the API key says whose.
-
-    Example: `buffmoney rate-cards simulate --card card.json --from 2026-10-01T00:00:00+08:00`
-    """
-    from buffmoney.pricing.simulate_command import run
-
-    return run(
-        settings_of(data_dir).complete(),
-        api_key_of(api_key),
-        card,
-        from_=from_,
-        to=to,
-        customer=customer,
-        zone=time_zone,
-        as_json=as_json,
-    )
 
 
 @usage.command(name="import")

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from buffmoney.audit.api import ROUTES as AUDIT_ROUTES
 from buffmoney.base import telemetry
 from buffmoney.base.clock import Clock, SystemClock
 from buffmoney.base.config import Settings
@@ -37,7 +38,14 @@ from buffmoney.pricing.api import ROUTES as PRICING_ROUTES
 from buffmoney.pricing.simulation import ROUTES as SIMULATION_ROUTES
 from buffmoney.wallets.api import ROUTES as WALLET_ROUTES
 
-ROUTES: tuple[Route, ...] = (*METERING_ROUTES, *WALLET_ROUTES, *PRICING_ROUTES, *SIMULATION_ROUTES, *MERCHANT_ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *METERING_ROUTES,
+    *WALLET_ROUTES,
+    *PRICING_ROUTES,
+    *SIMULATION_ROUTES,
+    *MERCHANT_ROUTES,
+    *AUDIT_ROUTES,
+)
 """Every operation of the API."""
 
 READ_TIMEOUT_S = 1.0

@@ -1,5 +1,7 @@
 """`buffmoney ledger verify`: re-derives every chain, balance, charge, identity and total from the rows themselves.
 
+It walks along the audit log's chains, too, so that one command tells whether everything is whole.
+
 Everything is read in one repeatable-read snapshot, so a live system can be verified while it writes. Rows stream through the
 Rust verifier; memory grows with wallets and commits, not with events.
 """
@@ -19,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from buffmoney._core import Verifier
+from buffmoney.audit.verify import verify_on
 from buffmoney.base import queries
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect
@@ -33,8 +36,8 @@ FEED_BYTES = 1 << 20
 SHOWN_DIFFERENCES = 20
 
 Report = dict[str, Any]
-"""{"ok", "postings", "events", "wallets", "commits", "charged", "differenceCount", "differences": [{"what", "tenantId", "accountId", "seq",
-"detail"}]}"""
+"""{"ok", "postings", "events", "wallets", "commits", "charged", "auditEntries", "differenceCount", "differences": [{"what", "tenantId",
+"accountId", "seq", "detail"}]}"""
 Step = Callable[[str, int, int | None], None]
 """Told of progress: what is read, rows so far, and about how many there are."""
 
@@ -101,9 +104,13 @@ async def verify(settings: Settings, step: Step) -> Report:
         step("roll-ups and holds", 0, None)
         differences = await _differences_by_sql(connection)
         differences += await _differences_from_outside(connection, settings, outside)
+        audit = await verify_on(connection, settings.audit_key, step=lambda rows: step("audit log", rows, None))
+        differences += [_difference(one.what, tenant_id=one.tenant_id, seq=one.sequence, detail=one.detail) for one in audit.differences]
     report: Report = json.loads(verifier.finish())
     report["differences"] = [*report["differences"], *differences][:100]
-    report["differenceCount"] = report.get("differenceCount", 0) + len(differences)
+    unlisted = audit.difference_count - len(audit.differences)
+    report["differenceCount"] = report.get("differenceCount", 0) + len(differences) + unlisted
+    report["auditEntries"] = audit.entries
     return {"ok": report["differenceCount"] == 0, **report}
 
 
@@ -118,8 +125,8 @@ def _heads_outside(path: Path | None) -> dict[int, heads.Head] | str:
         return str(failure)
 
 
-def _difference(what: str, *, tenant_id: int = 0, account_id: int = 0, detail: str) -> dict[str, Any]:
-    return {"what": what, "tenantId": tenant_id, "accountId": account_id, "seq": 0, "detail": detail}
+def _difference(what: str, *, tenant_id: int = 0, account_id: int = 0, seq: int = 0, detail: str) -> dict[str, Any]:
+    return {"what": what, "tenantId": tenant_id, "accountId": account_id, "seq": seq, "detail": detail}
 
 
 async def _differences_from_outside(
@@ -216,6 +223,7 @@ def _finish(progress: Progress, task: Any) -> None:
 
 def _show(report: Report, console: Console) -> None:
     counts = f"{report['commits']:,} commits, {report['postings']:,} postings of {report['wallets']:,} wallets, {report['events']:,} events"
+    counts += f", {report['auditEntries']:,} audit entries"
     if report["ok"]:
         console.print(f"[green]The ledger is whole:[/green] {counts}, {report['charged']} charged.", highlight=False)
         return

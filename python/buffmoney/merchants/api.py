@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from buffmoney.audit.log import Author
 from buffmoney.base.clock import format_time
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.merchants import keys
@@ -65,14 +66,16 @@ async def create_key(call: Call) -> Answer:
     body: KeyBody = call.body
     services, tenant = call.services, call.tenant
     async with call.transaction() as connection:
-        made = await keys.create(connection, services.settings.api_key_pepper, services.clock, tenant.tenant_id, tenant.mode, body.name)
+        made = await keys.create(
+            connection, services.settings.api_key_pepper, services.clock, tenant.tenant_id, tenant.mode, body.name, by=Author.of(call)
+        )
     return Answer(CreatedKey(made.key_id, made.prefix, made.secret))
 
 
 async def revoke_key(call: Call) -> Answer:
     """Ends a key; every edge refuses it within a second."""
     async with call.transaction() as connection:
-        row = await keys.revoke(connection, call.services.clock, call.tenant.tenant_id, call.path["keyId"])
+        row = await keys.revoke(connection, call.services.clock, call.tenant.tenant_id, call.path["keyId"], by=Author.of(call))
     return Answer(_shown(call, row))
 
 
@@ -89,6 +92,7 @@ async def rotate_key(call: Call) -> Answer:
             tenant.mode,
             call.path["keyId"],
             body.overlap_seconds,
+            by=Author.of(call),
         )
     return Answer(CreatedKey(made.key_id, made.prefix, made.secret))
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hmac
 import secrets
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from blake3 import blake3
 
+from buffmoney.audit import log
 from buffmoney.base import queries
-from buffmoney.base.clock import Clock, to_datetime
+from buffmoney.base.clock import Clock, format_time, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
 
@@ -78,16 +79,23 @@ def shown_prefix(key: str) -> str:
     return key[: 8 + SHOWN_CHARACTERS]
 
 
-async def create(connection: Connection, pepper: bytes, clock: Clock, tenant_id: int, mode: str, name: str = "") -> NewKey:
+async def create(
+    connection: Connection, pepper: bytes, clock: Clock, tenant_id: int, mode: str, name: str = "", *, by: log.Author
+) -> NewKey:
     """Makes a key for a tenant. mode: the tenant's own. name: at most 255 characters, for people. Raises Problem invalid_parameter."""
+    async with connection.transaction():
+        made, key = await _make(connection, pepper, clock, tenant_id, mode, name)
+        await log.record(connection, by, tenant_id, "api_key.create", key.key_id, None, _told(key))
+    return made
+
+
+async def _make(connection: Connection, pepper: bytes, clock: Clock, tenant_id: int, mode: str, name: str) -> tuple[NewKey, ApiKey]:
     if len(name) > 255 or any(ord(character) < 32 for character in name):
         raise Problem("invalid_parameter", "A key's name has at most 255 characters and no control characters.", param="name")
     key = generate(pepper, mode)
-    key_id = new_short("key", clock)
-    await connection.execute(
-        _SQL["insert_key"], tenant_id, key_id, shown_prefix(key), hash_key(pepper, key), name, to_datetime(clock.now_us()), None
-    )
-    return NewKey(key_id, shown_prefix(key), key)
+    key_id, now = new_short("key", clock), to_datetime(clock.now_us())
+    await connection.execute(_SQL["insert_key"], tenant_id, key_id, shown_prefix(key), hash_key(pepper, key), name, now, None)
+    return NewKey(key_id, shown_prefix(key), key), ApiKey(key_id, shown_prefix(key), name, now, None, None)
 
 
 async def list_keys(connection: Connection, tenant_id: int) -> list[ApiKey]:
@@ -95,16 +103,31 @@ async def list_keys(connection: Connection, tenant_id: int) -> list[ApiKey]:
     return [_from_row(row) for row in await connection.fetch(_SQL["list_keys"], tenant_id)]
 
 
-async def revoke(connection: Connection, clock: Clock, tenant_id: int, key_id: str) -> ApiKey:
+async def revoke(connection: Connection, clock: Clock, tenant_id: int, key_id: str, *, by: log.Author) -> ApiKey:
     """Ends a key for good; every edge refuses it within a second. Revoking twice is the same as once. Raises Problem key_not_found."""
-    row = await connection.fetchrow(_SQL["revoke_key"], tenant_id, key_id, to_datetime(clock.now_us()))
-    if row is None:
-        raise Problem("key_not_found", "There is no API key with this id.", param="keyId")
-    return _from_row(row)
+    async with connection.transaction():
+        found = await connection.fetchrow(_SQL["lock_key"], tenant_id, key_id)
+        if found is None:
+            raise Problem("key_not_found", "There is no API key with this id.", param="keyId")
+        before = _from_row(found)
+        if before.revoked_at is not None:
+            return before
+        after = msgspec.structs.replace(before, revoked_at=to_datetime(clock.now_us()))
+        await connection.execute(_SQL["revoke_key"], tenant_id, key_id, after.revoked_at)
+        await log.record(connection, by, tenant_id, "api_key.revoke", key_id, _told(before), _told(after))
+    return after
 
 
 async def rotate(
-    connection: Connection, pepper: bytes, clock: Clock, tenant_id: int, mode: str, key_id: str, overlap_s: int = 86_400
+    connection: Connection,
+    pepper: bytes,
+    clock: Clock,
+    tenant_id: int,
+    mode: str,
+    key_id: str,
+    overlap_s: int = 86_400,
+    *,
+    by: log.Author,
 ) -> NewKey:
     """Makes a key in place of another, which goes on working for `overlap_s` seconds (0 to 30 days).
 
@@ -112,11 +135,16 @@ async def rotate(
     """
     if not 0 <= overlap_s <= LONGEST_OVERLAP_S:
         raise Problem("invalid_parameter", f"The overlap is 0 to {LONGEST_OVERLAP_S} seconds.", param="overlapSeconds")
-    row = await connection.fetchrow(_SQL["get_key"], tenant_id, key_id)
-    if row is None or row["revoked_at"] is not None:
-        raise Problem("key_not_found", "There is no API key with this id that still works.", param="keyId")
-    made = await create(connection, pepper, clock, tenant_id, mode, row["name"])
-    await connection.execute(_SQL["end_key"], tenant_id, key_id, to_datetime(clock.now_us()) + timedelta(seconds=overlap_s))
+    async with connection.transaction():
+        row = await connection.fetchrow(_SQL["lock_key"], tenant_id, key_id)
+        if row is None or row["revoked_at"] is not None:
+            raise Problem("key_not_found", "There is no API key with this id that still works.", param="keyId")
+        before = _from_row(row)
+        made, key = await _make(connection, pepper, clock, tenant_id, mode, before.name)
+        ends_at = to_datetime(clock.now_us()) + timedelta(seconds=overlap_s)
+        after = msgspec.structs.replace(before, expires_at=await connection.fetchval(_SQL["end_key"], tenant_id, key_id, ends_at))
+        await log.record(connection, by, tenant_id, "api_key.create", key.key_id, None, {**_told(key), "replaces": key_id})
+        await log.record(connection, by, tenant_id, "api_key.rotate", key_id, _told(before), {**_told(after), "replacedBy": key.key_id})
     return made
 
 
@@ -143,6 +171,18 @@ def _checksum(pepper: bytes, body: str) -> str:
         number, index = divmod(number, len(_ALPHABET))
         characters.append(_ALPHABET[index])
     return "".join(characters)
+
+
+def _told(key: ApiKey) -> dict[str, Any]:
+    """A key as the audit log tells of it: what may be shown, and nothing more."""
+    return {
+        "keyId": key.key_id,
+        "prefix": key.prefix,
+        "name": key.name,
+        "createdAt": format_time(key.created_at),
+        "expiresAt": None if key.expires_at is None else format_time(key.expires_at),
+        "revokedAt": None if key.revoked_at is None else format_time(key.revoked_at),
+    }
 
 
 def _from_row(row: asyncpg.Record) -> ApiKey:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
+from buffmoney.audit import log
 from buffmoney.base import queries
 from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
@@ -47,11 +48,12 @@ async def create(
     clock: Clock,
     name: str,
     *,
+    by: log.Author,
     billing: Billing = "prepaid",
     unknown_customers: UnknownCustomers = "create",
     currency: str = "CNY",
 ) -> NewMerchant:
-    """Makes a merchant, its sandbox and live tenants, their built-in metrics and one key each, in one transaction.
+    """Makes a merchant, its sandbox and live tenants, their built-in metrics, default product and one key each, in one transaction.
 
     connection: the schema's owner's. currency: of the wallets of new customers, ISO 4217. Raises Problem invalid_merchant.
     """
@@ -82,7 +84,19 @@ async def create(
             await connection.executemany(
                 _SQL["insert_builtin_metric"], [(tenant_id, metric_id, code, unit, created_at) for metric_id, code, unit in BUILTIN_METRICS]
             )
-            made[mode] = (await keys.create(connection, pepper, clock, tenant_id, mode, "first key")).secret
+            await connection.execute(_SQL["insert_default_product"], tenant_id, new_short("prod", clock), created_at)
+            await log.begin(connection, by, tenant_id)
+            told = {
+                "merchantId": merchant_id,
+                "name": name,
+                "mode": mode,
+                "billing": billing,
+                "currency": currency,
+                "unknownCustomers": unknown_customers,
+                "metrics": [code for _, code, _ in BUILTIN_METRICS],
+            }
+            await log.record(connection, by, tenant_id, "merchant.create", merchant_id, None, told)
+            made[mode] = (await keys.create(connection, pepper, clock, tenant_id, mode, "first key", by=by)).secret
     return NewMerchant(merchant_id, made["sandbox"], made["live"])
 
 

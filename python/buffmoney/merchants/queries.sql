@@ -18,6 +18,10 @@ VALUES ($1, $2, $3, $4, $5, $6) RETURNING tenant_id;
 -- name: insert_builtin_metric
 INSERT INTO metrics (tenant_id, metric_id, code, unit, created_at) VALUES ($1, $2, $3, $4, $5);
 
+-- name: insert_default_product
+-- What a rate card belongs to that names no product.
+INSERT INTO products (tenant_id, product_id, code, name, created_at) VALUES ($1, $2, 'default', 'default', $3);
+
 -- name: merchant_tenants
 -- Both tenants of a merchant, sandbox and live.
 SELECT tenant_id, mode FROM tenants WHERE merchant_id = $1;
@@ -32,18 +36,17 @@ INSERT INTO api_keys (tenant_id, key_id, prefix, key_hash, name, created_at, exp
 -- A tenant's keys, oldest first, revoked ones too: they are what an audit asks for.
 SELECT key_id, prefix, name, created_at, expires_at, revoked_at FROM api_keys WHERE tenant_id = $1 ORDER BY created_at, key_id;
 
--- name: get_key
-SELECT key_id, prefix, name, created_at, expires_at, revoked_at FROM api_keys WHERE tenant_id = $1 AND key_id = $2;
+-- name: lock_key
+-- As it is until the end of the transaction, so that what the audit log says was before was.
+SELECT key_id, prefix, name, created_at, expires_at, revoked_at FROM api_keys WHERE tenant_id = $1 AND key_id = $2 FOR UPDATE;
 
 -- name: revoke_key
--- The first revocation's time stays.
-UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE tenant_id = $1 AND key_id = $2
-RETURNING key_id, prefix, name, created_at, expires_at, revoked_at;
+UPDATE api_keys SET revoked_at = $3 WHERE tenant_id = $1 AND key_id = $2;
 
 -- name: end_key
 -- A rotated key ends after its overlap; an end that was set before and comes sooner stays.
 UPDATE api_keys SET expires_at = least(coalesce(expires_at, $3), $3) WHERE tenant_id = $1 AND key_id = $2 AND revoked_at IS NULL
-RETURNING key_id;
+RETURNING expires_at;
 
 -- name: key_tenant
 -- Whose key this is: for the command line, which knows no tenant.

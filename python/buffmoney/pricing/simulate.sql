@@ -8,8 +8,8 @@ SELECT to_jsonb(r)::text AS card,
 FROM rate_cards r WHERE r.tenant_id = $1 AND r.rate_card_id = $2;
 
 -- name: catalog
--- As pricing/catalog.py has it for the engine, but readable to the edge and with no more than rating needs: of the cards only which
--- product's they are and what they price. A table without products or drafts has one product, and all its cards are published.
+-- As pricing/catalog.py has it for the engine, but readable to the edge and with no more than rating needs: of the published cards only
+-- which product's they are and what they price.
 SELECT json_build_object(
     'tenantId', t.tenant_id,
     'version', t.catalog_version,
@@ -20,10 +20,10 @@ SELECT json_build_object(
                 FROM metrics m WHERE m.tenant_id = t.tenant_id),
     'rateCards', (
         SELECT coalesce(json_agg(json_build_object(
-            'productId', to_jsonb(r) ->> 'product_id',
+            'productId', r.product_id,
             'charges', (SELECT coalesce(json_agg(DISTINCT jsonb_build_object('metricId', c.metric_id)), '[]') FROM rate_card_charges c
                         WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id))), '[]')
-        FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND coalesce(to_jsonb(r) ->> 'status', 'published') = 'published')
+        FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND r.status = 'published')
     )::text
 FROM tenants t WHERE t.tenant_id = $1;
 

@@ -19,8 +19,8 @@ from buffmoney.base.config import Settings
 from buffmoney.base.database import connect, connection_failures
 from buffmoney.base.errors import Problem
 from buffmoney.merchants import keys
-from buffmoney.pricing import cards, simulation
-from buffmoney.pricing.api import RateCardBody
+from buffmoney.pricing import cards, products, simulation
+from buffmoney.pricing.api import RateCardBody, draft_of
 from buffmoney.pricing.simulation import Card, SimulatedSums, SimulationReport, Span
 
 if TYPE_CHECKING:
@@ -42,12 +42,13 @@ def read_card(path: str) -> RateCardBody:
 
 
 async def _written_card(connection: Connection, tenant_id: int, currency: str, body: RateCardBody) -> Card:
-    if body.currency != currency:
+    draft = draft_of(body)
+    if draft.currency != currency:
         raise Problem("currency_mismatch", f"This merchant's wallets are in {currency}: so are its rate cards.", "currency")
-    charges = [cards.check_charge(line, one.metric, one.price, one.per, one.match) for line, one in enumerate(body.charges)]
-    cards.refuse_ambiguous(charges)
+    cards.refuse_ambiguous(draft.charges)
     known = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
-    return simulation.written_card(body.name, charges, known)
+    product_id = await products.resolve(connection, tenant_id, draft.product_id)
+    return simulation.written_card(draft.name, draft.charges, known, product_id)
 
 
 async def _simulate(settings: Settings, api_key: str, card: str | RateCardBody, span: Span, zone: str, steps: _Steps) -> SimulationReport:

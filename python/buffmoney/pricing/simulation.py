@@ -77,12 +77,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card to be tried: its lines as the catalogue holds them. product_id None: not known."""
+    """A card to be tried: its lines as the catalogue holds them. rate_card_id None: it is not stored."""
 
     name: str
     charges: list[dict[str, Any]]
+    product_id: str
     rate_card_id: str | None = None
-    product_id: str | None = None
 
 
 # ---------------------------------------------------------------- the card
@@ -95,10 +95,10 @@ async def stored_card(connection: Connection, tenant_id: int, card_id: str) -> C
         raise Problem("rate_card_not_found", "There is no rate card with this id.", "rateCardId")
     card = json.loads(row["card"])
     lines = json.loads(row["charges"], parse_float=Decimal)
-    return Card(card["name"], [_charge(number, line) for number, line in enumerate(lines, 1)], card["rate_card_id"], card.get("product_id"))
+    return Card(card["name"], [_charge(number, line) for number, line in enumerate(lines, 1)], card["product_id"], card["rate_card_id"])
 
 
-def written_card(name: str, charges: list[cards.Charge], metric_ids: dict[str, int]) -> Card:
+def written_card(name: str, charges: list[cards.Charge], metric_ids: dict[str, int], product_id: str) -> Card:
     """A card that is not stored. charges: checked. Raises Problem unknown_metric."""
     lines = []
     for line, charge in enumerate(charges):
@@ -106,7 +106,7 @@ def written_card(name: str, charges: list[cards.Charge], metric_ids: dict[str, i
             raise Problem("unknown_metric", f"There is no metric {charge.metric}.", f"charges[{line}].metric")
         fields = {**msgspec.structs.asdict(charge), "metric_id": metric_ids[charge.metric]}
         lines.append(_charge(line + 1, fields))
-    return Card(name, lines)
+    return Card(name, lines, product_id)
 
 
 def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
@@ -127,9 +127,7 @@ def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
 def catalog_with(before: bytes, card: Card) -> bytes:
     """The tenant's catalogue with this card alone, in force since ever."""
     content = json.loads(before)
-    tested: dict[str, Any] = {"rateCardId": card.rate_card_id, "currency": content["currency"], "effectiveFromUs": None}
-    if card.product_id is not None:
-        tested["productId"] = card.product_id
+    tested = {"rateCardId": card.rate_card_id, "productId": card.product_id, "currency": content["currency"], "effectiveFromUs": None}
     content["rateCards"] = [{**tested, "charges": card.charges}]
     return json.dumps(content).encode()
 
