@@ -74,7 +74,9 @@ def test_before_and_after_by_customer_metric_and_day(busy: Merchant, new_merchan
     stranger.grant("100")
     stranger.usage(event(quantity="77000"))
     card = draft(busy)
-    state = "SELECT (SELECT catalog_version FROM tenants WHERE tenant_id = $1), (SELECT last_value FROM price_ids)"
+    state = """SELECT (SELECT catalog_version FROM tenants WHERE tenant_id = $1), (SELECT last_value FROM price_ids),
+        (SELECT count(*) FROM audit_log WHERE tenant_id = $1), (SELECT count(*) FROM rate_cards WHERE tenant_id = $1),
+        (SELECT count(*) FROM idempotent_requests WHERE tenant_id = $1)"""
     stored, versions = busy.stored(), busy.product.sql.fetch(state, busy.tenant_id)
     report = simulate(busy, card)
     assert (busy.stored(), busy.product.sql.fetch(state, busy.tenant_id)) == (stored, versions)
