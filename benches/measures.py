@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import psutil
 
 from benches.bare import Bare
 from benches.product import Product
+from buffmoney.base.config import Settings
+from buffmoney.base.database import connect
+from buffmoney.pricing import simulation
 
 Figures = dict[str, float]
 Say = Callable[[str], None]
@@ -196,6 +200,43 @@ async def holds(pace: Pace, say: Say) -> Figures:
             if not best or (within, pairs) > (best["hold_pair_p99_ms"] <= 50, best["hold_pairs_per_s"]):
                 best = found
     return best
+
+
+async def simulate(pace: Pace, say: Say) -> Figures:
+    """A rate card over stored events, read from the database. A core's rate: by the CPU time of the reader and its server process."""
+    with Product() as product:
+        await product.grant_all(1000)
+        report = await product.load("ingest", 2 * pace.seconds, connections=48)
+        await settle(product)
+        settings = Settings.from_environment({"BUFFMONEY_DATA_DIR": str(product.data_dir)})
+        connection = await connect(settings, "core", name="bench simulate")
+        # A server process that had helpers would use time that is not counted here.
+        await connection.execute("SET max_parallel_workers_per_gather = 0")
+        both = [psutil.Process(), psutil.Process(connection.get_server_pid())]
+        found = await connection.fetchrow("SELECT tenant_id, rate_card_id FROM rate_cards LIMIT 1")
+        assert found is not None
+        rates, core_rates = [], []
+        for turn in range(pace.rounds + 1):
+            started, used = time.perf_counter(), cpu_seconds(both)
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                card = await simulation.stored_card(connection, *found)
+                result = await simulation.simulate(connection, found["tenant_id"], card, simulation.Span(), "Asia/Shanghai", lambda _: None)
+            took, used = time.perf_counter() - started, cpu_seconds(both) - used
+            assert result["events"] == report["events"]
+            assert result["before"] == result["after"]
+            # The first round also warms PostgreSQL's cache.
+            if turn:
+                rates.append(result["events"] / took)
+                core_rates.append(result["events"] / used)
+        await connection.close()
+    by_clock, by_core = round(statistics.median(rates)), round(statistics.median(core_rates))
+    say(f"  {report['events']:,} events: {by_clock:,} events/s on the clock, {by_core:,} events/s a core")
+    return {"simulate_events_per_s": by_clock, "simulate_events_per_core_s": by_core}
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """What these processes have used so far, in user and kernel mode."""
+    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
 
 
 async def growth(pace: Pace, say: Say) -> Figures:

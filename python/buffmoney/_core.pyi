@@ -9,6 +9,7 @@ __all__ = [
     "Engine",
     "Group",
     "Needs",
+    "Simulation",
     "Verifier",
     "command_message",
     "decode_batch",
@@ -217,3 +218,21 @@ class Verifier:
     def finish(self) -> bytes:
         """JSON {"postings", "events", "wallets", "commits", "charged",
         "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]} (first 100)."""
+
+@final
+class Simulation:
+    """A rate card over past usage. Writes nothing; the GIL is released in `events` and `finish`."""
+
+    def __new__(cls, catalog_before: bytes, catalog_after: bytes, first_day: int, day_starts_us: list[int]) -> Self:
+        """catalog_before: the tenant's (pricing/catalog.py), whose cards say what each product prices; catalog_after: the same with
+        the card under test alone, in force since ever.
+        day_starts_us: when each day of the merchant's time zone starts, first_day (days since 1970-01-01) and those after it; the last
+        one only ends the day before it. Raises ValueError for what is not a catalogue."""
+    def events(self, chunk: bytes) -> int:
+        """COPY (SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions FROM usage_events). Any order, any chunking;
+        returns rows so far. Raises ValueError for other rows, for a time outside of the days, and for sums that do not fit."""
+    def finish(self, most: int | None = None) -> bytes:
+        """JSON {SUMS, "outOfRangeEvents", "otherProductsEvents", "otherProductsBefore", "byMetric": [{"metric", SUMS}],
+        "byDay": [{"day", SUMS}], "byCustomer": [{"accountId", SUMS}], "customers", "data": [{"accountId", "metric", "day", SUMS}],
+        "groups"}, where SUMS are "events", "before", "after", "difference", "unpricedEvents", "unpricedBefore". byCustomer and data
+        come with the largest change first; most: how many of each are given of the "customers" and "groups" there are."""

@@ -25,6 +25,7 @@ mod python;
 pub mod rate;
 pub mod recent;
 pub mod resp;
+pub mod simulate;
 pub mod time;
 pub mod transaction;
 pub mod usage;

@@ -14,6 +14,7 @@ use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano
 use crate::outcome::Outcome;
 use crate::posting::{Digest, Id};
 use crate::rate::{Terms, currency_code};
+use crate::simulate::{Days, Simulation};
 use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, WalletState, read_parts};
@@ -445,6 +446,34 @@ impl PyVerifier {
     }
 }
 
+/// A rate card over past usage.
+#[pyclass(name = "Simulation")]
+struct PySimulation {
+    simulation: Option<Simulation>,
+}
+
+#[pymethods]
+impl PySimulation {
+    #[new]
+    fn new(catalog_before: &[u8], catalog_after: &[u8], first_day: i64, day_starts_us: Vec<i64>) -> PyResult<Self> {
+        let made = Simulation::new(catalog_before, catalog_after, Days::new(first_day, day_starts_us));
+        Ok(Self { simulation: Some(made.map_err(|error| PyValueError::new_err(error.to_string()))?) })
+    }
+    fn events(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let simulation = self.simulation.as_mut().ok_or_else(|| PyRuntimeError::new_err("finish was called"))?;
+        copied(py.detach(|| simulation.events(chunk)))
+    }
+    #[pyo3(signature = (most = None))]
+    fn finish<'py>(&mut self, py: Python<'py>, most: Option<usize>) -> PyResult<Bound<'py, PyBytes>> {
+        let simulation = self.simulation.take().ok_or_else(|| PyRuntimeError::new_err("finish was called"))?;
+        let report = py.detach(|| {
+            let report = simulation.finish(most).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            serde_json::to_vec(&report).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+        })?;
+        Ok(PyBytes::new(py, &report))
+    }
+}
+
 #[pyfunction]
 fn key_hash<'py>(py: Python<'py>, tenant_id: i64, idempotency_key: &str) -> Bound<'py, PyBytes> {
     PyBytes::new(py, &identity::key_hash(tenant_id.cast_unsigned(), idempotency_key.as_bytes()))
@@ -494,5 +523,5 @@ mod _core {
     #[pymodule_export]
     use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply, usage_events};
     #[pymodule_export]
-    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PyVerifier, explain_charge, key_hash, pack_resp, render_balance};
+    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, explain_charge, key_hash, pack_resp, render_balance};
 }

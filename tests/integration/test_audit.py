@@ -18,12 +18,18 @@ from tests.product import CARD, Merchant, assert_problem, moment
 LOG = "/v1/audit-log"
 TOLD = {
     ("POST", "/v1/metrics"),
+    ("POST", "/v1/products"),
     ("POST", "/v1/rate-cards"),
+    ("PUT", "/v1/rate-cards/{rateCardId}"),
+    ("DELETE", "/v1/rate-cards/{rateCardId}"),
+    ("POST", "/v1/rate-cards/{rateCardId}/publish"),
     ("POST", "/v1/api-keys"),
     ("POST", "/v1/api-keys/{keyId}/revoke"),
     ("POST", "/v1/api-keys/{keyId}/rotate"),
 }
-"""operations whose entries the tests below look at"""
+"""operations whose entries the tests below look at, and those of drafts and products in test_rate_card_versions.py"""
+READING = {("POST", "/v1/rate-cards/{rateCardId}/simulate")}
+"""operations that are asked with a body and write nothing, as test_simulate.py proves"""
 
 
 def entries(merchant: Merchant, **filters: str) -> list[dict[str, Any]]:
@@ -45,7 +51,7 @@ def test_no_mutation_is_forgotten() -> None:
     changing = {
         (route.method, route.path) for route in ROUTES if route.method != "GET" and route.idempotency != "command" and not route.raw
     }
-    assert changing == TOLD
+    assert changing - READING == TOLD
 
 
 def test_a_new_merchant_begins_its_log(new_merchant: Callable[..., Merchant]) -> None:

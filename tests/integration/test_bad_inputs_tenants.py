@@ -12,7 +12,9 @@ import pytest
 
 from tests.product import Merchant, Product, assert_problem, event
 
-LEDGER = ("postings", "commits", "event_keys", "usage_events", "wallet_commands", "low_balance_alerts", "rate_cards", "rate_card_charges")
+CARDS = ("rate_cards", "rate_card_charges")
+"""what the edge may change while it is a draft"""
+LEDGER = ("postings", "commits", "event_keys", "usage_events", "wallet_commands", "low_balance_alerts", "product_metrics", *CARDS)
 
 
 def without_request(body: dict[str, Any], *names: str) -> str:
@@ -36,7 +38,9 @@ def things_of(merchant: Merchant) -> dict[str, tuple[str, str, dict[str, Any] | 
     key = str(merchant.ok("POST", "/v1/api-keys", {"name": "mine"})["keyId"])
     line = {"metric": "images", "per": "1", "price": "1"}
     card = str(merchant.ok("POST", "/v1/rate-cards", {"name": "mine", "currency": "CNY", "charges": [line]})["rateCardId"])
-    no_hold, no_key, no_card = "hold_" + "0" * 32, "key_" + "0" * 24, "rc_" + "0" * 24
+    body = {"name": "mine", "currency": "CNY", "charges": [line]}
+    product = str(merchant.ok("POST", "/v1/products", {"code": "mine"})["productId"])
+    no_hold, no_key, no_card, no_product = "hold_" + "0" * 32, "key_" + "0" * 24, "rc_" + "0" * 24, "prod_" + "0" * 24
     return {
         "GET /v1/customers/{externalId}": ("acme", "nobody", None),
         "GET /v1/customers/{externalId}/balance": ("acme", "nobody", None),
@@ -48,6 +52,11 @@ def things_of(merchant: Merchant) -> dict[str, tuple[str, str, dict[str, Any] | 
         "POST /v1/holds/{holdId}/release": (hold, no_hold, {}),
         "GET /v1/usage-events/{idempotencyKey}": ("mine", "never", None),
         "GET /v1/rate-cards/{rateCardId}": (card, no_card, None),
+        "PUT /v1/rate-cards/{rateCardId}": (card, no_card, body),
+        "DELETE /v1/rate-cards/{rateCardId}": (card, no_card, None),
+        "POST /v1/rate-cards/{rateCardId}/publish": (card, no_card, {}),
+        "GET /v1/rate-cards/{rateCardId}/diff": (card, no_card, None),
+        "GET /v1/products/{productId}": (product, no_product, None),
         "POST /v1/api-keys/{keyId}/revoke": (key, no_key, {}),
         "POST /v1/api-keys/{keyId}/rotate": (key, no_key, {}),
     }
@@ -78,7 +87,7 @@ def test_every_route_hides_what_belongs_to_others(merchant: Merchant, other: Mer
     assert documented == known, "a route with an id is not covered by this test"
 
 
-@pytest.mark.parametrize("path", ["/v1/customers", "/v1/rate-cards", "/v1/api-keys", "/v1/metrics", "/v1/usage"])
+@pytest.mark.parametrize("path", ["/v1/customers", "/v1/rate-cards", "/v1/products", "/v1/api-keys", "/v1/metrics", "/v1/usage"])
 def test_lists_show_ones_own_things_only(merchant: Merchant, other: Merchant, path: str) -> None:
     """Proves: no list of another merchant or of the other mode shows an id of ours."""
     ids = {mine for mine, _, _ in things_of(merchant).values() if mine != "mine"}
@@ -140,14 +149,19 @@ def as_role(product: Product, role: str, statement: str, tenant_id: int | None =
 
 @pytest.mark.parametrize("role", ["buffmoney_edge", "buffmoney_core", "buffmoney_worker"])
 def test_no_role_can_change_the_ledger(product: Product, merchant: Merchant, role: str) -> None:
-    """Proves: UPDATE, DELETE and TRUNCATE of the ledger are denied to every role that a process uses."""
+    """Proves: UPDATE, DELETE and TRUNCATE of the ledger are denied to every role that a process uses; the edge, which edits drafts, is
+    denied it for every published card."""
     merchant.usage(event())
     first = "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 ORDER BY attnum LIMIT 1"
+    editable = {"rate_cards": "status", "rate_card_charges": "price_id"} if role == "buffmoney_edge" else {}
     for table in LEDGER:
-        column = product.sql.value(first, table)
-        for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}", f"TRUNCATE {table}"):
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        column = editable.get(table) or product.sql.value(first, table)
+        refusal = asyncpg.RestrictViolationError if table in editable else asyncpg.InsufficientPrivilegeError
+        for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
+            with pytest.raises(refusal):
                 as_role(product, role, statement, merchant.tenant_id)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            as_role(product, role, f"TRUNCATE {table}", merchant.tenant_id)
 
 
 def test_even_the_owner_meets_the_trigger(product: Product, merchant: Merchant) -> None:
@@ -167,7 +181,7 @@ def test_row_level_security_stands_behind_the_queries(product: Product, merchant
     merchant.usage(event())
     other.grant("1")
     mine, theirs = merchant.tenant_id, other.tenant_id
-    for table in ("customers", "postings", "grants", "usage_events", "event_keys", "api_keys", "tenants", "rate_cards"):
+    for table in ("customers", "postings", "grants", "usage_events", "event_keys", "api_keys", "tenants", "rate_cards", "products"):
         rows = as_role(product, "buffmoney_edge", f"SELECT DISTINCT tenant_id FROM {table}", mine)
         assert {row["tenant_id"] for row in rows} <= {mine}, table
         assert as_role(product, "buffmoney_edge", f"SELECT 1 FROM {table} WHERE tenant_id = {theirs}", mine) == []

@@ -10,7 +10,9 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -101,6 +103,65 @@ async def test_migrating_again_changes_nothing(settings: Settings) -> None:
     first, second = await asyncio.gather(migrate(settings), migrate(settings))
     assert first == second
     assert (first.applied, first.partitions) == ((), 2)
+
+
+async def test_cards_made_before_versions_become_versions(settings: Settings, owner: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Proves: the cards of an older database are published versions of a default product, in the order in which they were made, with
+    their prices untouched and as immutable as they were."""
+    name = f"older_{secrets.token_hex(4)}"
+    await owner.execute(f'CREATE DATABASE "{name}"')
+    parts = urlsplit(settings.database_url)
+    # urlunsplit would drop the empty host of a socket's URL.
+    older = settings.replace(database_url=f"postgresql://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else ""))
+    connection = await connect(older, None)
+    try:
+        for migration in migrations():
+            if migration.name == "rate_card_versions":
+                break
+            await connection.execute(migration.sql)
+            await connection.execute("INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", migration.version, migration.name)
+        await connection.execute("INSERT INTO merchants VALUES ('mer_' || repeat('0', 24), 'Old', 'prepaid', now())")
+        tenants = []
+        for mode in ("sandbox", "live"):
+            tenant_id = await connection.fetchval(
+                "INSERT INTO tenants (merchant_id, mode, partition_id, unknown_customers, created_at) "
+                "VALUES ('mer_' || repeat('0', 24), $1, 0, 'create', now()) RETURNING tenant_id",
+                mode,
+            )
+            await connection.execute("INSERT INTO metrics VALUES ($1, 1, 'tokens_input', '', now())", tenant_id)
+            tenants.append(tenant_id)
+        for number, age in ((0, "2 days"), (1, "1 day"), (2, "3 days")):
+            card_id = f"rc_{number:024d}"
+            effect = "NULL" if age == "3 days" else f"now() - interval '{age}'"
+            await connection.execute(
+                f"INSERT INTO rate_cards VALUES ($1, $2, 'card', 'CNY', {effect}, now() - interval '{age}')", tenants[0], card_id
+            )
+            await connection.execute(
+                "INSERT INTO rate_card_charges VALUES ($1, $2, 0, $3, 1, '{}', 2.5, 1000)", tenants[0], card_id, number
+            )
+        assert (await migrate(older)).applied == tuple(one.name for one in migrations() if one.version > migration.version - 1)
+        rows = await connection.fetch(
+            "SELECT right(rate_card_id, 1)::integer AS number, version, status, published_at = r.created_at AS dated, p.code, "
+            "price_id, model, price, minimum "
+            "FROM rate_cards r JOIN rate_card_charges USING (tenant_id, rate_card_id) JOIN products p USING (tenant_id, product_id) "
+            "ORDER BY version"
+        )
+        assert [(row["number"], row["version"], row["price_id"]) for row in rows] == [(2, 1, 2), (0, 2, 0), (1, 3, 1)]
+        expected = ("published", True, "default", "per_unit", Decimal("2.5"), None)
+        assert {(row["status"], row["dated"], row["code"], row["model"], row["price"], row["minimum"]) for row in rows} == {expected}
+        products = await connection.fetch("SELECT tenant_id, product_id, code FROM products ORDER BY tenant_id")
+        assert [(row["tenant_id"], row["code"]) for row in products] == [(tenant_id, "default") for tenant_id in tenants]
+        assert len({row["product_id"] for row in products}) == 2
+        assert dict(await connection.fetchrow("SELECT tenant_id, metric_id FROM product_metrics") or {}) == {
+            "tenant_id": tenants[0],
+            "metric_id": 1,
+        }
+        for statement in ("UPDATE rate_cards SET name = 'x'", "DELETE FROM rate_card_charges"):
+            with pytest.raises(asyncpg.RestrictViolationError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+        await owner.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 async def test_a_newer_database_is_left_alone(settings: Settings, owner: asyncpg.Connection[asyncpg.Record]) -> None:

@@ -74,12 +74,65 @@ def test_ten_thousand_lines_are_checked_at_once() -> None:
 def test_a_price_is_a_plain_decimal(price: object) -> None:
     """Proves: what is not a plain decimal of at most nine decimals names its line."""
     with pytest.raises(Problem) as refused:
-        check_charge(3, "images", price, "1", {})
+        check_charge(3, "images", {}, price=price)
     assert (refused.value.code, refused.value.param) == ("invalid_price", "charges[3].price")
 
 
 def test_free_is_a_price_and_per_zero_is_none() -> None:
     """Proves: a price of 0 is taken, a quantity of 0 to price is not."""
-    assert check_charge(0, "images", "0", "1", {}).price == 0
+    assert check_charge(0, "images", {}, price="0").price == 0
     with pytest.raises(Problem, match="invalid_price"):
-        check_charge(0, "images", "1", "0", {})
+        check_charge(0, "images", {}, price="1", per="0")
+
+
+@pytest.mark.parametrize(
+    ("model", "amounts"),
+    [
+        ("per_unit", {"price": "4", "per": "1000000"}),
+        ("per_unit", {"price": "0", "per": "1", "minimum": "0.000000001"}),
+        ("package", {"price": "100", "per": "500"}),
+        ("flat", {"price": "0.5", "minimum": "1"}),
+        ("markup", {"cost": "3.000000001", "per": "0.5", "percent": "0"}),
+        ("markup", {"cost": "3", "per": "1", "percent": "12.123456789", "minimum": "0.1"}),
+    ],
+)
+def test_a_line_says_what_it_was_given(model: str, amounts: dict[str, str]) -> None:
+    """Proves: every field of a model is kept exactly, under its own name."""
+    line = check_charge(0, "images", {"b": "2", "a": "1"}, model, **amounts)
+    assert (line.model, line.amounts, list(line.match)) == (model, amounts, ["a", "b"])
+
+
+def test_a_unit_is_what_a_price_is_for_unless_it_says_more() -> None:
+    """Proves: per is 1 where it may be left out, and a flat line has none to show."""
+    assert check_charge(0, "images", {}, price="1").amounts["per"] == "1"
+    assert check_charge(0, "images", {}, "markup", cost="1", percent="1").amounts["per"] == "1"
+    flat = check_charge(0, "images", {}, "flat", price="1")
+    assert (flat.per, "per" in flat.amounts) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("model", "amounts", "code", "field"),
+    [
+        ("tiered", {"price": "1"}, "invalid_rate_card", "model"),
+        ("", {"price": "1"}, "invalid_rate_card", "model"),
+        ("per_unit", {}, "missing_field", "price"),
+        ("per_unit", {"price": "1", "cost": "1"}, "invalid_rate_card", "cost"),
+        ("per_unit", {"price": "1", "percent": "1"}, "invalid_rate_card", "percent"),
+        ("package", {"price": "1"}, "missing_field", "per"),
+        ("package", {"price": "1", "per": "0"}, "invalid_price", "per"),
+        ("flat", {"price": "1", "per": "1"}, "invalid_rate_card", "per"),
+        ("markup", {"price": "1", "percent": "1"}, "invalid_rate_card", "price"),
+        ("markup", {"cost": "1"}, "missing_field", "percent"),
+        ("markup", {"cost": "-1", "percent": "1"}, "invalid_price", "cost"),
+        ("markup", {"cost": "1", "percent": "-1"}, "invalid_price", "percent"),
+        ("markup", {"cost": "1", "percent": "20%"}, "invalid_price", "percent"),
+        ("markup", {"cost": "1", "percent": "0.0000000001"}, "invalid_price", "percent"),
+        ("flat", {"price": "1", "minimum": "0"}, "invalid_price", "minimum"),
+        ("flat", {"price": "1", "minimum": "-1"}, "invalid_price", "minimum"),
+    ],
+)
+def test_a_line_has_the_fields_of_its_model(model: str, amounts: dict[str, str], code: str, field: str) -> None:
+    """Proves: each fault has its code and place."""
+    with pytest.raises(Problem) as refused:
+        check_charge(7, "images", {}, model, **amounts)
+    assert (refused.value.code, refused.value.param) == (code, f"charges[7].{field}")

@@ -32,7 +32,11 @@ Action = Literal[
     "audit_log.begin",
     "merchant.create",
     "metric.create",
+    "product.create",
     "rate_card.create",
+    "rate_card.delete",
+    "rate_card.publish",
+    "rate_card.update",
 ]
 ACTIONS: tuple[str, ...] = get_args(Action)
 """everything that is told; a new mutation adds its own"""

@@ -90,10 +90,16 @@ CODES = _codes(
     ("invalid_ttl", 422, False, "The time to live is not valid"),
     # ---- pricing
     ("rate_card_not_found", 404, False, "The rate card does not exist"),
+    ("product_not_found", 404, False, "The product does not exist"),
+    ("rate_card_published", 409, False, "The rate card is published and never changes"),
+    ("product_exists", 409, False, "A product with this code exists"),
     ("metric_exists", 409, False, "A metric with this code exists"),
     ("invalid_rate_card", 422, False, "The rate card is not valid"),
     ("invalid_price", 422, False, "The price is not valid"),
+    ("invalid_product", 422, False, "The product is not valid"),
+    ("too_many_products", 422, False, "The tenant has as many products as it may"),
     ("too_many_metrics", 422, False, "The tenant has as many metrics as it may"),
+    ("simulation_too_large", 422, False, "The simulation covers more usage than one request may"),
     # ---- merchants and keys
     ("invalid_merchant", 422, False, "The merchant is not valid"),
     ("merchant_not_found", 404, False, "The merchant does not exist"),

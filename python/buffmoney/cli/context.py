@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -54,6 +54,20 @@ def say_json(content: Any) -> None:
     sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
 
 
+def say_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table. Nothing in it is cut off: what does not fit a terminal's line goes on in the next one."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        # Text, so that what people have named things is never taken for markup.
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 1_000).print(table)
+
+
 def address(url: str | None, api_key: str | None) -> tuple[str, str]:
     """The API's address and key, from the flags, the environment, or the `up` on this machine. Raises SettingsError."""
     from buffmoney.base.config import Settings, SettingsError, read_run_file
@@ -61,10 +75,17 @@ def address(url: str | None, api_key: str | None) -> tuple[str, str]:
     found = url or os.environ.get("BUFFMONEY_URL") or str(read_run_file(Settings.from_environment().data_dir).get("url", ""))
     if not found:
         raise SettingsError("There is no address of an API: start `buffmoney up`, or give --url or BUFFMONEY_URL.")
+    return found.rstrip("/"), api_key_of(api_key)
+
+
+def api_key_of(api_key: str | None) -> str:
+    """The API key, from the flag or the environment. Raises SettingsError."""
+    from buffmoney.base.config import SettingsError
+
     key = api_key or os.environ.get("BUFFMONEY_API_KEY")
     if not key:
         raise SettingsError("There is no API key: give --api-key or BUFFMONEY_API_KEY. `buffmoney merchants create` prints two.")
-    return found.rstrip("/"), key
+    return key
 
 
 def as_owner(work: Callable[[Connection, Settings], Awaitable[T]], data_dir: Path | None = None) -> T:

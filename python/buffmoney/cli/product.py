@@ -1,4 +1,4 @@
-"""Commands about what BuffMoney does: prices, usage, balances, the ledger, and the demonstration of it all."""
+"""Commands about what BuffMoney does: usage, balances, the ledger, and the demonstration of it all."""
 
 from __future__ import annotations
 
@@ -7,45 +7,18 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, fail, request, say, say_json, settings_of
+from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, request, say, say_json, settings_of
 
-rate_cards = App(name="rate-cards", help="Rate cards: what usage costs.")
 usage = App(name="usage", help="Usage events.")
 ledger = App(name="ledger", help="The append-only ledger.")
 
 
 def register(app: App) -> None:
     """Adds the commands."""
-    for group in (rate_cards, usage, ledger):
+    for group in (usage, ledger):
         app.command(group)
     app.command(balance)
     app.command(demo)
-
-
-@rate_cards.command(name="create")
-def rate_cards_create(
-    *,
-    file: Annotated[Path, Parameter(help="The rate card as JSON.")],
-    url: Url = None,
-    api_key: ApiKey = None,
-    as_json: Json = False,
-) -> int:
-    """Make a rate card. It is in force at once unless it says effectiveFrom.
-
-    Example: `buffmoney rate-cards create --file card.json` where card.json holds
-    `{"name": "standard", "currency": "CNY", "charges": [{"metric": "tokens_input", "per": "1000000", "price": "4"}]}`
-    """
-    try:
-        body = file.read_bytes()
-    except OSError as failure:
-        fail(f"{file} cannot be read: {failure.strerror}")
-    made = request("POST", "/v1/rate-cards", url, api_key, body)
-    if as_json:
-        say_json(made)
-    else:
-        since = made.get("effectiveFrom") or "ever"
-        say(f"{made.get('rateCardId', '')}  {made.get('name', '')}: {len(made.get('charges', []))} charge(s), in force from {since}")
-    return 0
 
 
 @usage.command(name="import")

@@ -35,9 +35,17 @@ from buffmoney.metering.api import ROUTES as METERING_ROUTES
 from buffmoney.metering.inbox import Inbox
 from buffmoney.metering.watch import PartitionWatch
 from buffmoney.pricing.api import ROUTES as PRICING_ROUTES
+from buffmoney.pricing.simulation import ROUTES as SIMULATION_ROUTES
 from buffmoney.wallets.api import ROUTES as WALLET_ROUTES
 
-ROUTES: tuple[Route, ...] = (*METERING_ROUTES, *WALLET_ROUTES, *PRICING_ROUTES, *MERCHANT_ROUTES, *AUDIT_ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *METERING_ROUTES,
+    *WALLET_ROUTES,
+    *PRICING_ROUTES,
+    *SIMULATION_ROUTES,
+    *MERCHANT_ROUTES,
+    *AUDIT_ROUTES,
+)
 """Every operation of the API."""
 
 READ_TIMEOUT_S = 1.0

@@ -17,9 +17,8 @@ SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, posting
 FROM commits ORDER BY 1, 2
 
 -- name: prices
--- Lines have no other model yet, nor a percentage or a minimum.
-SELECT tenant_id, price_id, 'per_unit' AS model, price::text, per::text, NULL::text AS percent, NULL::text AS minimum
-FROM rate_card_charges
+-- A draft's lines have no price_id: nothing was ever charged by them.
+SELECT tenant_id, price_id, model, price::text, per::text, percent::text, minimum::text FROM rate_card_charges WHERE price_id IS NOT NULL
 
 -- name: metrics
 SELECT tenant_id, metric_id, code FROM metrics

@@ -156,6 +156,14 @@ async def tenant_of(connection: Connection, key_id: str) -> tuple[int, str]:
     return row["tenant_id"], row["mode"]
 
 
+async def owner_of(connection: Connection, pepper: bytes, clock: Clock, key: str) -> tuple[int, str]:
+    """The tenant that a whole key belongs to, and its currency, for the command line. Raises Problem invalid_api_key."""
+    row = await connection.fetchrow(_SQL["hash_tenant"], hash_key(pepper, key), to_datetime(clock.now_us()))
+    if row is None:
+        raise Problem("invalid_api_key", "The API key is unknown, expired or revoked.")
+    return row["tenant_id"], row["currency"]
+
+
 def _checksum(pepper: bytes, body: str) -> str:
     number = int.from_bytes(blake3(b"checksum\0" + body.encode(), key=pepper).digest()[:8], "big")
     characters = []

@@ -53,7 +53,7 @@ async def create(
     unknown_customers: UnknownCustomers = "create",
     currency: str = "CNY",
 ) -> NewMerchant:
-    """Makes a merchant, its sandbox and live tenants, their built-in metrics and one key each, in one transaction.
+    """Makes a merchant, its sandbox and live tenants, their built-in metrics, default product and one key each, in one transaction.
 
     connection: the schema's owner's. currency: of the wallets of new customers, ISO 4217. Raises Problem invalid_merchant.
     """
@@ -84,6 +84,7 @@ async def create(
             await connection.executemany(
                 _SQL["insert_builtin_metric"], [(tenant_id, metric_id, code, unit, created_at) for metric_id, code, unit in BUILTIN_METRICS]
             )
+            await connection.execute(_SQL["insert_default_product"], tenant_id, new_short("prod", clock), created_at)
             await log.begin(connection, by, tenant_id)
             told = {
                 "merchantId": merchant_id,

@@ -18,6 +18,10 @@ VALUES ($1, $2, $3, $4, $5, $6) RETURNING tenant_id;
 -- name: insert_builtin_metric
 INSERT INTO metrics (tenant_id, metric_id, code, unit, created_at) VALUES ($1, $2, $3, $4, $5);
 
+-- name: insert_default_product
+-- What a rate card belongs to that names no product.
+INSERT INTO products (tenant_id, product_id, code, name, created_at) VALUES ($1, $2, 'default', 'default', $3);
+
 -- name: merchant_tenants
 -- Both tenants of a merchant, sandbox and live.
 SELECT tenant_id, mode FROM tenants WHERE merchant_id = $1;
@@ -47,3 +51,8 @@ RETURNING expires_at;
 -- name: key_tenant
 -- Whose key this is: for the command line, which knows no tenant.
 SELECT tenant_id, mode FROM api_keys JOIN tenants USING (tenant_id) WHERE key_id = $1;
+
+-- name: hash_tenant
+-- Whose key has this hash and works at this moment: for the command line.
+SELECT tenant_id, currency FROM api_keys JOIN tenants USING (tenant_id)
+WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2);

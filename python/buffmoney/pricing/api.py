@@ -1,69 +1,125 @@
-"""Routes of prices: rate cards (made once, never changed) and metrics."""
+"""Routes of prices: products, rate cards (drafts until they are published, never changed after it) and metrics."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from buffmoney.audit import log
-from buffmoney.base import cursors, money, queries
+from buffmoney.base import cursors, queries
 from buffmoney.base.clock import format_time, to_datetime, to_us
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route
-from buffmoney.base.ids import new_short
 from buffmoney.base.times import parse_time
-from buffmoney.pricing import cards
+from buffmoney.pricing import cards, diff, products, versions
+
+if TYPE_CHECKING:
+    from buffmoney.base.database import Connection
 
 MAX_METRICS = 1_000
 _METRIC_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
-_CARD_ID = re.compile(r"rc_[0-9a-f]{24}", re.ASCII)
 _SQL = queries.load("buffmoney.pricing")
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
+Status = Literal["draft", "published"]
 
 
 class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A line: `price` for `per` units of `metric`, for events whose dimensions contain `match` (empty: all of them)."""
+    """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
+
+    What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price;
+    `markup` q × cost ÷ per and percent on top. At least `minimum`, with any model.
+    """
 
     metric: str
-    price: str
-    per: str = "1"
+    model: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(cards.MODELS)})] = cards.PER_UNIT
+    price: str | UnsetType = UNSET
+    cost: str | UnsetType = UNSET
+    per: str | UnsetType = UNSET
+    percent: str | UnsetType = UNSET
+    minimum: str | UnsetType = UNSET
     match: dict[str, str] = {}
 
 
+ChargeBodies = Annotated[list[ChargeBody], msgspec.Meta(max_length=cards.MAX_CHARGES)]
+
+
 class RateCardBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A new rate card. effectiveFrom: RFC 3339, in force at once without it."""
+    """A new rate card, published at once unless it is a draft. productId: the product with the code `default` without it.
+
+    effectiveFrom: RFC 3339, in force at once without it.
+    """
 
     name: str
     currency: str
-    charges: Annotated[list[ChargeBody], msgspec.Meta(max_length=cards.MAX_CHARGES)]
+    charges: ChargeBodies
+    effective_from: str | None = None
+    product_id: str | None = None
+    draft: bool = False
+
+
+class DraftBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """All of a draft. productId: the draft stays with its product without it."""
+
+    name: str
+    currency: str
+    charges: ChargeBodies
+    effective_from: str | None = None
+    product_id: str | None = None
+
+
+class PublishBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """effectiveFrom: RFC 3339; without it what the draft says, else at once."""
+
     effective_from: str | None = None
 
 
+class ChargeLine(msgspec.Struct, rename="camel"):
+    """A line of a rate card, with the fields of its model."""
+
+    metric: str
+    model: str
+    match: dict[str, str]
+    price: str | UnsetType = UNSET
+    cost: str | UnsetType = UNSET
+    per: str | UnsetType = UNSET
+    percent: str | UnsetType = UNSET
+    minimum: str | UnsetType = UNSET
+
+
 class RateCard(msgspec.Struct, rename="camel"):
-    """A rate card. effectiveFrom null: it also prices what happened before it was made."""
+    """A rate card. version: null for a draft. effectiveFrom null: a version also prices what happened before it was made."""
 
     rate_card_id: str
+    product_id: str
     name: str
     currency: str
-    charges: list[ChargeBody]
+    status: Status
+    version: int | None
+    charges: list[ChargeLine]
     effective_from: str | None
     created_at: str
+    published_at: str | None
 
 
 class RateCardSummary(msgspec.Struct, rename="camel"):
     """A rate card in a list: the number of its lines in place of them."""
 
     rate_card_id: str
+    product_id: str
     name: str
     currency: str
+    status: Status
+    version: int | None
     charge_count: int
     effective_from: str | None
     created_at: str
+    published_at: str | None
 
 
 class RateCardPage(msgspec.Struct, rename="camel"):
@@ -73,11 +129,68 @@ class RateCardPage(msgspec.Struct, rename="camel"):
     next_cursor: str | None
 
 
-class PageQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A page of a list."""
+class RateCardQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A page of rate cards: of one product, of one status, or all."""
 
     limit: Limit = 50
     cursor: str | None = None
+    product_id: str | None = None
+    status: Status | None = None
+
+
+class DeletedRateCard(msgspec.Struct, rename="camel"):
+    """A draft that is no more."""
+
+    rate_card_id: str
+    deleted: bool
+
+
+class DiffQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """against: the card before; without it the version that this card follows."""
+
+    against: str | None = None
+
+
+class ChangedLine(msgspec.Struct, rename="camel"):
+    """A line that both cards have, with different prices."""
+
+    metric: str
+    match: dict[str, str]
+    before: ChargeLine
+    after: ChargeLine
+
+
+class RateCardDiff(msgspec.Struct, rename="camel"):
+    """From `against` to `rateCardId`. against null: there is no version before. text: the same for people."""
+
+    rate_card_id: str
+    against: str | None
+    added: list[ChargeLine]
+    removed: list[ChargeLine]
+    changed: list[ChangedLine]
+    text: str
+
+
+class ProductBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A new product. code: a-z, 0-9 and _, at most 64 characters. name: for people, the code without it."""
+
+    code: str
+    name: str = ""
+
+
+class Product(msgspec.Struct, rename="camel"):
+    """What a merchant sells, with rate cards of its own."""
+
+    product_id: str
+    code: str
+    name: str
+    created_at: str
+
+
+class ProductList(msgspec.Struct, rename="camel"):
+    """All products of the tenant, oldest first."""
+
+    data: list[Product]
 
 
 class MetricBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -112,74 +225,91 @@ async def _tell_core(call: Call, version: int) -> None:
 
 
 async def create_rate_card(call: Call) -> Answer:
-    """Checks and stores a card; the answer comes once the next event will be rated by it."""
+    """Checks and stores a card; the answer comes once the next event will be rated by it, unless it is a draft."""
     body: RateCardBody = call.body
-    cards.check_text(body.name, "name", longest_bytes=255, what="A rate card's name")
-    if not body.charges:
-        raise Problem("invalid_rate_card", "A rate card has at least one charge.", param="charges")
-    charges = [cards.check_charge(line, one.metric, one.price, one.per, one.match) for line, one in enumerate(body.charges)]
-    cards.refuse_ambiguous(charges)
-    requested_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
-    clock = call.services.clock
-    tenant_id = call.tenant.tenant_id
+    draft = draft_of(body)
+    clock, tenant_id = call.services.clock, call.tenant.tenant_id
     async with call.transaction() as connection:
-        tenant = await connection.fetchrow(_SQL["next_version"], tenant_id)
-        if tenant is None:
-            raise Problem("not_found", "The tenant does not exist.")
-        if body.currency != tenant["currency"]:
-            raise Problem("currency_mismatch", f"This merchant's wallets are in {tenant['currency']}: so are its rate cards.", "currency")
-        known = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
-        for line, charge in enumerate(charges):
-            if charge.metric not in known:
-                raise Problem("unknown_metric", "There is no such metric. POST /v1/metrics makes one.", f"charges[{line}].metric")
-        now_us = clock.now_us()
-        now = to_datetime(now_us)
-        effect = None if requested_us is None else to_datetime(requested_us)
-        existing = await connection.fetchrow(_SQL["latest_effect"], tenant_id, effect or now)
-        assert existing is not None
-        if existing["cards"]:
-            if requested_us is not None and requested_us < now_us:
-                raise Problem("invalid_rate_card", "effectiveFrom lies in the past, where another card is in force.", "effectiveFrom")
-            if existing["taken"]:
-                raise Problem("invalid_rate_card", "Another rate card takes effect at this very moment.", "effectiveFrom")
-            effect = effect or now
-        card_id = new_short("rc", clock)
-        await connection.execute(_SQL["insert_card"], tenant_id, card_id, body.name, body.currency, effect, now)
-        await connection.execute(
-            _SQL["insert_charges"],
-            tenant_id,
-            card_id,
-            [known[charge.metric] for charge in charges],
-            [msgspec.json.encode(charge.match).decode() for charge in charges],
-            [charge.price for charge in charges],
-            [charge.per for charge in charges],
-        )
-        lines = [_line(charge.metric, charge.price, charge.per, charge.match) for charge in charges]
-        card = RateCard(card_id, body.name, body.currency, lines, _time(effect), format_time(now))
-        await log.record(connection, log.Author.of(call), tenant_id, "rate_card.create", card_id, None, msgspec.to_builtins(card))
-    version = tenant["catalog_version"]
-    call.after_commit.append(lambda: _tell_core(call, version))
+        card_id = await versions.create(connection, clock, tenant_id, draft)
+        if body.draft:
+            card = _card(await versions.read(connection, tenant_id, card_id))
+        else:
+            published = await versions.publish(connection, clock, tenant_id, card_id)
+            card = _card(published.card)
+            call.after_commit.append(lambda: _tell_core(call, published.catalog_version))
+        await _tell_audit(call, connection, "rate_card.create", None, card)
     return Answer(card)
+
+
+async def replace_rate_card(call: Call) -> Answer:
+    """Puts another content into a draft."""
+    draft = draft_of(call.body)
+    tenant_id, card_id = call.tenant.tenant_id, call.path["rateCardId"]
+    async with call.transaction() as connection:
+        before = _card(await versions.replace(connection, tenant_id, card_id, draft))
+        after = _card(await versions.read(connection, tenant_id, card_id))
+        if after != before:
+            await _tell_audit(call, connection, "rate_card.update", before, after)
+    return Answer(after)
+
+
+async def delete_rate_card(call: Call) -> Answer:
+    """Deletes a draft."""
+    card_id = call.path["rateCardId"]
+    async with call.transaction() as connection:
+        before = _card(await versions.delete(connection, call.tenant.tenant_id, card_id))
+        await _tell_audit(call, connection, "rate_card.delete", before, None)
+    return Answer(DeletedRateCard(card_id, True))
+
+
+async def publish_rate_card(call: Call) -> Answer:
+    """Publishes a draft; the answer comes once the next event will be rated by it."""
+    body: PublishBody = call.body
+    effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
+    clock, tenant_id = call.services.clock, call.tenant.tenant_id
+    async with call.transaction() as connection:
+        published = await versions.publish(connection, clock, tenant_id, call.path["rateCardId"], effective_us)
+        card = _card(published.card)
+        await _tell_audit(call, connection, "rate_card.publish", _card(published.draft), card)
+    call.after_commit.append(lambda: _tell_core(call, published.catalog_version))
+    return Answer(card)
+
+
+async def _tell_audit(call: Call, connection: Connection, action: log.Action, before: RateCard | None, after: RateCard | None) -> None:
+    card = after or before
+    assert card is not None
+    told = [None if one is None else msgspec.to_builtins(one) for one in (before, after)]
+    await log.record(connection, log.Author.of(call), call.tenant.tenant_id, action, card.rate_card_id, *told)
 
 
 async def list_rate_cards(call: Call) -> Answer:
     """A page of cards, newest first."""
-    query: PageQuery = call.query
+    query: RateCardQuery = call.query
     secret = call.services.settings.secret
     tenant_id = call.tenant.tenant_id
+    scope = f"rate-cards:{query.product_id or ''}:{query.status or ''}"
     after: tuple[datetime | None, str | None] = (None, None)
     if query.cursor is not None:
-        created_us, card_id = cursors.unseal(secret, tenant_id, "rate-cards", query.cursor)
+        created_us, card_id = cursors.unseal(secret, tenant_id, scope, query.cursor)
         after = (to_datetime(created_us), card_id)
     async with call.transaction() as connection:
-        rows = await connection.fetch(_SQL["list_cards"], tenant_id, *after, query.limit + 1)
+        rows = await connection.fetch(_SQL["list_cards"], tenant_id, *after, query.limit + 1, query.product_id, query.status)
     page, more = rows[: query.limit], len(rows) > query.limit
     cursor = None
     if more:
-        cursor = cursors.seal(secret, tenant_id, "rate-cards", [to_us(page[-1]["created_at"]), page[-1]["rate_card_id"]])
+        cursor = cursors.seal(secret, tenant_id, scope, [to_us(page[-1]["created_at"]), page[-1]["rate_card_id"]])
     data = [
         RateCardSummary(
-            row["rate_card_id"], row["name"], row["currency"], row["charges"], _time(row["effective_from"]), format_time(row["created_at"])
+            row["rate_card_id"],
+            row["product_id"],
+            row["name"],
+            row["currency"],
+            row["status"],
+            row["version"],
+            row["charges"],
+            _time(row["effective_from"]),
+            format_time(row["created_at"]),
+            _time(row["published_at"]),
         )
         for row in page
     ]
@@ -188,16 +318,54 @@ async def list_rate_cards(call: Call) -> Answer:
 
 async def get_rate_card(call: Call) -> Answer:
     """One card with its lines."""
-    card_id = call.path["rateCardId"]
-    row, charges = None, []
-    if _CARD_ID.fullmatch(card_id):
-        async with call.transaction() as connection:
-            row = await connection.fetchrow(_SQL["get_card"], call.tenant.tenant_id, card_id)
-            charges = await connection.fetch(_SQL["get_charges"], call.tenant.tenant_id, card_id)
-    if row is None:
-        raise Problem("rate_card_not_found", "There is no rate card with this id.", "rateCardId")
-    lines = [_line(one["metric"], one["price"], one["per"], msgspec.json.decode(one["match"], type=dict[str, str])) for one in charges]
-    return Answer(RateCard(card_id, row["name"], row["currency"], lines, _time(row["effective_from"]), format_time(row["created_at"])))
+    async with call.transaction() as connection:
+        return Answer(_card(await versions.read(connection, call.tenant.tenant_id, call.path["rateCardId"])))
+
+
+async def diff_rate_cards(call: Call) -> Answer:
+    """What changed between two cards."""
+    query: DiffQuery = call.query
+    tenant_id = call.tenant.tenant_id
+    async with call.transaction() as connection:
+        card = await versions.read(connection, tenant_id, call.path["rateCardId"])
+        if query.against is None:
+            against = await versions.version_before(connection, tenant_id, card)
+        else:
+            against = await versions.read(connection, tenant_id, query.against, "against")
+    found = diff.compare([] if against is None else against.charges, card.charges)
+    return Answer(
+        RateCardDiff(
+            card.rate_card_id,
+            None if against is None else against.rate_card_id,
+            _lines(found.added),
+            _lines(found.removed),
+            [ChangedLine(new.metric, new.match, _line(old), _line(new)) for old, new in found.changed],
+            diff.render(found, card.currency),
+        )
+    )
+
+
+async def list_products(call: Call) -> Answer:
+    """All products."""
+    async with call.transaction() as connection:
+        rows = await products.list_products(connection, call.tenant.tenant_id)
+    return Answer(ProductList([_product(row) for row in rows]))
+
+
+async def get_product(call: Call) -> Answer:
+    """One product."""
+    async with call.transaction() as connection:
+        return Answer(_product(await products.get(connection, call.tenant.tenant_id, call.path["productId"])))
+
+
+async def create_product(call: Call) -> Answer:
+    """Makes a product."""
+    body: ProductBody = call.body
+    async with call.transaction() as connection:
+        made = _product(await products.create(connection, call.services.clock, call.tenant.tenant_id, body.code, body.name))
+        author, tenant_id = log.Author.of(call), call.tenant.tenant_id
+        await log.record(connection, author, tenant_id, "product.create", made.product_id, None, msgspec.to_builtins(made))
+    return Answer(made)
 
 
 async def list_metrics(call: Call) -> Answer:
@@ -236,8 +404,44 @@ def _metric(metric_id: int, code: str, unit: str, created_at: datetime) -> Metri
     return Metric(metric_id, code, unit, metric_id < 100, format_time(created_at))
 
 
-def _line(metric: str, price: Decimal, per: Decimal, match: dict[str, str]) -> ChargeBody:
-    return ChargeBody(metric, money.format_decimal(price), money.format_decimal(per), match)
+def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
+    """Everything about a card that can be checked without the database. Raises Problem."""
+    cards.check_text(body.name, "name", longest_bytes=255, what="A rate card's name")
+    if not body.charges:
+        raise Problem("invalid_rate_card", "A rate card has at least one charge.", param="charges")
+    charges = []
+    for line, one in enumerate(body.charges):
+        amounts = {name: value for name in cards.AMOUNTS if (value := getattr(one, name)) is not UNSET}
+        charges.append(cards.check_charge(line, one.metric, one.match, one.model, **amounts))
+    effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
+    return versions.Draft(body.product_id, body.name, body.currency, charges, effective_us)
+
+
+def _card(card: versions.Card) -> RateCard:
+    return RateCard(
+        card.rate_card_id,
+        card.product_id,
+        card.name,
+        card.currency,
+        "published" if card.status == "published" else "draft",
+        card.version,
+        _lines(card.charges),
+        _time(card.effective_from),
+        format_time(card.created_at),
+        _time(card.published_at),
+    )
+
+
+def _lines(charges: Sequence[cards.Charge]) -> list[ChargeLine]:
+    return [_line(charge) for charge in charges]
+
+
+def _line(charge: cards.Charge) -> ChargeLine:
+    return ChargeLine(charge.metric, charge.model, charge.match, **charge.amounts)
+
+
+def _product(product: products.Product) -> Product:
+    return Product(product.product_id, product.code, product.name, format_time(product.created_at))
 
 
 def _time(moment: datetime | None) -> str | None:
@@ -253,6 +457,16 @@ _CARD_EXAMPLE = {
     ],
 }
 
+_CARD_ERRORS = (
+    "invalid_rate_card",
+    "invalid_price",
+    "unknown_metric",
+    "currency_mismatch",
+    "invalid_time",
+    "product_not_found",
+    "not_found",
+)
+
 ROUTES: tuple[Route, ...] = (
     Route(
         method="POST",
@@ -260,12 +474,12 @@ ROUTES: tuple[Route, ...] = (
         handler=create_rate_card,
         summary="Create a rate card",
         tag="Pricing",
-        description="A card is never changed: a new one takes its place, at once or from `effectiveFrom`. The first card "
-        "also prices what happened before it was made.",
+        description="It is published at once, or stays a draft with `draft`. A published card is never changed: a new version takes its "
+        "place, at once or from `effectiveFrom`. A product's first version also prices what happened before it was made.",
         body=RateCardBody,
         answer=RateCard,
         status=201,
-        errors=("invalid_rate_card", "invalid_price", "unknown_metric", "currency_mismatch", "invalid_time", "not_found"),
+        errors=_CARD_ERRORS,
         idempotency="stored",
         body_example=_CARD_EXAMPLE,
     ),
@@ -275,7 +489,7 @@ ROUTES: tuple[Route, ...] = (
         handler=list_rate_cards,
         summary="List rate cards",
         tag="Pricing",
-        query=PageQuery,
+        query=RateCardQuery,
         answer=RateCardPage,
         errors=("invalid_cursor",),
     ),
@@ -287,6 +501,74 @@ ROUTES: tuple[Route, ...] = (
         tag="Pricing",
         answer=RateCard,
         errors=("rate_card_not_found",),
+    ),
+    Route(
+        method="PUT",
+        path="/v1/rate-cards/{rateCardId}",
+        handler=replace_rate_card,
+        summary="Replace a draft",
+        tag="Pricing",
+        body=DraftBody,
+        answer=RateCard,
+        errors=(*_CARD_ERRORS, "rate_card_not_found", "rate_card_published"),
+        body_example=_CARD_EXAMPLE,
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/rate-cards/{rateCardId}",
+        handler=delete_rate_card,
+        summary="Delete a draft",
+        tag="Pricing",
+        answer=DeletedRateCard,
+        errors=("rate_card_not_found", "rate_card_published"),
+    ),
+    Route(
+        method="POST",
+        path="/v1/rate-cards/{rateCardId}/publish",
+        handler=publish_rate_card,
+        summary="Publish a draft",
+        tag="Pricing",
+        description="The draft becomes the next version of its product's rate card and never changes again. Its lines are looked at "
+        "together: none may be ambiguous, and none may price a metric that another product prices.",
+        body=PublishBody,
+        answer=RateCard,
+        errors=("rate_card_not_found", "rate_card_published", "invalid_rate_card", "invalid_time"),
+        idempotency="stored",
+    ),
+    Route(
+        method="GET",
+        path="/v1/rate-cards/{rateCardId}/diff",
+        handler=diff_rate_cards,
+        summary="Compare two rate cards",
+        tag="Pricing",
+        description="What changes when this card takes the place of `against`. A line is known by its metric and its match.",
+        query=DiffQuery,
+        answer=RateCardDiff,
+        errors=("rate_card_not_found",),
+    ),
+    Route(method="GET", path="/v1/products", handler=list_products, summary="List products", tag="Pricing", answer=ProductList),
+    Route(
+        method="POST",
+        path="/v1/products",
+        handler=create_product,
+        summary="Create a product",
+        tag="Pricing",
+        description="Every merchant has a product with the code `default`. A metric is priced by the cards of one product only.",
+        body=ProductBody,
+        answer=Product,
+        status=201,
+        errors=("invalid_product", "product_exists", "too_many_products", "not_found"),
+        idempotency="stored",
+        body_example={"code": "image_studio", "name": "Image studio"},
+    ),
+    Route(
+        method="GET",
+        path="/v1/products/{productId}",
+        handler=get_product,
+        summary="Get a product",
+        tag="Pricing",
+        answer=Product,
+        errors=("product_not_found",),
     ),
     Route(method="GET", path="/v1/metrics", handler=list_metrics, summary="List metrics", tag="Pricing", answer=MetricList),
     Route(

@@ -20,13 +20,50 @@ MAX_MATCH_SHAPES = 64
 """different sets of dimensions that the lines of one metric may match on; keeps the search for ambiguous lines short"""
 
 
+PER_UNIT = "per_unit"
+MARKUP = "markup"
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A way to charge an event: which fields a line of it must and may have, besides `minimum`."""
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+
+MODELS = {
+    PER_UNIT: Model(("price",), ("per",)),
+    "package": Model(("price", "per")),
+    "flat": Model(("price",)),
+    MARKUP: Model(("cost", "percent"), ("per",)),
+}
+"""what an event of quantity q costs: q * price / per; price for each `per` units or part of them; price, whatever q; the cost
+q * cost / per and `percent` on top"""
+AMOUNTS = ("price", "cost", "per", "percent", "minimum")
+"""the fields of a line that are numbers"""
+
+
 class Charge(msgspec.Struct, frozen=True):
-    """A checked line: `price` money for `per` units of a metric, where the event's dimensions contain `match`."""
+    """A checked line, for events of a metric whose dimensions contain `match`. price: the cost in the model markup."""
 
     metric: str
     price: Decimal
     per: Decimal
     match: dict[str, str]
+    model: str = PER_UNIT
+    percent: Decimal | None = None
+    minimum: Decimal | None = None
+
+    @property
+    def amounts(self) -> dict[str, str]:
+        """The numbers of the line as decimal strings, by the field's name on the wire, in the order of AMOUNTS."""
+        values = {
+            "cost" if self.model == MARKUP else "price": self.price,
+            "per": None if self.model == "flat" else self.per,
+            "percent": self.percent,
+            "minimum": self.minimum,
+        }
+        return {name: money.format_decimal(value) for name, value in values.items() if value is not None}
 
 
 def check_text(text: str, param: str, *, longest_bytes: int, what: str) -> str:
@@ -40,19 +77,39 @@ def check_text(text: str, param: str, *, longest_bytes: int, what: str) -> str:
     return text
 
 
-def check_charge(line: int, metric: str, price: object, per: object, match: dict[str, str]) -> Charge:
-    """One line as a client wrote it. line: from 0. Raises Problem invalid_price or invalid_rate_card naming the line."""
+def check_charge(line: int, metric: str, match: dict[str, str], model: str = PER_UNIT, /, **amounts: object) -> Charge:
+    """One line as a client wrote it. line: from 0. amounts: those of AMOUNTS that the client gave.
+
+    Raises Problem invalid_price, invalid_rate_card or missing_field naming the line.
+    """
     where = f"charges[{line}]"
     if len(match) > MAX_MATCHED_DIMENSIONS:
         raise Problem("invalid_rate_card", f"A line matches at most {MAX_MATCHED_DIMENSIONS} dimensions.", param=f"{where}.match")
     for name, value in match.items():
         check_text(name, f"{where}.match", longest_bytes=MAX_DIMENSION_NAME_BYTES, what="A dimension's name")
         check_text(value, f"{where}.match.{name}", longest_bytes=MAX_DIMENSION_VALUE_BYTES, what="A dimension's value")
+    fields = MODELS.get(model)
+    if fields is None:
+        raise Problem("invalid_rate_card", f"There is no such model. The models are {', '.join(MODELS)}.", param=f"{where}.model")
+    known = (*fields.required, *fields.optional, "minimum")
+    for name in amounts:
+        if name not in known:
+            raise Problem("invalid_rate_card", f"A {model} line has {', '.join(known)}, but no {name}.", param=f"{where}.{name}")
+    for name in fields.required:
+        if name not in amounts:
+            raise Problem("missing_field", f"A {model} line has a {name}.", param=f"{where}.{name}")
+
+    def amount(name: str, *, zero: bool = False) -> Decimal:
+        return money.parse(amounts[name], f"{where}.{name}", code="invalid_price", zero=zero)
+
     return Charge(
         metric,
-        money.parse(price, f"{where}.price", code="invalid_price", zero=True),
-        money.parse(per, f"{where}.per", code="invalid_price"),
+        amount("cost" if model == MARKUP else "price", zero=True),
+        amount("per") if "per" in amounts else Decimal(1),
         dict(sorted(match.items())),
+        model,
+        amount("percent", zero=True) if "percent" in amounts else None,
+        amount("minimum") if "minimum" in amounts else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of one tenant as the engine takes it: settings, metrics, and every rate card in order of effect."""
+"""The catalogue of one tenant as the engine takes it: settings, metrics, and every published rate card in order of effect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ async def read(connection: Connection, tenant_id: int) -> bytes:
     """The JSON that `Engine.load_catalog` takes, of one snapshot:
 
     {"tenantId", "version", "currency", "unknownCustomers": "create|refuse", "defaultOverdraftLimit": "0"|null, "metrics": [{"id", "code"}],
-    "rateCards": [{"rateCardId", "currency", "effectiveFromUs": int|null, "charges": [{"priceId", "metricId", "match", "price", "per"}]}]}
+    "rateCards": [{"rateCardId", "productId", "currency", "effectiveFromUs": int|null,
+    "charges": [{"priceId", "metricId", "match", "model"?, "price", "per", "percent"?, "minimum"?}]}]}
+
+    A line without "model" is per_unit; "price" is the cost where the model is markup.
 
     Raises LookupError for a tenant that does not exist.
     """

@@ -4,34 +4,100 @@
 -- Also the lock under which a tenant's cards and metrics are made one after the other.
 UPDATE tenants SET catalog_version = catalog_version + 1 WHERE tenant_id = $1 RETURNING catalog_version, currency;
 
--- name: latest_effect
-SELECT count(*) AS cards, bool_or(effective_from IS NOT DISTINCT FROM $2::timestamptz) AS taken FROM rate_cards WHERE tenant_id = $1;
+-- name: lock_tenant
+-- The same lock, where nothing changes that the engine knows.
+SELECT currency FROM tenants WHERE tenant_id = $1 FOR NO KEY UPDATE;
+
+-- name: list_products
+SELECT product_id, code, name, created_at FROM products WHERE tenant_id = $1 ORDER BY created_at, product_id;
+
+-- name: get_product
+SELECT product_id, code, name, created_at FROM products WHERE tenant_id = $1 AND product_id = $2;
+
+-- name: default_product
+SELECT product_id FROM products WHERE tenant_id = $1 AND code = 'default';
+
+-- name: count_products
+SELECT count(*) FROM products WHERE tenant_id = $1;
+
+-- name: insert_product
+INSERT INTO products (tenant_id, product_id, code, name, created_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (tenant_id, code) DO NOTHING
+RETURNING product_id;
+
+-- name: published
+-- How many versions a product has, the number of the next one, and whether one takes effect at this very moment.
+SELECT count(*) AS cards, coalesce(max(version), 0) + 1 AS next, bool_or(effective_from IS NOT DISTINCT FROM $3::timestamptz) AS taken
+FROM rate_cards WHERE tenant_id = $1 AND product_id = $2 AND status = 'published';
 
 -- name: metric_ids
 SELECT code, metric_id FROM metrics WHERE tenant_id = $1;
 
 -- name: insert_card
-INSERT INTO rate_cards (tenant_id, rate_card_id, name, currency, effective_from, created_at) VALUES ($1, $2, $3, $4, $5, $6);
+-- Every card begins as a draft.
+INSERT INTO rate_cards (tenant_id, rate_card_id, product_id, name, currency, effective_from, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: insert_charges
-INSERT INTO rate_card_charges (tenant_id, rate_card_id, line, price_id, metric_id, match, price, per)
-SELECT $1, $2, line - 1, nextval('price_ids'), metric_id, match::jsonb, price, per
-FROM unnest($3::integer[], $4::text[], $5::numeric[], $6::numeric[]) WITH ORDINALITY AS charge (metric_id, match, price, per, line);
+INSERT INTO rate_card_charges (tenant_id, rate_card_id, line, metric_id, match, model, price, per, percent, minimum)
+SELECT $1, $2, line - 1, metric_id, match::jsonb, model, price, per, percent, minimum
+FROM unnest($3::integer[], $4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::numeric[]) WITH ORDINALITY
+    AS charge (metric_id, match, model, price, per, percent, minimum, line);
+
+-- name: delete_charges
+DELETE FROM rate_card_charges WHERE tenant_id = $1 AND rate_card_id = $2;
+
+-- name: delete_card
+DELETE FROM rate_cards WHERE tenant_id = $1 AND rate_card_id = $2;
+
+-- name: update_card
+UPDATE rate_cards SET product_id = $3, name = $4, currency = $5, effective_from = $6 WHERE tenant_id = $1 AND rate_card_id = $2;
+
+-- name: claim_metrics
+-- What a card prices belongs to its product from now on.
+INSERT INTO product_metrics (tenant_id, metric_id, product_id)
+SELECT DISTINCT tenant_id, metric_id, $3 FROM rate_card_charges WHERE tenant_id = $1 AND rate_card_id = $2
+ON CONFLICT (tenant_id, metric_id) DO NOTHING;
+
+-- name: foreign_metric
+-- A line of the card whose metric another product prices, with that product and the card's own.
+SELECT c.line, m.code AS metric, other.code AS theirs, own.code AS ours
+FROM rate_card_charges c
+JOIN product_metrics o USING (tenant_id, metric_id)
+JOIN metrics m USING (tenant_id, metric_id)
+JOIN products other ON other.tenant_id = c.tenant_id AND other.product_id = o.product_id
+JOIN products own ON own.tenant_id = c.tenant_id AND own.product_id = $3
+WHERE c.tenant_id = $1 AND c.rate_card_id = $2 AND o.product_id <> $3
+ORDER BY c.line LIMIT 1;
+
+-- name: number_charges
+-- The names by which usage events will know the lines.
+UPDATE rate_card_charges SET price_id = nextval('price_ids') WHERE tenant_id = $1 AND rate_card_id = $2;
+
+-- name: publish_card
+UPDATE rate_cards SET status = 'published', version = $3, effective_from = $4, published_at = $5 WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: get_card
-SELECT rate_card_id, name, currency, effective_from, created_at FROM rate_cards WHERE tenant_id = $1 AND rate_card_id = $2;
+SELECT rate_card_id, product_id, name, currency, status, version, effective_from, created_at, published_at
+FROM rate_cards WHERE tenant_id = $1 AND rate_card_id = $2;
+
+-- name: version_before
+-- The newest version below $3 of a product; the newest of all if $3 is NULL.
+SELECT rate_card_id FROM rate_cards
+WHERE tenant_id = $1 AND product_id = $2 AND version < coalesce($3::integer, 2147483647)
+ORDER BY version DESC LIMIT 1;
 
 -- name: get_charges
-SELECT m.code AS metric, c.match::text AS match, c.price, c.per
+SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum
 FROM rate_card_charges c JOIN metrics m USING (tenant_id, metric_id)
 WHERE c.tenant_id = $1 AND c.rate_card_id = $2 ORDER BY c.line;
 
 -- name: list_cards
--- Newest first. $2, $3: the last row of the page before, or NULL.
-SELECT r.rate_card_id, r.name, r.currency, r.effective_from, r.created_at,
+-- Newest first. $2, $3: the last row of the page before, or NULL. $5: of one product; $6: of one status; NULL for all.
+SELECT r.rate_card_id, r.product_id, r.name, r.currency, r.status, r.version, r.effective_from, r.created_at, r.published_at,
        (SELECT count(*) FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id) AS charges
 FROM rate_cards r
 WHERE r.tenant_id = $1 AND ($2::timestamptz IS NULL OR (r.created_at, r.rate_card_id) < ($2, $3::text))
+  AND ($5::text IS NULL OR r.product_id = $5) AND ($6::text IS NULL OR r.status = $6)
 ORDER BY r.created_at DESC, r.rate_card_id DESC LIMIT $4;
 
 -- name: list_metrics
@@ -47,7 +113,8 @@ RETURNING metric_id;
 SELECT count(*) FROM metrics WHERE tenant_id = $1;
 
 -- name: catalog
--- All that the engine needs to rate a tenant's usage, in one snapshot. Cards lie in order of effect, lines in the card's order.
+-- All that the engine needs to rate a tenant's usage, in one snapshot. Cards lie in order of effect, lines in the card's order. Whether a
+-- line has a model other than per_unit, a percentage or a minimum shows in the JSON only if it has.
 SELECT json_build_object(
     'tenantId', t.tenant_id,
     'version', t.catalog_version,
@@ -60,14 +127,16 @@ SELECT json_build_object(
     'rateCards', (
         SELECT coalesce(json_agg(json_build_object(
             'rateCardId', r.rate_card_id,
+            'productId', r.product_id,
             'currency', r.currency,
             'effectiveFromUs', (extract(epoch FROM r.effective_from) * 1000000)::bigint,
             'charges', (
-                SELECT coalesce(json_agg(json_build_object(
-                    'priceId', c.price_id, 'metricId', c.metric_id, 'match', c.match,
-                    'price', trim_scale(c.price)::text, 'per', trim_scale(c.per)::text) ORDER BY c.line), '[]'::json)
+                SELECT coalesce(json_agg(json_strip_nulls(json_build_object(
+                    'priceId', c.price_id, 'metricId', c.metric_id, 'match', c.match, 'model', nullif(c.model, 'per_unit'),
+                    'price', trim_scale(c.price)::text, 'per', trim_scale(c.per)::text,
+                    'percent', trim_scale(c.percent)::text, 'minimum', trim_scale(c.minimum)::text)) ORDER BY c.line), '[]'::json)
                 FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id)
-            ) ORDER BY r.effective_from NULLS FIRST, r.created_at, r.rate_card_id), '[]'::json)
-        FROM rate_cards r WHERE r.tenant_id = t.tenant_id)
+            ) ORDER BY r.effective_from NULLS FIRST, r.published_at, r.rate_card_id), '[]'::json)
+        FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND r.status = 'published')
     )::text
 FROM tenants t JOIN merchants g USING (merchant_id) WHERE t.tenant_id = $1;

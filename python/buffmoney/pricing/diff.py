@@ -1,0 +1,68 @@
+"""What changed between two cards, line by line. A line is known by its metric and its match."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import msgspec
+
+from buffmoney.pricing.cards import Charge
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """added, changed: in the order of the card after; removed: in that of the card before. changed: (before, after)."""
+
+    added: list[Charge]
+    removed: list[Charge]
+    changed: list[tuple[Charge, Charge]]
+
+
+def compare(before: Sequence[Charge], after: Sequence[Charge]) -> Difference:
+    """The difference of two cards. The order of lines is none. Lines that a draft says twice are paired in their order."""
+    waiting: defaultdict[tuple[str, bytes], list[Charge]] = defaultdict(list)
+    for charge in before:
+        waiting[_key(charge)].append(charge)
+    added, changed = [], []
+    for charge in after:
+        same = waiting[_key(charge)]
+        if not same:
+            added.append(charge)
+            continue
+        old = same.pop(0)
+        if old != charge:
+            changed.append((old, charge))
+    left = {id(charge) for charges in waiting.values() for charge in charges}
+    return Difference(added, [charge for charge in before if id(charge) in left], changed)
+
+
+def _key(charge: Charge) -> tuple[str, bytes]:
+    return charge.metric, msgspec.json.encode(charge.match, order="sorted")
+
+
+def describe(charge: Charge, currency: str) -> str:
+    """What a line says, in words: `4 CNY per 1000000, at least 0.01 CNY an event`."""
+    amounts = charge.amounts
+    match charge.model:
+        case "package":
+            text = f"{amounts['price']} {currency} for each {amounts['per']} or part of them"
+        case "flat":
+            text = f"{amounts['price']} {currency} an event"
+        case "markup":
+            text = f"cost of {amounts['cost']} {currency} per {amounts['per']} plus {amounts['percent']} %"
+        case _:
+            text = f"{amounts['price']} {currency} per {amounts['per']}"
+    return f"{text}, at least {amounts['minimum']} {currency} an event" if "minimum" in amounts else text
+
+
+def name(charge: Charge) -> str:
+    """Which usage a line is for: `tokens_input (model=gpt-4o)`."""
+    return f"{charge.metric} ({', '.join(f'{key}={value}' for key, value in charge.match.items())})" if charge.match else charge.metric
+
+
+def render(difference: Difference, currency: str) -> str:
+    """The difference for people, one line of text for each line of a card: + added, - removed, ~ changed."""
+    texts = [f"+ {name(charge)}: {describe(charge, currency)}" for charge in difference.added]
+    texts += [f"- {name(charge)}: {describe(charge, currency)}" for charge in difference.removed]
+    texts += [f"~ {name(new)}: {describe(old, currency)} → {describe(new, currency)}" for old, new in difference.changed]
+    return "\n".join(texts) or "No line differs."

@@ -1,0 +1,51 @@
+-- Statements of simulations. All of them only read.
+
+-- name: card
+-- Whole rows as JSON: whatever fields later models add to a line are part of it.
+SELECT to_jsonb(r)::text AS card,
+    (SELECT coalesce(jsonb_agg(to_jsonb(c) ORDER BY c.line), '[]')
+     FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id)::text AS charges
+FROM rate_cards r WHERE r.tenant_id = $1 AND r.rate_card_id = $2;
+
+-- name: catalog
+-- As pricing/catalog.py has it for the engine, but readable to the edge and with no more than rating needs: of the published cards only
+-- which product's they are and what they price.
+SELECT json_build_object(
+    'tenantId', t.tenant_id,
+    'version', t.catalog_version,
+    'currency', t.currency,
+    'unknownCustomers', t.unknown_customers,
+    'defaultOverdraftLimit', NULL,
+    'metrics', (SELECT coalesce(json_agg(json_build_object('id', m.metric_id, 'code', m.code)), '[]')
+                FROM metrics m WHERE m.tenant_id = t.tenant_id),
+    'rateCards', (
+        SELECT coalesce(json_agg(json_build_object(
+            'productId', r.product_id,
+            'charges', (SELECT coalesce(json_agg(DISTINCT jsonb_build_object('metricId', c.metric_id)), '[]') FROM rate_card_charges c
+                        WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id))), '[]')
+        FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND r.status = 'published')
+    )::text
+FROM tenants t WHERE t.tenant_id = $1;
+
+-- name: account
+SELECT account_id FROM customers WHERE tenant_id = $1 AND external_id = $2;
+
+-- name: names
+SELECT account_id, external_id FROM customers WHERE tenant_id = $1 AND account_id = ANY($2::bigint[]);
+
+-- name: rolled_up
+-- About how many events there are, for the progress bar.
+SELECT coalesce(sum(events), 0)::bigint FROM usage_rollups
+WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR bucket >= $2) AND ($3::timestamptz IS NULL OR bucket < $3)
+    AND ($4::bigint IS NULL OR account_id = $4);
+
+-- name: events
+-- By COPY BINARY into the Rust simulation, which names the columns. After the tenant: from and to, the times of arrival between which such
+-- events can lie (they decide which days' tables are read), account, most rows; each NULL for all.
+SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions
+FROM usage_events
+WHERE tenant_id = $1
+    AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND ($3::timestamptz IS NULL OR occurred_at < $3)
+    AND ($4::timestamptz IS NULL OR accepted_at >= $4) AND ($5::timestamptz IS NULL OR accepted_at < $5)
+    AND ($6::bigint IS NULL OR account_id = $6)
+LIMIT $7::bigint;

@@ -1,0 +1,406 @@
+"""A rate card over past usage: what was charged, and what the card would have charged, by customer, metric and day.
+
+Stored events stream through the Rust code that rates new ones; nothing is written. The card under test counts alone and since ever: a
+simulation asks what a price would have earned, not what the change to it would have been like. Balances play no part: an event that was
+taken stays taken, however dear it would have been.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import unicodedata
+import zoneinfo
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+
+from buffmoney._core import Simulation
+from buffmoney.base import money, queries
+from buffmoney.base.clock import EPOCH, format_time, to_datetime, to_us
+from buffmoney.base.errors import Problem
+from buffmoney.base.http import Answer, Call, Route
+from buffmoney.base.times import parse_time
+from buffmoney.pricing import cards
+
+if TYPE_CHECKING:
+    from buffmoney.base.database import Connection
+
+MAX_EVENTS = 200_000
+"""that one request may cover; the command line has no such bound"""
+MAX_ROWS = 1_000
+"""of customers, and of groups by customer, metric and day, that one answer gives"""
+MAX_AT_ONCE = 1
+"""simulations that one edge runs beside its other work"""
+FEED_BYTES = 1 << 20
+FIRST_DAY = date(2000, 1, 1)
+LAST_DAY = date(2100, 1, 1)
+# Usage is taken up to 35 days back and 5 minutes ahead. Twice as much costs at most some days' tables, and covers whatever lay in an inbox.
+ARRIVES_BEFORE = timedelta(days=1)
+ARRIVES_AFTER = timedelta(days=70)
+
+_SQL = queries.load("buffmoney.pricing", "simulate.sql")
+# Of a line's columns and fields, what the catalogue does not have; the others are called there as here, in its own spelling.
+_NOT_IN_CATALOG = frozenset({"tenant_id", "rate_card_id", "line", "price_id", "metric"})
+
+Report = dict[str, Any]
+"""As the Rust simulation gives it, with `customerExternalId` in place of `accountId`."""
+Step = Callable[[int], None]
+"""Told of progress: events read so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which usage is looked at. Times in microseconds, half-open; each None for all."""
+
+    from_us: int | None = None
+    to_us: int | None = None
+    customer: str | None = None
+
+    @property
+    def occurred(self) -> tuple[datetime | None, datetime | None]:
+        """When the usage happened."""
+        return (None if self.from_us is None else to_datetime(self.from_us)), (None if self.to_us is None else to_datetime(self.to_us))
+
+    @property
+    def arrived(self) -> tuple[datetime | None, datetime | None]:
+        """When such usage can have come in: what decides which days' tables are read."""
+        first, last = self.occurred
+        return (None if first is None else first - ARRIVES_BEFORE), (None if last is None else last + ARRIVES_AFTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card to be tried: its lines as the catalogue holds them. rate_card_id None: it is not stored."""
+
+    name: str
+    charges: list[dict[str, Any]]
+    product_id: str
+    rate_card_id: str | None = None
+
+
+# ---------------------------------------------------------------- the card
+
+
+async def stored_card(connection: Connection, tenant_id: int, card_id: str) -> Card:
+    """A card of the tenant, in force or not. Raises Problem rate_card_not_found."""
+    row = await connection.fetchrow(_SQL["card"], tenant_id, card_id)
+    if row is None:
+        raise Problem("rate_card_not_found", "There is no rate card with this id.", "rateCardId")
+    card = json.loads(row["card"])
+    lines = json.loads(row["charges"], parse_float=Decimal)
+    return Card(card["name"], [_charge(number, line) for number, line in enumerate(lines, 1)], card["product_id"], card["rate_card_id"])
+
+
+def written_card(name: str, charges: list[cards.Charge], metric_ids: dict[str, int], product_id: str) -> Card:
+    """A card that is not stored. charges: checked. Raises Problem unknown_metric."""
+    lines = []
+    for line, charge in enumerate(charges):
+        if charge.metric not in metric_ids:
+            raise Problem("unknown_metric", f"There is no metric {charge.metric}.", f"charges[{line}].metric")
+        fields = {**msgspec.structs.asdict(charge), "metric_id": metric_ids[charge.metric]}
+        lines.append(_charge(line + 1, fields))
+    return Card(name, lines, product_id)
+
+
+def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
+    """A line of the catalogue from a row's columns or a checked line's fields: amounts as strings, absent where there is none.
+
+    price_id: any, for what was never published has none.
+    """
+    charge: dict[str, Any] = {"priceId": price_id}
+    for name, value in fields.items():
+        if name in _NOT_IN_CATALOG or value is None:
+            continue
+        first, *others = name.split("_")
+        amount = isinstance(value, Decimal) or (isinstance(value, int) and not name.endswith("_id"))
+        charge[first + "".join(map(str.capitalize, others))] = money.format_decimal(Decimal(value)) if amount else value
+    return charge
+
+
+def catalog_with(before: bytes, card: Card) -> bytes:
+    """The tenant's catalogue with this card alone, in force since ever."""
+    content = json.loads(before)
+    tested = {"rateCardId": card.rate_card_id, "productId": card.product_id, "currency": content["currency"], "effectiveFromUs": None}
+    content["rateCards"] = [{**tested, "charges": card.charges}]
+    return json.dumps(content).encode()
+
+
+# ---------------------------------------------------------------- days
+
+
+def time_zone(name: str, param: str = "timeZone") -> str:
+    """A time zone that exists. Raises Problem invalid_parameter."""
+    try:
+        return zoneinfo.ZoneInfo(name).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise Problem("invalid_parameter", "Give the name of a time zone, for example Asia/Shanghai.", param) from None
+
+
+@lru_cache(maxsize=64)
+def day_starts(zone: str) -> list[int]:
+    """When each day from FIRST_DAY to LAST_DAY starts in a time zone, in microseconds.
+
+    Where the clocks leave midnight out, the day starts with the moment at which they do; a day left out altogether starts with the next.
+    """
+    where = zoneinfo.ZoneInfo(zone)
+    days = range((LAST_DAY - FIRST_DAY).days + 1)
+    midnight = datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, tzinfo=where)
+    return [to_us((midnight + timedelta(days=day)).astimezone(UTC)) for day in days]
+
+
+# ---------------------------------------------------------------- the reading
+
+
+class _Feed:
+    """Hands COPY's many small pieces over in large ones: one is rated in another thread while the next one is read."""
+
+    def __init__(self, simulation: Simulation, step: Step) -> None:
+        self._simulation = simulation
+        self._step = step
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._rating: asyncio.Task[int] | None = None
+        self.events = 0
+
+    async def __call__(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size >= FEED_BYTES:
+            await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        await self.settle()
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        self._rating = asyncio.create_task(asyncio.to_thread(self._simulation.events, data))
+
+    async def settle(self) -> None:
+        """Waits for what was handed over last. Raises ValueError for rows that cannot be rated."""
+        if self._rating is not None:
+            rating, self._rating = self._rating, None
+            self.events = await rating
+            self._step(self.events)
+
+    async def finish(self) -> None:
+        """Rates what is left."""
+        await self._hand_over()
+        await self.settle()
+
+
+async def simulate(
+    connection: Connection,
+    tenant_id: int,
+    card: Card,
+    span: Span,
+    zone: str,
+    step: Step,
+    *,
+    most_events: int | None = None,
+    most_rows: int | None = None,
+) -> Report:
+    """Rates the tenant's usage anew, in the caller's transaction, which may be a read-only one.
+
+    Raises Problem simulation_too_large (more than most_events), amount_out_of_range.
+    """
+    account_id = None
+    if span.customer is not None:
+        # A customer without a wallet has used nothing, and no account has this number.
+        account_id = await connection.fetchval(_SQL["account"], tenant_id, span.customer) or 0
+    before = (await connection.fetchval(_SQL["catalog"], tenant_id)).encode()
+    starts = await asyncio.to_thread(day_starts, zone)
+    simulation = Simulation(before, catalog_with(before, card), (FIRST_DAY - EPOCH.date()).days, starts)
+    feed = _Feed(simulation, step)
+    output: Callable[[bytes], Coroutine[Any, Any, None]] = feed.__call__
+    limit = None if most_events is None else most_events + 1
+    try:
+        await connection.copy_from_query(
+            _SQL["events"], tenant_id, *span.occurred, *span.arrived, account_id, limit, output=output, format="binary"
+        )
+        await feed.finish()
+        if most_events is not None and feed.events > most_events:
+            raise too_large(most_events)
+        report: Report = json.loads(await asyncio.to_thread(simulation.finish, most_rows))
+    except ValueError as failure:
+        raise Problem("amount_out_of_range", f"The usage cannot be simulated: {failure}.") from failure
+    await _name_customers(connection, tenant_id, report)
+    return report
+
+
+def too_large(most_events: int) -> Problem:
+    """The refusal of what would take too long."""
+    return Problem(
+        "simulation_too_large",
+        f"That is more than {most_events:,} events, or takes too long to find: ask for a shorter time or for one customer, "
+        "or use `buffmoney rate-cards simulate`, which has no bound.",
+        "from",
+    )
+
+
+async def expected(connection: Connection, tenant_id: int, span: Span) -> int:
+    """About how many events there are in it."""
+    account_id = None
+    if span.customer is not None:
+        account_id = await connection.fetchval(_SQL["account"], tenant_id, span.customer) or 0
+    return int(await connection.fetchval(_SQL["rolled_up"], tenant_id, *span.occurred, account_id))
+
+
+async def _name_customers(connection: Connection, tenant_id: int, report: Report) -> None:
+    rows = [*report["byCustomer"], *report["data"]]
+    accounts = list({row["accountId"] for row in rows})
+    names = {row["account_id"]: row["external_id"] for row in await connection.fetch(_SQL["names"], tenant_id, accounts)}
+    for row in rows:
+        row["customerExternalId"] = names[row.pop("accountId")]
+
+
+# ---------------------------------------------------------------- the route
+
+
+class SimulateBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Which past usage. from, to: RFC 3339, half-open, by when it occurred. timeZone: where its days begin."""
+
+    from_: str | None = msgspec.field(default=None, name="from")
+    to: str | None = None
+    customer_external_id: str | None = None
+    time_zone: str = "Asia/Shanghai"
+
+
+class SimulatedSums(msgspec.Struct, rename="camel"):
+    """Sums over some events. before: what was charged; after: what the card would have charged. unpricedEvents: those that no line of the
+    card matches, so that it would have refused them; unpricedBefore: what was charged for them."""
+
+    events: int
+    before: str
+    after: str
+    difference: str
+    unpriced_events: int
+    unpriced_before: str
+
+
+class SimulatedMetric(SimulatedSums, rename="camel", kw_only=True):
+    """The events of one metric."""
+
+    metric: str
+
+
+class SimulatedDay(SimulatedSums, rename="camel", kw_only=True):
+    """The events of one day."""
+
+    day: str
+
+
+class SimulatedCustomer(SimulatedSums, rename="camel", kw_only=True):
+    """The events of one customer."""
+
+    customer_external_id: str
+
+
+class SimulatedGroup(SimulatedSums, rename="camel", kw_only=True):
+    """The events of one customer, metric and day."""
+
+    customer_external_id: str
+    metric: str
+    day: str
+
+
+class SimulationReport(SimulatedSums, rename="camel", kw_only=True):
+    """What a card would have earned. byCustomer and data hold those that change most, of the `customers` and `groups` there are; every
+    other sum is over all events. outOfRangeEvents: their charge would be too large to be kept. otherProducts…: events of metrics that
+    another product prices, which are in no other sum."""
+
+    rate_card_id: str | None
+    name: str
+    currency: str
+    from_: str | None = msgspec.field(name="from")
+    to: str | None
+    customer_external_id: str | None
+    time_zone: str
+    out_of_range_events: int
+    other_products_events: int
+    other_products_before: str
+    by_metric: list[SimulatedMetric]
+    by_day: list[SimulatedDay]
+    by_customer: list[SimulatedCustomer]
+    customers: int
+    data: list[SimulatedGroup]
+    groups: int
+
+
+def answer_of(report: Report, card: Card, currency: str, span: Span, zone: str) -> SimulationReport:
+    """The report with what it is about."""
+    about = {
+        "rateCardId": card.rate_card_id,
+        "name": card.name,
+        "currency": currency,
+        "from": None if span.from_us is None else format_time(span.from_us),
+        "to": None if span.to_us is None else format_time(span.to_us),
+        "customerExternalId": span.customer,
+        "timeZone": zone,
+    }
+    return msgspec.convert({**about, **report}, SimulationReport)
+
+
+def span_of(from_: str | None, to: str | None, customer: str | None) -> Span:
+    """What a client asks for. Raises Problem invalid_time, invalid_customer or invalid_parameter."""
+    if customer is not None and (
+        not 1 <= len(customer.encode(errors="replace")) <= 255 or any(unicodedata.category(character) == "Cc" for character in customer)
+    ):
+        raise Problem("invalid_customer", "A customer's id has 1 to 255 bytes and no control characters.", "customerExternalId")
+    span = Span(None if from_ is None else parse_time(from_, "from"), None if to is None else parse_time(to, "to"), customer)
+    if span.from_us is not None and span.to_us is not None and span.from_us >= span.to_us:
+        raise Problem("invalid_parameter", "from must be before to.", "from")
+    return span
+
+
+_running = asyncio.Semaphore(MAX_AT_ONCE)
+
+
+async def simulate_rate_card(call: Call) -> Answer:
+    """Reads and rates; nothing is written, so there is nothing to repeat."""
+    body: SimulateBody = call.body
+    span = span_of(body.from_, body.to, body.customer_external_id)
+    zone = time_zone(body.time_zone)
+    tenant = call.tenant
+    if _running.locked():
+        raise Problem("overloaded", "Another simulation is running here.", retry_after=2)
+    async with _running, call.services.database.tenant(tenant.tenant_id, isolation="repeatable_read", readonly=True) as connection:
+        card = await stored_card(connection, tenant.tenant_id, call.path["rateCardId"])
+        try:
+            report = await simulate(
+                connection, tenant.tenant_id, card, span, zone, lambda _events: None, most_events=MAX_EVENTS, most_rows=MAX_ROWS
+            )
+        except asyncpg.QueryCanceledError:
+            raise too_large(MAX_EVENTS) from None
+    return Answer(answer_of(report, card, tenant.currency, span, zone))
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="POST",
+        path="/v1/rate-cards/{rateCardId}/simulate",
+        handler=simulate_rate_card,
+        summary="Try a rate card on past usage",
+        tag="Pricing",
+        description="What was charged and what this card would have charged, by customer, metric and day. Every stored event is rated "
+        "anew as if the card had been in force alone and since ever; balances play no part. Nothing is written.",
+        body=SimulateBody,
+        answer=SimulationReport,
+        errors=(
+            "rate_card_not_found",
+            "invalid_time",
+            "invalid_customer",
+            "invalid_parameter",
+            "simulation_too_large",
+            "amount_out_of_range",
+            "overloaded",
+        ),
+        body_example={"from": "2026-10-01T00:00:00+08:00", "to": "2026-11-01T00:00:00+08:00"},
+    ),
+)

@@ -1,0 +1,200 @@
+"""A rate card from draft to version: kept while it is edited, checked as a whole when it is published, and left alone for good after that.
+
+Every change happens under the lock on the tenant's row, so of two publishings one sees the other.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from buffmoney.base import queries
+from buffmoney.base.clock import Clock, to_datetime
+from buffmoney.base.errors import Problem
+from buffmoney.base.ids import new_short
+from buffmoney.pricing import products
+from buffmoney.pricing.cards import Charge, refuse_ambiguous
+
+if TYPE_CHECKING:
+    from buffmoney.base.database import Connection
+
+_CARD_ID = re.compile(r"rc_[0-9a-f]{24}", re.ASCII)
+_SQL = queries.load("buffmoney.pricing")
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What a client says about a card; its lines are checked. product_id None: the default product, or the one it belongs to already."""
+
+    product_id: str | None
+    name: str
+    currency: str
+    charges: list[Charge]
+    effective_us: int | None
+
+
+class Card(msgspec.Struct, frozen=True):
+    """A card as it is stored. effective_from None: of a version, since ever; of a draft, not decided."""
+
+    rate_card_id: str
+    product_id: str
+    name: str
+    currency: str
+    status: str
+    version: int | None
+    effective_from: datetime | None
+    created_at: datetime
+    published_at: datetime | None
+    charges: list[Charge]
+
+
+class Published(msgspec.Struct, frozen=True):
+    """A card as it was and as it is, and the version of the catalogue that has it."""
+
+    draft: Card
+    card: Card
+    catalog_version: int
+
+
+async def read(connection: Connection, tenant_id: int, card_id: str, param: str = "rateCardId") -> Card:
+    """A card with its lines. param: how the client names it. Raises Problem rate_card_not_found."""
+    row = await connection.fetchrow(_SQL["get_card"], tenant_id, card_id) if _CARD_ID.fullmatch(card_id) else None
+    if row is None:
+        raise Problem("rate_card_not_found", "There is no rate card with this id.", param)
+    lines = await connection.fetch(_SQL["get_charges"], tenant_id, card_id)
+    charges = [
+        Charge(
+            line["metric"],
+            line["price"],
+            line["per"],
+            dict(sorted(msgspec.json.decode(line["match"], type=dict[str, str]).items())),
+            line["model"],
+            line["percent"],
+            line["minimum"],
+        )
+        for line in lines
+    ]
+    return Card(**dict(row), charges=charges)
+
+
+async def version_before(connection: Connection, tenant_id: int, card: Card) -> Card | None:
+    """The version of the same product that a card follows; for a draft, the newest one. None for the first."""
+    card_id = await connection.fetchval(_SQL["version_before"], tenant_id, card.product_id, card.version)
+    return None if card_id is None else await read(connection, tenant_id, card_id)
+
+
+async def create(connection: Connection, clock: Clock, tenant_id: int, draft: Draft) -> str:
+    """Stores a draft and gives its id. Raises Problem currency_mismatch, unknown_metric or product_not_found."""
+    metric_ids = await _check(connection, tenant_id, draft)
+    product_id = await products.resolve(connection, tenant_id, draft.product_id)
+    card_id = new_short("rc", clock)
+    effect = None if draft.effective_us is None else to_datetime(draft.effective_us)
+    now = to_datetime(clock.now_us())
+    await connection.execute(_SQL["insert_card"], tenant_id, card_id, product_id, draft.name, draft.currency, effect, now)
+    await _insert_charges(connection, tenant_id, card_id, draft.charges, metric_ids)
+    return card_id
+
+
+async def replace(connection: Connection, tenant_id: int, card_id: str, draft: Draft) -> Card:
+    """Puts another content into a draft and gives the card as it was.
+
+    Raises Problem like `create`, and rate_card_not_found or rate_card_published.
+    """
+    metric_ids = await _check(connection, tenant_id, draft)
+    card = await _unpublished(connection, tenant_id, card_id)
+    product_id = card.product_id if draft.product_id is None else await products.resolve(connection, tenant_id, draft.product_id)
+    effect = None if draft.effective_us is None else to_datetime(draft.effective_us)
+    await connection.execute(_SQL["delete_charges"], tenant_id, card_id)
+    await connection.execute(_SQL["update_card"], tenant_id, card_id, product_id, draft.name, draft.currency, effect)
+    await _insert_charges(connection, tenant_id, card_id, draft.charges, metric_ids)
+    return card
+
+
+async def delete(connection: Connection, tenant_id: int, card_id: str) -> Card:
+    """Deletes a draft and gives it. Raises Problem rate_card_not_found or rate_card_published."""
+    await _lock(connection, tenant_id)
+    card = await _unpublished(connection, tenant_id, card_id)
+    await connection.execute(_SQL["delete_charges"], tenant_id, card_id)
+    await connection.execute(_SQL["delete_card"], tenant_id, card_id)
+    return card
+
+
+async def publish(connection: Connection, clock: Clock, tenant_id: int, card_id: str, effective_us: int | None = None) -> Published:
+    """Makes a draft the next version of its product, in force from `effective_us`, else from when the draft says, else at once.
+
+    A product's first version is in force since ever unless it names a moment.
+
+    Raises Problem rate_card_not_found, rate_card_published or invalid_rate_card.
+    """
+    tenant = await connection.fetchrow(_SQL["next_version"], tenant_id)
+    if tenant is None:
+        raise Problem("not_found", "The tenant does not exist.")
+    card = await _unpublished(connection, tenant_id, card_id)
+    refuse_ambiguous(card.charges)
+    await connection.execute(_SQL["claim_metrics"], tenant_id, card_id, card.product_id)
+    foreign = await connection.fetchrow(_SQL["foreign_metric"], tenant_id, card_id, card.product_id)
+    if foreign is not None:
+        raise Problem(
+            "invalid_rate_card",
+            f"{foreign['metric']} is priced by the product {foreign['theirs']}: no card of {foreign['ours']} can price it, too.",
+            f"charges[{foreign['line']}].metric",
+            products=[foreign["theirs"], foreign["ours"]],
+        )
+    now = to_datetime(clock.now_us())
+    effect = card.effective_from if effective_us is None else to_datetime(effective_us)
+    published = await connection.fetchrow(_SQL["published"], tenant_id, card.product_id, effect or now)
+    assert published is not None
+    if published["cards"]:
+        if effect is not None and effect < now:
+            raise Problem("invalid_rate_card", "effectiveFrom lies in the past, where another card is in force.", "effectiveFrom")
+        if published["taken"]:
+            raise Problem("invalid_rate_card", "Another rate card takes effect at this very moment.", "effectiveFrom")
+        effect = effect or now
+    await connection.execute(_SQL["number_charges"], tenant_id, card_id)
+    await connection.execute(_SQL["publish_card"], tenant_id, card_id, published["next"], effect, now)
+    done = msgspec.structs.replace(card, status="published", version=published["next"], effective_from=effect, published_at=now)
+    return Published(card, done, tenant["catalog_version"])
+
+
+async def _lock(connection: Connection, tenant_id: int) -> str:
+    """Keeps others from changing the tenant's cards until the commit. Gives the tenant's currency."""
+    currency: str | None = await connection.fetchval(_SQL["lock_tenant"], tenant_id)
+    if currency is None:
+        raise Problem("not_found", "The tenant does not exist.")
+    return currency
+
+
+async def _check(connection: Connection, tenant_id: int, draft: Draft) -> dict[str, int]:
+    """What only the database can tell about a draft. Gives the ids of the tenant's metrics by code."""
+    currency = await _lock(connection, tenant_id)
+    if draft.currency != currency:
+        raise Problem("currency_mismatch", f"This merchant's wallets are in {currency}: so are its rate cards.", "currency")
+    known = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
+    for line, charge in enumerate(draft.charges):
+        if charge.metric not in known:
+            raise Problem("unknown_metric", "There is no such metric. POST /v1/metrics makes one.", f"charges[{line}].metric")
+    return known
+
+
+async def _unpublished(connection: Connection, tenant_id: int, card_id: str) -> Card:
+    card = await read(connection, tenant_id, card_id)
+    if card.status == "published":
+        raise Problem("rate_card_published", "This rate card is published and never changes: a new one takes its place.", "rateCardId")
+    return card
+
+
+async def _insert_charges(connection: Connection, tenant_id: int, card_id: str, charges: list[Charge], metric_ids: dict[str, int]) -> None:
+    await connection.execute(
+        _SQL["insert_charges"],
+        tenant_id,
+        card_id,
+        [metric_ids[charge.metric] for charge in charges],
+        [msgspec.json.encode(charge.match).decode() for charge in charges],
+        [charge.model for charge in charges],
+        [charge.price for charge in charges],
+        [charge.per for charge in charges],
+        [charge.percent for charge in charges],
+        [charge.minimum for charge in charges],
+    )

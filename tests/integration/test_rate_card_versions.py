@@ -1,0 +1,394 @@
+"""Rate cards as drafts and versions of products: what can be changed, what never, and what is told about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from buffmoney.pricing import catalog, presets
+from tests.product import Merchant, assert_problem, event, moment
+
+CARDS = "/v1/rate-cards"
+LINE = {"metric": "tokens_input", "price": "2", "per": "1000"}
+
+
+def card(*charges: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A rate card's body."""
+    return {"name": "card", "currency": "CNY", "charges": list(charges) or [LINE], **fields}
+
+
+def draft(merchant: Merchant, *charges: dict[str, Any], **fields: Any) -> str:
+    """The id of a new draft."""
+    return str(merchant.ok("POST", CARDS, card(*charges, draft=True, **fields))["rateCardId"])
+
+
+def product(merchant: Merchant, code: str) -> str:
+    """The id of a new product."""
+    return str(merchant.ok("POST", "/v1/products", {"code": code})["productId"])
+
+
+def publish(merchant: Merchant, card_id: str, **fields: Any) -> dict[str, Any]:
+    """A draft published."""
+    return merchant.ok("POST", f"{CARDS}/{card_id}/publish", fields)
+
+
+def engine_catalog(merchant: Merchant) -> dict[str, Any]:
+    """What the engine is given for this merchant."""
+
+    async def read() -> bytes:
+        connection = await asyncpg.connect(merchant.product.run["databaseUrl"])
+        try:
+            return await catalog.read(connection, merchant.tenant_id)
+        finally:
+            await connection.close()
+
+    found: dict[str, Any] = json.loads(asyncio.run(read()))
+    return found
+
+
+# ---------------------------------------------------------------- drafts and versions
+
+
+def test_a_draft_prices_nothing_until_it_is_published(merchant: Merchant) -> None:
+    """Proves: usage is charged by the published card while a draft is made and edited, and by the draft's last content once it is
+    published, as the next version."""
+    card_id = draft(merchant)
+    assert merchant.usage(event())["charged"] == "1"
+    edited = merchant.ok("PUT", f"{CARDS}/{card_id}", card({**LINE, "price": "3"}, name="edited"))
+    assert (edited["name"], edited["status"], edited["version"], edited["publishedAt"]) == ("edited", "draft", None, None)
+    assert merchant.usage(event())["charged"] == "1"
+    done = publish(merchant, card_id)
+    assert (done["status"], done["version"], done["effectiveFrom"]) == ("published", 2, done["publishedAt"])
+    assert merchant.ok("GET", f"{CARDS}/{card_id}") == done
+    assert merchant.usage(event())["charged"] == "3"
+    assert [one["version"] for one in merchant.ok("GET", CARDS)["data"]] == [2, 1]
+
+
+def test_a_published_card_never_changes(merchant: Merchant) -> None:
+    """Proves: the API refuses to change, delete or publish it again, and so does the database, also to its owner and for its lines."""
+    made = merchant.ok("POST", CARDS, card())
+    card_id = made["rateCardId"]
+    assert_problem(merchant.call("PUT", f"{CARDS}/{card_id}", card(name="other")), 409, "rate_card_published")
+    assert_problem(merchant.call("DELETE", f"{CARDS}/{card_id}"), 409, "rate_card_published")
+    assert_problem(merchant.call("POST", f"{CARDS}/{card_id}/publish", {}), 409, "rate_card_published")
+    line = "rate_card_charges WHERE rate_card_id = $1"
+    for statement in (
+        "UPDATE rate_cards SET name = 'other' WHERE rate_card_id = $1",
+        "UPDATE rate_cards SET status = 'draft', version = NULL, published_at = NULL WHERE rate_card_id = $1",
+        "DELETE FROM rate_cards WHERE rate_card_id = $1",
+        "UPDATE rate_card_charges SET price = 1 WHERE rate_card_id = $1",
+        f"DELETE FROM {line}",
+        "INSERT INTO rate_card_charges (tenant_id, rate_card_id, line, price_id, metric_id, price, per) "
+        f"SELECT tenant_id, rate_card_id, 1, nextval('price_ids'), metric_id, 0, 1 FROM {line}",
+    ):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            merchant.product.sql.fetch(statement, card_id)
+    assert merchant.ok("GET", f"{CARDS}/{card_id}") == made
+
+
+def test_a_line_cannot_move_into_a_published_card(merchant: Merchant) -> None:
+    """Proves: a draft's line stays with its draft, and a draft without price ids cannot be called published."""
+    published, unpublished = merchant.ok("POST", CARDS, card())["rateCardId"], draft(merchant)
+    with pytest.raises(asyncpg.RestrictViolationError):
+        merchant.product.sql.fetch(
+            "UPDATE rate_card_charges SET rate_card_id = $1, line = 9 WHERE rate_card_id = $2", published, unpublished
+        )
+    with pytest.raises(asyncpg.RestrictViolationError):
+        merchant.product.sql.fetch(
+            "UPDATE rate_cards SET status = 'published', version = 99, published_at = now() WHERE rate_card_id = $1", unpublished
+        )
+
+
+def test_a_deleted_draft_is_gone(merchant: Merchant) -> None:
+    """Proves: a draft can be deleted, and nothing of it is left."""
+    card_id = draft(merchant)
+    assert merchant.ok("DELETE", f"{CARDS}/{card_id}") == {"rateCardId": card_id, "deleted": True}
+    assert_problem(merchant.call("GET", f"{CARDS}/{card_id}"), 404, "rate_card_not_found")
+    assert_problem(merchant.call("DELETE", f"{CARDS}/{card_id}"), 404, "rate_card_not_found")
+    assert merchant.product.sql.value("SELECT count(*) FROM rate_card_charges WHERE rate_card_id = $1", card_id) == 0
+
+
+def test_drafts_use_up_no_price_ids(merchant: Merchant) -> None:
+    """Proves: only publishing takes numbers from the sequence that all tenants share."""
+    last = "SELECT last_value FROM price_ids"
+    before = merchant.product.sql.value(last)
+    card_id = draft(merchant, LINE, {"metric": "images", "price": "1"})
+    for price in ("1", "2", "3"):
+        merchant.ok("PUT", f"{CARDS}/{card_id}", card({**LINE, "price": price}, {"metric": "images", "price": "1"}))
+    assert merchant.product.sql.value(last) == before
+    publish(merchant, card_id)
+    assert merchant.product.sql.value(last) == before + 2
+
+
+def test_when_a_version_takes_effect(merchant: Merchant) -> None:
+    """Proves: publishing goes by its own effectiveFrom, else by the draft's; the past of a published card is closed, and so is a moment
+    that another version has taken."""
+    later, much_later = moment(3600), moment(7200)
+    scheduled = publish(merchant, draft(merchant, effectiveFrom=later))
+    assert scheduled["effectiveFrom"] == later
+    assert publish(merchant, draft(merchant, effectiveFrom=later), effectiveFrom=much_later)["effectiveFrom"] == much_later
+    for body, when in (({"effectiveFrom": moment(-60)}, None), ({}, moment(-60)), ({"effectiveFrom": later}, None), ({}, later)):
+        card_id = draft(merchant, **({} if when is None else {"effectiveFrom": when}))
+        problem = assert_problem(merchant.call("POST", f"{CARDS}/{card_id}/publish", body), 422, "invalid_rate_card")
+        assert problem["param"] == "effectiveFrom"
+        assert merchant.ok("GET", f"{CARDS}/{card_id}")["status"] == "draft"
+    assert merchant.usage(event())["charged"] == "1"
+
+
+def test_of_many_publishings_at_once_each_gets_its_own_version(merchant: Merchant) -> None:
+    """Proves: versions are numbered without gaps or doubles under concurrency, and one draft is published once."""
+    drafts = [draft(merchant) for _ in range(6)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda card_id: merchant.call("POST", f"{CARDS}/{card_id}/publish", {}), [*drafts, drafts[0], drafts[0]]))
+    done = [answer.json()["version"] for answer in answers if answer.status_code == 200]
+    assert sorted(done) == [2, 3, 4, 5, 6, 7]
+    assert [answer.json()["code"] for answer in answers if answer.status_code != 200] == ["rate_card_published"] * 2
+
+
+def test_publishing_again_with_the_same_key_is_the_same_answer(merchant: Merchant) -> None:
+    """Proves: a repetition with its Idempotency-Key learns what the first one did."""
+    card_id = draft(merchant)
+    first = merchant.ok("POST", f"{CARDS}/{card_id}/publish", {}, idempotency_key="publish-1")
+    assert merchant.ok("POST", f"{CARDS}/{card_id}/publish", {}, idempotency_key="publish-1") == first
+
+
+# ---------------------------------------------------------------- products
+
+
+def test_products(merchant: Merchant) -> None:
+    """Proves: every tenant has the default one; others have a code of their own and versions counted by themselves."""
+    default = merchant.ok("GET", "/v1/products")["data"][0]
+    assert (default["code"], default["name"]) == ("default", "default")
+    made = merchant.ok("POST", "/v1/products", {"code": "studio", "name": "Image studio"})
+    assert merchant.ok("GET", f"/v1/products/{made['productId']}") == made
+    assert [one["code"] for one in merchant.ok("GET", "/v1/products")["data"]] == ["default", "studio"]
+    assert_problem(merchant.call("POST", "/v1/products", {"code": "studio"}), 409, "product_exists")
+    for body in ({"code": "Studio"}, {"code": ""}, {"code": "x" * 65}, {"code": "x", "name": "a\nb"}, {"code": "x", "name": "n" * 256}):
+        assert_problem(merchant.call("POST", "/v1/products", body), 422, "invalid_product")
+    first = merchant.ok("POST", CARDS, card({"metric": "images", "price": "1"}, productId=made["productId"]))
+    # The first version of a product prices the past, as the first card of a merchant does.
+    assert (first["productId"], first["version"], first["effectiveFrom"]) == (made["productId"], 1, None)
+    assert merchant.ok("POST", CARDS, card())["version"] == 2
+    for other in ("prod_" + "0" * 24, "x"):
+        assert_problem(merchant.call("GET", f"/v1/products/{other}"), 404, "product_not_found")
+        assert_problem(merchant.call("POST", CARDS, card(productId=other)), 404, "product_not_found")
+
+
+def test_a_metric_is_priced_by_one_product(merchant: Merchant) -> None:
+    """Proves: a draft may say anything, but publishing it is refused with both products named, and leaves no trace."""
+    studio = product(merchant, "studio")
+    card_id = draft(merchant, {"metric": "images", "price": "1"}, LINE, productId=studio)
+    problem = assert_problem(merchant.call("POST", f"{CARDS}/{card_id}/publish", {}), 422, "invalid_rate_card")
+    assert (problem["param"], problem["products"]) == ("charges[1].metric", ["default", "studio"])
+    assert "default" in str(problem["detail"]) and "studio" in str(problem["detail"])
+    # The refused one did not take images for itself.
+    merchant.ok("POST", CARDS, card({"metric": "images", "price": "1"}))
+    merchant.ok("PUT", f"{CARDS}/{card_id}", card({"metric": "agent_runs", "price": "1"}))
+    assert publish(merchant, card_id)["version"] == 1
+
+
+def test_a_draft_can_change_its_product(merchant: Merchant) -> None:
+    """Proves: a draft stays with its product unless another is named."""
+    studio = product(merchant, "studio")
+    card_id = draft(merchant, {"metric": "images", "price": "1"}, productId=studio)
+    assert merchant.ok("PUT", f"{CARDS}/{card_id}", card())["productId"] == studio
+    default = merchant.ok("GET", "/v1/products")["data"][0]["productId"]
+    assert merchant.ok("PUT", f"{CARDS}/{card_id}", card(productId=default))["productId"] == default
+
+
+# ---------------------------------------------------------------- lists and differences
+
+
+def test_list_filters(merchant: Merchant) -> None:
+    """Proves: cards of one product and of one status; a cursor belongs to its filters."""
+    studio = product(merchant, "studio")
+    ours = [draft(merchant, productId=studio) for _ in range(3)]
+    draft(merchant)
+
+    def ids(**query: str) -> list[str]:
+        return [one["rateCardId"] for one in merchant.client().get(CARDS, params=query).json()["data"]]
+
+    assert ids(productId=studio) == ids(productId=studio, status="draft") == ours[::-1]
+    assert len(ids(status="draft")) == 4
+    assert len(ids(status="published")) == 1
+    assert ids(productId=studio, status="published") == []
+    page = merchant.client().get(CARDS, params={"productId": studio, "limit": "2"}).json()
+    assert ids(productId=studio, limit="2", cursor=page["nextCursor"]) == ours[:1]
+    for query in ({}, {"status": "draft"}, {"productId": studio, "status": "draft"}):
+        answer = merchant.client().get(CARDS, params={**query, "cursor": page["nextCursor"]})
+        assert_problem(answer, 400, "invalid_cursor")
+    assert_problem(merchant.client().get(CARDS, params={"status": "other"}), 422, "invalid_parameter")
+
+
+def test_the_difference_of_two_cards(merchant: Merchant) -> None:
+    """Proves: by default a card is compared with the version that it follows; otherwise with any other, in the direction asked for."""
+    first = merchant.ok("GET", CARDS)["data"][0]["rateCardId"]
+    new = draft(merchant, LINE, {"metric": "images", "model": "package", "price": "100", "per": "500", "match": {"pack": "500"}})
+    found = merchant.ok("GET", f"{CARDS}/{new}/diff")
+    package = {"metric": "images", "model": "package", "match": {"pack": "500"}, "price": "100", "per": "500"}
+    assert (found["against"], found["added"]) == (first, [package])
+    assert [line["metric"] for line in found["removed"]] == ["tokens_output"]
+    (changed,) = found["changed"]
+    assert (changed["metric"], changed["before"]["price"], changed["after"]["price"]) == ("tokens_input", "1", "2")
+    assert found["text"].splitlines() == [
+        "+ images (pack=500): 100 CNY for each 500 or part of them",
+        "- tokens_output: 4 CNY per 1000",
+        "~ tokens_input: 1 CNY per 1000 → 2 CNY per 1000",
+    ]
+    publish(merchant, new)
+    assert merchant.ok("GET", f"{CARDS}/{new}/diff") == found
+    assert merchant.ok("GET", f"{CARDS}/{first}/diff?against={new}")["removed"] == [package]
+    alone = merchant.ok("GET", f"{CARDS}/{first}/diff")
+    assert (alone["against"], len(alone["added"])) == (None, 2)
+    problem = assert_problem(merchant.call("GET", f"{CARDS}/{new}/diff?against=rc_{'0' * 24}"), 404, "rate_card_not_found")
+    assert problem["param"] == "against"
+
+
+# ---------------------------------------------------------------- models
+
+
+def test_every_model_is_kept_and_handed_to_the_engine(merchant: Merchant) -> None:
+    """Proves: lines come back with the fields of their models; the engine's catalogue has a model, percentage or minimum only where a
+    line has one, has drafts nowhere, and is one that today's engine can load."""
+    lines = [
+        {"metric": "images", "model": "per_unit", "match": {}, "price": "0.2", "per": "1", "minimum": "0.000000001"},
+        {"metric": "images", "model": "package", "match": {"pack": "500"}, "price": "100", "per": "500"},
+        {"metric": "agent_runs", "model": "flat", "match": {}, "price": "0.5"},
+        {"metric": "storage_gb", "model": "markup", "match": {}, "cost": "3.5", "per": "1", "percent": "12.123456789", "minimum": "1"},
+    ]
+    made = merchant.ok("POST", CARDS, card(*lines))
+    assert made["charges"] == lines
+    assert merchant.ok("GET", f"{CARDS}/{made['rateCardId']}")["charges"] == lines
+    draft(merchant)
+    first, second = engine_catalog(merchant)["rateCards"]
+    assert second["rateCardId"] == made["rateCardId"]
+    assert first["productId"] == second["productId"] == made["productId"]
+    assert [set(line) for line in first["charges"]] == [{"priceId", "metricId", "match", "price", "per"}] * 2
+    kept = [{name: value for name, value in line.items() if name not in ("priceId", "metricId")} for line in second["charges"]]
+    assert kept == [
+        {"match": {}, "price": "0.2", "per": "1", "minimum": "0.000000001"},
+        {"match": {"pack": "500"}, "model": "package", "price": "100", "per": "500"},
+        {"match": {}, "model": "flat", "price": "0.5", "per": "1"},
+        {"match": {}, "model": "markup", "price": "3.5", "per": "1", "percent": "12.123456789", "minimum": "1"},
+    ]
+
+
+@pytest.mark.parametrize("as_draft", [False, True])
+@pytest.mark.parametrize(
+    ("charges", "code", "param"),
+    [
+        ([{"metric": "images", "model": "tiered", "price": "1"}], "invalid_rate_card", "charges[0].model"),
+        ([{"metric": "images", "model": "flat", "price": "1", "per": "2"}], "invalid_rate_card", "charges[0].per"),
+        ([{"metric": "images", "model": "package", "price": "1"}], "missing_field", "charges[0].per"),
+        ([{"metric": "images"}], "missing_field", "charges[0].price"),
+        ([LINE, {"metric": "images", "model": "markup", "cost": "1", "percent": "20%"}], "invalid_price", "charges[1].percent"),
+        ([{"metric": "images", "price": "1", "minimum": "0"}], "invalid_price", "charges[0].minimum"),
+        ([{"metric": "images", "price": "-1"}], "invalid_price", "charges[0].price"),
+        ([{"metric": "images", "price": None}], "invalid_body", None),
+        ([{"metric": "unheard_of", "price": "1"}], "unknown_metric", "charges[0].metric"),
+        ([{"metric": "images", "price": "1", "match": {"n": str(n)}} for n in range(10_001)], "invalid_body", None),
+    ],
+)
+def test_bad_lines(merchant: Merchant, charges: list[dict[str, Any]], code: str, param: str | None, as_draft: bool) -> None:
+    """Proves: each fault has one clear error with its place, for drafts as well, and nothing is stored."""
+    before = merchant.ok("GET", CARDS)
+    problem = assert_problem(merchant.call("POST", CARDS, card(*charges, draft=as_draft)), 422, code)
+    assert param is None or problem["param"] == param
+    assert merchant.ok("GET", CARDS) == before
+
+
+def test_an_ambiguous_draft_is_refused_at_publishing(merchant: Merchant) -> None:
+    """Proves: a draft may be unfinished; publishing names both lines."""
+    card_id = draft(merchant, LINE, {**LINE, "match": {"model": "a"}}, {**LINE, "match": {"region": "cn"}})
+    problem = assert_problem(merchant.call("POST", f"{CARDS}/{card_id}/publish", {}), 422, "invalid_rate_card")
+    assert problem["lines"] == [1, 2]
+    merchant.ok("PUT", f"{CARDS}/{card_id}", card())
+    publish(merchant, card_id)
+
+
+def test_ten_thousand_lines(merchant: Merchant) -> None:
+    """Proves: the largest card there may be is published, comes back, and prices."""
+    lines = [{**LINE, "price": str(number), "match": {"model": f"m{number}"}} for number in range(10_000)]
+    made = publish(merchant, draft(merchant, *lines))
+    assert [line["price"] for line in made["charges"]] == [str(number) for number in range(10_000)]
+    assert merchant.usage(event(dimensions={"model": "m77"}))["charged"] == "77"
+
+
+# ---------------------------------------------------------------- the audit log, the command line, the presets
+
+
+def test_every_change_is_told(merchant: Merchant) -> None:
+    """Proves: making, editing, publishing and deleting write an entry with before and after; what is refused or changes nothing, none."""
+    studio = product(merchant, "studio")
+    card_id = draft(merchant)
+    made = merchant.ok("GET", f"{CARDS}/{card_id}")
+    for _ in range(2):
+        edited = merchant.ok("PUT", f"{CARDS}/{card_id}", card(name="edited"))
+    done = publish(merchant, card_id)
+    merchant.call("POST", f"{CARDS}/{card_id}/publish", {})
+    gone = draft(merchant)
+    merchant.ok("DELETE", f"{CARDS}/{gone}")
+
+    def told(object_id: str) -> list[tuple[str, Any, Any]]:
+        entries = merchant.client().get("/v1/audit-log", params={"objectId": object_id}).json()["data"]
+        return [(one["action"], one["before"], one["after"]) for one in reversed(entries)]
+
+    assert told(card_id) == [
+        ("rate_card.create", None, made),
+        ("rate_card.update", made, edited),
+        ("rate_card.publish", edited, done),
+    ]
+    assert [(action, after is None) for action, _, after in told(gone)] == [("rate_card.create", False), ("rate_card.delete", True)]
+    assert [action for action, _, _ in told(studio)] == ["product.create"]
+
+
+def test_the_command_line(merchant: Merchant, tmp_path: Path) -> None:
+    """Proves: from a preset to a published card by commands alone, as tables and as JSON."""
+
+    def run(*arguments: str) -> str:
+        return merchant.product.cli("rate-cards", *arguments, BUFFMONEY_API_KEY=merchant.sandbox_key).stdout
+
+    file = tmp_path / "card.json"
+    run("init", "--preset", "images", "--file", str(file))
+    assert file.read_text() == run("init", "--preset", "images") == presets.text("images")
+    again = merchant.product.cli("rate-cards", "init", "--preset", "storage", "--file", str(file), check=False)
+    assert (again.returncode, file.read_text()) == (1, presets.text("images"))
+
+    made = json.loads(run("create", "--file", str(file), "--draft", "--json"))
+    card_id = made["rateCardId"]
+    assert made["status"] == "draft"
+    listed = run("list", "--status", "draft")
+    assert card_id in listed and "Image packs" in listed and "default" in listed
+    assert "+ images (pack=1800): 300 CNY for each 1800 or part of them" in run("diff", card_id)
+    shown = run("show", card_id)
+    assert "a draft" in shown
+    (row,) = [line.split() for line in shown.splitlines() if "pack=1800" in line]
+    assert row == ["1", "images", "pack=1800", "package", "300", "1800"]
+    assert "version 2" in run("publish", card_id)
+    assert json.loads(run("list", "--status", "published", "--json"))["rateCards"][0]["rateCardId"] == card_id
+    refused = merchant.product.cli("rate-cards", "publish", card_id, check=False, BUFFMONEY_API_KEY=merchant.sandbox_key)
+    assert (refused.returncode, "[rate_card_published]" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_presets_can_be_published(new_merchant: Callable[..., Merchant], name: str) -> None:
+    """Proves: every preset is a valid card, taken as it is."""
+    body = json.loads(presets.text(name))
+    made = new_merchant(card=None).ok("POST", CARDS, body)
+    assert (made["status"], len(made["charges"])) == ("published", len(body["charges"]))
+
+
+def test_the_product_s_own_example_is_a_preset() -> None:
+    """Proves: ¥100 buy 500 images and ¥300 buy 1,800."""
+    packs = {line["per"]: line["price"] for line in json.loads(presets.text("images"))["charges"] if line.get("model") == "package"}
+    assert packs == {"500": "100", "1800": "300"}
+    assert presets.names() == ["agent_runs", "images", "storage", "tokens"]
+    with pytest.raises(ValueError, match="agent_runs, images, storage, tokens"):
+        presets.text("../cards")
