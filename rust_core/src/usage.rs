@@ -69,12 +69,18 @@ impl Engine {
         let mut outcomes = Vec::with_capacity(section.events.len());
         let mut charged = 0_i128;
         for (event, known) in section.events.iter().zip(&known) {
-            let name = names.get(usize::from(event.customer)).copied().ok_or(EngineError::Row("an event's customer"))?;
-            let wallet = wallets.get_mut(usize::from(event.customer)).ok_or(EngineError::Row("an event's customer"))?;
-            let (shape, dimensions) = shapes.get(usize::from(event.shape)).ok_or(EngineError::Row("an event's shape"))?;
+            // Not by `ok_or`, which makes an error for every event and drops it.
+            let customer = usize::from(event.customer);
+            let (Some(name), Some(wallet)) = (names.get(customer).copied(), wallets.get_mut(customer)) else {
+                return Err(EngineError::Row("an event's customer"));
+            };
+            let Some((shape, dimensions)) = shapes.get(usize::from(event.shape)) else { return Err(EngineError::Row("an event's shape")) };
             let (outcome, charge) = self.decide_event(work, tenant, event, *known, shape, dimensions, name, wallet, policy)?;
             match outcome {
-                Outcome::Accepted => charged = charged.checked_add(charge).ok_or(EngineError::Range)?,
+                Outcome::Accepted => {
+                    let Some(sum) = charged.checked_add(charge) else { return Err(EngineError::Range) };
+                    charged = sum;
+                }
                 Outcome::Duplicate | Outcome::Conflict => {}
                 _ => work.refused_keys.push((tenant, event.key_hash)),
             }

@@ -154,12 +154,23 @@ impl Price {
     #[inline]
     pub fn charge(&self, quantity: i128) -> Option<i128> {
         let rounded = match &self.rule {
-            Rule::Ratio { over, under } => mul_div_round(quantity, *over, *under)?,
-            Rule::Package { price, per } => blocks(quantity, *per)?.checked_mul(*price)?,
-            Rule::Flat { price } => *price,
-            Rule::Wide(ratio) => ratio.rounded(quantity)?,
+            Rule::Ratio { over, under } => mul_div_round(quantity, *over, *under),
+            other => other.rounded(quantity),
         };
-        Some(rounded.max(self.minimum))
+        rounded.map(|rounded| rounded.max(self.minimum))
+    }
+}
+
+impl Rule {
+    /// Not inlined, so that the commonest model is short where it is called.
+    #[inline(never)]
+    fn rounded(&self, quantity: i128) -> Option<i128> {
+        match self {
+            Self::Ratio { over, under } => mul_div_round(quantity, *over, *under),
+            Self::Package { price, per } => blocks(quantity, *per)?.checked_mul(*price),
+            Self::Flat { price } => Some(*price),
+            Self::Wide(ratio) => ratio.rounded(quantity),
+        }
     }
 }
 
