@@ -155,13 +155,17 @@ def read_message(message: bytes) -> tuple[int, bytes, bytes, bool, list[tuple[De
     reply_to = reader.take(reader.number(2))
     customers = [reader.text() for _ in range(reader.number(2))]
     shapes = [(reader.text(), reader.text()) for _ in range(reader.number(2))]
-    events = []
+    records = []
     for _ in range(reader.number(2)):
         key_hash, fingerprint = reader.take(16), reader.number(8)
         index, customer, shape = reader.number(2), reader.number(2), reader.number(2)
         quantity, occurred_us = reader.number(16, signed=True), reader.number(8, signed=True)
-        key = reader.text()
-        metric, dimensions = shapes[shape]
-        events.append((Decoded(index, key, customers[customer], metric, dimensions, quantity, occurred_us), key_hash, fingerprint))
+        records.append((key_hash, fingerprint, index, customer, shape, quantity, occurred_us, reader.number(2)))
+    # All keys follow in one piece, behind their length together.
+    assert reader.number(4) == sum(record[-1] for record in records)
+    events = []
+    for key_hash, fingerprint, index, customer, shape, quantity, occurred_us, key_bytes in records:
+        event = Decoded(index, reader.take(key_bytes).decode(), customers[customer], *shapes[shape], quantity, occurred_us)
+        events.append((event, key_hash, fingerprint))
     assert reader.place == len(message), "bytes after the message"
     return tenant_id, message_id, reply_to, redelivered, events

@@ -13,7 +13,6 @@ __all__ = [
     "Verifier",
     "command_message",
     "decode_batch",
-    "explain_charge",
     "key_hash",
     "pack_resp",
     "render_balance",
@@ -56,11 +55,6 @@ class DecodedBatch:
 
 def decode_batch(body: bytes, tenant_id: int, now_us: int, max_events: int = 500) -> DecodedBatch:
     """Raises BatchError: 400 malformed_json, 413 too_many_events, 422 invalid_batch."""
-
-def explain_charge(model: str, price: str, per: str, percent: str | None, minimum: str | None, quantity: str) -> bytes:
-    """JSON {"steps": [{"what", "formula", "amount"}], "exact", "rounded", "rounding", "minimumApplied", "charge"} of one event. exact: a
-    decimal of up to 18 places, else a fraction "1/3"; charge: the engine's. Raises ValueError for what is no line or quantity, or has no
-    charge that fits."""
 
 def key_hash(tenant_id: int, idempotency_key: str) -> bytes:
     """16 bytes: the identity of an event (or, with a prefix, of a command)."""

@@ -10,7 +10,6 @@ pub mod command;
 pub mod copy;
 pub mod engine;
 pub mod event;
-pub mod explain;
 pub mod group;
 pub mod identity;
 pub mod interner;

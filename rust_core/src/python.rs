@@ -9,7 +9,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::engine::{Engine, EngineError, Needs, WalletRow, join_grants};
-use crate::explain::{ExplainError, explain};
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
 use crate::posting::{Digest, Id};
@@ -479,32 +478,6 @@ fn key_hash<'py>(py: Python<'py>, tenant_id: i64, idempotency_key: &str) -> Boun
     PyBytes::new(py, &identity::key_hash(tenant_id.cast_unsigned(), idempotency_key.as_bytes()))
 }
 
-/// Every way in which there is none is the caller's, except that the two calculations disagree.
-impl From<ExplainError> for PyErr {
-    fn from(error: ExplainError) -> Self {
-        match error {
-            ExplainError::Terms(_) | ExplainError::Quantity(..) | ExplainError::Range => PyValueError::new_err(error.to_string()),
-            ExplainError::Disagrees(..) => PyRuntimeError::new_err(error.to_string()),
-        }
-    }
-}
-
-#[pyfunction]
-#[pyo3(signature = (model, price, per, percent, minimum, quantity))]
-fn explain_charge<'py>(
-    py: Python<'py>,
-    model: &str,
-    price: &str,
-    per: &str,
-    percent: Option<&str>,
-    minimum: Option<&str>,
-    quantity: &str,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let terms = Terms::parse(model, price, per, percent, minimum).map_err(ExplainError::Terms)?;
-    let explanation = serde_json::to_vec(&explain(&terms, quantity)?).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-    Ok(PyBytes::new(py, &explanation))
-}
-
 #[pyfunction]
 fn render_balance<'py>(py: Python<'py>, packed: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let body = balance::render(packed).ok_or_else(|| PyValueError::new_err("not a packed wallet"))?;
@@ -523,5 +496,5 @@ mod _core {
     #[pymodule_export]
     use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply, usage_events};
     #[pymodule_export]
-    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, explain_charge, key_hash, pack_resp, render_balance};
+    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance};
 }

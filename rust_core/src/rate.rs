@@ -14,7 +14,6 @@ use crate::money::{AMOUNT_INTEGER_DIGITS, parse_decimal_nano};
 
 mod price;
 
-pub(crate) use price::HUNDRED;
 pub use price::{Model, Price, Terms, TermsError};
 
 /// Prices of shapes that are remembered, each under every card; beyond it the memory starts anew.
