@@ -93,6 +93,41 @@ def test_all_that_a_charge_says(merchant: Merchant) -> None:
     assert_problem(merchant.live.call("GET", f"/v1/usage-events/{quote(key, safe='')}/charge"), 404, "event_not_found")
 
 
+def test_every_model_is_charged_and_explained(merchant: Merchant) -> None:
+    """Proves: what the engine charges under each model is what the line gives by hand, and a new version changes what comes after it."""
+    merchant.grant("1000")
+    charges = [
+        {"metric": "images", "model": "package", "price": "100", "per": "500"},
+        {"metric": "agent_runs", "model": "flat", "price": "0.5"},
+        {"metric": "tokens_input", "model": "markup", "cost": "2", "per": "3000", "percent": "12.5"},
+        {"metric": "tokens_output", "price": "1", "per": "1000000", "minimum": "0.01"},
+    ]
+    first = merchant.ok("POST", "/v1/rate-cards", {"name": "models", "currency": "CNY", "charges": charges})
+    sent = {"images": "501", "agent_runs": "7", "tokens_input": "1000", "tokens_output": "9"}
+    for metric, quantity in sent.items():
+        merchant.usage(event(key=f"{metric} 1", metric=metric, quantity=quantity))
+    second = merchant.ok(
+        "POST", "/v1/rate-cards", {"name": "models", "currency": "CNY", "draft": True, "charges": [charges[1] | {"price": "0.7"}]}
+    )
+    merchant.usage(event(key="agent_runs 2", metric="agent_runs", quantity="1"))
+    merchant.ok("POST", f"/v1/rate-cards/{second['rateCardId']}/publish", {})
+    merchant.usage(event(key="agent_runs 3", metric="agent_runs", quantity="1"))
+    found = {key: explain(merchant, key) for key in (*(f"{metric} 1" for metric in sent), "agent_runs 2", "agent_runs 3")}
+    assert {key: (one["charge"], one["line"]["model"], one["rateCard"]["version"]) for key, one in found.items()} == {
+        "images 1": ("200", "package", 2),
+        "agent_runs 1": ("0.5", "flat", 2),
+        "tokens_input 1": ("0.75", "markup", 2),
+        "tokens_output 1": ("0.01", "per_unit", 2),
+        "agent_runs 2": ("0.5", "flat", 2),
+        "agent_runs 3": ("0.7", "flat", 3),
+    }
+    assert found["tokens_output 1"]["minimumApplied"]
+    assert found["agent_runs 2"]["rateCard"]["rateCardId"] == first["rateCardId"]
+    for one in found.values():
+        by_hand.check(one)
+    assert merchant.ok("GET", f"/v1/rate-cards/{first['rateCardId']}")["status"] == "published"
+
+
 def test_a_charge_over_many_grants_and_into_overdraft(new_merchant: Callable[..., Merchant]) -> None:
     """Proves: an event that empties grant after grant has a share of each posting, and the rest is overdraft, paid by no grant."""
     merchant = new_merchant(billing="pay-as-you-go")

@@ -60,9 +60,7 @@ SELECT k.commit_id, c.committed_at FROM event_keys k JOIN commits c USING (commi
 -- The event itself, in the table of its day, with the line of the rate card that priced it.
 SELECT e.ctid::text AS place, e.account_id, e.posting_seq, c.external_id, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
     p.rate_card_id, p.line, p.price, p.per, p.match::text AS match, r.name AS card_name, r.effective_from,
-    -- What a line or a card says beyond a plain price, and an older one does not: absent is NULL.
-    coalesce(to_jsonb(p) ->> 'model', 'per_unit') AS model, (to_jsonb(p) ->> 'percent')::numeric AS percent,
-    (to_jsonb(p) ->> 'minimum')::numeric AS minimum, (to_jsonb(r) ->> 'version')::integer AS version
+    p.model, p.percent, p.minimum, r.version
 FROM usage_events e
 JOIN customers c USING (tenant_id, account_id)
 JOIN metrics m USING (tenant_id, metric_id)
