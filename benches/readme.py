@@ -26,7 +26,11 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("The same, 20 million keys stored before", "{growth_ingest_events_per_s:,} events/s = {growth_ratio_20m} of bare COPY there", "≥ 0.5"),
     ("Bare COPY of the same rows, one connection, keys as they arrive", "{copy_events_per_s:,} events/s", "the yardstick"),
     ("Bare COPY with each group's keys in order, as the engine writes them", "{copy_sorted_events_per_s:,} events/s", ""),
-    ("Ingest at half of its maximum: answer to a batch, p50, p99", "{batch_p50_ms_half:.1f}, {batch_p99_ms_half:.1f} ms", "p99 ≤ 100 ms"),
+    (
+        "Ingest at half of its maximum at that size, {half_batches_per_s:.0f} batches/s: answer to a batch, p50, p99",
+        "{batch_p50_ms_half:.1f}, {batch_p99_ms_half:.1f} ms",
+        "p99 ≤ 100 ms",
+    ),
     ("Balance read meanwhile, p50, p99", "{balance_p50_ms_half:.1f}, {balance_p99_ms_half:.1f} ms", "p99 ≤ 5 ms"),
     ("Balance read at full ingest, p50, p99", "{balance_p50_ms_full:.1f}, {balance_p99_ms_full:.1f} ms", "p99 ≤ 15 ms"),
     ("Holds, each with its capture", "{hold_pairs_per_s:,} pairs/s, p99 {hold_pair_p99_ms:.0f} ms for the pair", "≥ 1,500, ≤ 50 ms"),
@@ -49,7 +53,7 @@ def table(figures: Mapping[str, Value]) -> str:
     lines = ["| | measured | goal |", "|---|---|---|"]
     for what, measured, goal in ROWS:
         try:
-            lines.append(f"| {what} | {measured.format_map(dict(figures))} | {goal} |")
+            lines.append(f"| {what.format_map(dict(figures))} | {measured.format_map(dict(figures))} | {goal} |")
         except KeyError:
             continue
     where = f"{figures['hardware']}; commit {str(figures['commit'])[:12]}, {figures['measured_at']}"
