@@ -147,7 +147,7 @@ class Reader:
 def read_message(message: bytes) -> tuple[int, bytes, bytes, bool, list[tuple[Decoded, bytes, int]]]:
     """(tenant, message id, reply_to, redelivered, [(event, key hash, fingerprint)]) of a usage message."""
     reader = Reader(message)
-    assert (reader.number(1), reader.number(1)) == (1, 1), "version 1, kind usage"
+    assert (reader.number(1), reader.number(1)) == (2, 1), "version 2, kind usage"
     redelivered = bool(reader.number(1) & 1)
     assert reader.number(1) == 0
     tenant_id = reader.number(8)

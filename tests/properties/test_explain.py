@@ -159,7 +159,8 @@ def test_the_engine_charged_what_the_explanation_says(seed: int) -> None:
     lines = [charge for card in run.model.cards for charge in card.charges]
     for event in run.partition.tables.usage_events:
         charge = lines[event["price_id"] - 1]
-        line = Line("per_unit", Decimal(charge.price), Decimal(charge.per))
+        percent, minimum = (None if text is None else Decimal(text) for text in (charge.percent, charge.minimum))
+        line = Line(charge.model, Decimal(charge.price), Decimal(charge.per), percent, minimum)
         found = explain_charge(line, from_nano(event["quantity"]), from_nano(event["charge"]))
         assert by_hand.check(msgspec.to_builtins(found)) == Fraction(event["charge"], 10**9)
 
