@@ -115,10 +115,9 @@ class Group:
     replies: list[tuple[bytes, bytes, bytes]]
     """(reply_to, message_id, reply bytes)"""
 
-    def publish_answers(self, balance_key: bytes, ttl_ms: int) -> list[tuple[bytes, int]]:
-        """What Redis is to be told after the commit, as (RESP bytes, how many answers they get), one after the other: balances, then
-        replies; what was touched expires after ttl_ms."""
-    def publish_seen_keys(self, seen_generation: bytes) -> list[tuple[bytes, int]]:
+    def publish_answers(self, balance_key: bytes, ttl_ms: int) -> tuple[bytes, int]:
+        """After the commit, as RESP bytes and how many answers they get: balances, then replies; what was touched expires after ttl_ms."""
+    def publish_seen_keys(self, seen_generation: bytes) -> tuple[bytes, int]:
         """Likewise: the new events' keys."""
 
 @final

@@ -188,13 +188,13 @@ impl PyGroup {
         let bytes = |bytes: &[u8]| PyBytes::new(py, bytes);
         self.group.replies.iter().map(|(to, id, reply)| (bytes(to), bytes(id), bytes(reply))).collect()
     }
-    fn publish_answers<'py>(&self, py: Python<'py>, balance_key: &[u8], ttl_ms: u64) -> Vec<(Bound<'py, PyBytes>, usize)> {
-        let pieces = py.detach(|| crate::publish::answers(&self.group, balance_key, ttl_ms));
-        pieces.iter().map(|(bytes, answers)| (PyBytes::new(py, bytes), *answers)).collect()
+    fn publish_answers<'py>(&self, py: Python<'py>, balance_key: &[u8], ttl_ms: u64) -> (Bound<'py, PyBytes>, usize) {
+        let (bytes, answers) = py.detach(|| crate::publish::answers(&self.group, balance_key, ttl_ms));
+        (PyBytes::new(py, &bytes), answers)
     }
-    fn publish_seen_keys<'py>(&self, py: Python<'py>, seen_generation: &[u8]) -> Vec<(Bound<'py, PyBytes>, usize)> {
-        let pieces = py.detach(|| crate::publish::seen_keys(&self.group, seen_generation));
-        pieces.iter().map(|(bytes, answers)| (PyBytes::new(py, bytes), *answers)).collect()
+    fn publish_seen_keys<'py>(&self, py: Python<'py>, seen_generation: &[u8]) -> (Bound<'py, PyBytes>, usize) {
+        let (bytes, answers) = py.detach(|| crate::publish::seen_keys(&self.group, seen_generation));
+        (PyBytes::new(py, &bytes), answers)
     }
 }
 

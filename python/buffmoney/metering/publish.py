@@ -44,8 +44,6 @@ return 1
 log = telemetry.logger(__name__)
 Reply = tuple[bytes, bytes]
 """(list to push to, reply bytes)"""
-Piece = tuple[bytes, int]
-"""(RESP bytes, how many answers they get)"""
 
 
 class ReplyCache:
@@ -77,7 +75,7 @@ class Publisher:
         self._seen_keys = seen_keys
         self._rotated: set[int] = set()
         self._generation = ""
-        self._queue: asyncio.Queue[Callable[[], list[Piece]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[Callable[[], tuple[bytes, int]]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self.superseded = False
         """a core of a later epoch is at work"""
@@ -115,16 +113,17 @@ class Publisher:
     def publish(self, group: Group, replies: list[Reply]) -> None:
         """Queues a committed group's balances, its replies and further ones (restored ones), and its seen keys, in this order."""
 
-        def make() -> list[Piece]:
-            answers = group.publish_answers(self.balance_key, TTL_MS)
-            return [*answers, *_pushes(replies), *group.publish_seen_keys(f"{self._prefix}seen:a".encode())]
+        def make() -> tuple[bytes, int]:
+            answers, count = group.publish_answers(self.balance_key, TTL_MS)
+            seen, more = group.publish_seen_keys(f"{self._prefix}seen:a".encode())
+            return answers + _pushes(replies) + seen, count + 2 * len(replies) + more
 
         self._queue.put_nowait(make)
 
     def answer(self, replies: list[Reply]) -> None:
         """Queues replies alone."""
         if replies:
-            self._queue.put_nowait(lambda: _pushes(replies))
+            self._queue.put_nowait(lambda: (_pushes(replies), 2 * len(replies)))
 
     async def _run(self) -> None:
         while True:
@@ -132,8 +131,7 @@ class Publisher:
             try:
                 if not self._generation:
                     await self._announce()
-                for packed, count in make():
-                    await self._send(packed, count)
+                await self._send(*make())
             except RedisUnavailable as failure:
                 self._distrust(failure)
             except Exception:
@@ -210,5 +208,5 @@ class Publisher:
         return True
 
 
-def _pushes(replies: list[Reply]) -> list[Piece]:
-    return [(pack("RPUSH", key, reply) + pack("PEXPIRE", key, TTL_MS), 2) for key, reply in replies]
+def _pushes(replies: list[Reply]) -> bytes:
+    return b"".join(pack("RPUSH", key, reply) + pack("PEXPIRE", key, TTL_MS) for key, reply in replies)
