@@ -6,13 +6,11 @@ Every answer is checked. A plan is a `Plan` by its field names; a report is a `R
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import json
 import math
 import os
 import random
-import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -272,15 +270,6 @@ class Load:
             await asyncio.wait(under_way, timeout=30)
 
 
-def _wake_at_once() -> None:
-    # A slice of 0.1 ms (sched_setattr(2), from Linux 6.12): who asks for little at a time is let in sooner. Otherwise a good part of a
-    # short latency would be the generator's own waiting. Where that is not known, nothing changes.
-    number = {"x86_64": 314, "aarch64": 274}.get(os.uname().machine)
-    if sys.platform == "linux" and number is not None:
-        attributes = struct.pack("<IIQiIQQQII", 56, 0, 0, os.getpriority(os.PRIO_PROCESS, 0), 0, 100_000, 0, 0, 0, 0)
-        ctypes.CDLL(None).syscall(number, 0, attributes, 0)
-
-
 def main() -> None:
     """Reads the plan, carries it out, prints the report."""
     # It stands in for clients on other machines, which do not wait for this one's processors. Needs root; without, figures are worse.
@@ -289,7 +278,6 @@ def main() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
         os.setsid()
         Path("/proc/self/autogroup").write_text(str(PRIORITY))
-    _wake_at_once()
     content: dict[str, Any] = json.load(sys.stdin)
     report = uvloop.run(Load(Plan(**content)).run())
     json.dump(asdict(report), sys.stdout)
