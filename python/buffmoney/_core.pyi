@@ -48,8 +48,6 @@ class DecodedBatch:
         """The inbox message for the pending events. message_id: 16 bytes."""
     def section(self) -> bytes:
         """Only the usage section, to embed in a command."""
-    def keys(self) -> list[bytes]:
-        """The 16-byte key hashes of duplicates so far, for a look-up of their charges."""
     def answer(self, reply: bytes | None, all_results: bool, request_id: str, charges: dict[bytes, str] | None = None) -> bytes:
         """The JSON answer. reply: the core's reply body (None when nothing was pending). charges: key hash -> charge of duplicates."""
 

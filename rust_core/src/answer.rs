@@ -195,11 +195,6 @@ impl DecodedBatch {
         Ok(buffer)
     }
 
-    /// The key hashes of the duplicates so far, for a look-up of their charges.
-    pub fn keys(&self) -> impl Iterator<Item = &[u8; KEY_HASH_LENGTH]> {
-        self.events.iter().filter(|event| event.seen).map(|event| &event.key_hash)
-    }
-
     /// JSON array of the results of the events that failed validation.
     pub fn problems(&self) -> Vec<u8> {
         let mut results = Results::default();

@@ -33,7 +33,7 @@ impl Buffers {
         bytes.reserve(capacity + 32);
         bytes.extend_from_slice(SIGNATURE);
         bytes.extend_from_slice(&[0; 8]);
-        CopyWriter { bytes, rows: 0, home: self.clone() }
+        CopyWriter { stream: CopyStream { bytes, home: self.clone() }, rows: 0 }
     }
 
     /// The smallest one that is large enough, or else the largest.
@@ -53,7 +53,7 @@ impl Buffers {
     }
 }
 
-/// The finished rows of one table.
+/// The bytes of one table's rows. Its buffer goes back to where it came from, also when nothing became of it.
 #[derive(Debug)]
 pub struct CopyStream {
     bytes: Vec<u8>,
@@ -82,9 +82,8 @@ impl Drop for CopyStream {
 /// Rows of one table in COPY BINARY. `row(n)` first, then n fields.
 #[derive(Debug)]
 pub struct CopyWriter {
-    bytes: Vec<u8>,
+    stream: CopyStream,
     rows: usize,
-    home: Buffers,
 }
 
 impl CopyWriter {
@@ -97,21 +96,21 @@ impl CopyWriter {
     /// The finished stream, with its trailer.
     #[must_use]
     pub fn finish(mut self) -> CopyStream {
-        self.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
-        CopyStream { bytes: self.bytes, home: self.home }
+        self.stream.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
+        self.stream
     }
 
     /// Starts a row of `fields` fields.
     #[inline]
     pub fn row(&mut self, fields: i16) {
         self.rows += 1;
-        self.bytes.extend_from_slice(&fields.to_be_bytes());
+        self.stream.bytes.extend_from_slice(&fields.to_be_bytes());
     }
 
     /// SQL NULL.
     #[inline]
     pub fn null(&mut self) {
-        self.bytes.extend_from_slice(&(-1_i32).to_be_bytes());
+        self.stream.bytes.extend_from_slice(&(-1_i32).to_be_bytes());
     }
 
     /// A `bigint`.
@@ -120,7 +119,7 @@ impl CopyWriter {
         let mut field = [0_u8; 12];
         field[..4].copy_from_slice(&8_i32.to_be_bytes());
         field[4..].copy_from_slice(&value.to_be_bytes());
-        self.bytes.extend_from_slice(&field);
+        self.stream.bytes.extend_from_slice(&field);
     }
 
     /// Several `bigint`s.
@@ -131,7 +130,7 @@ impl CopyWriter {
             field[..4].copy_from_slice(&8_i32.to_be_bytes());
             field[4..].copy_from_slice(&value.to_be_bytes());
         }
-        self.bytes.extend_from_slice(fields.as_flattened());
+        self.stream.bytes.extend_from_slice(fields.as_flattened());
     }
 
     /// An `integer`.
@@ -140,14 +139,14 @@ impl CopyWriter {
         let mut field = [0_u8; 8];
         field[..4].copy_from_slice(&4_i32.to_be_bytes());
         field[4..].copy_from_slice(&value.to_be_bytes());
-        self.bytes.extend_from_slice(&field);
+        self.stream.bytes.extend_from_slice(&field);
     }
 
     /// A `smallint`.
     #[inline]
     pub fn int2(&mut self, value: i16) {
-        self.bytes.extend_from_slice(&2_i32.to_be_bytes());
-        self.bytes.extend_from_slice(&value.to_be_bytes());
+        self.stream.bytes.extend_from_slice(&2_i32.to_be_bytes());
+        self.stream.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
     /// A `timestamptz`, from microseconds since the Unix epoch.
@@ -162,7 +161,7 @@ impl CopyWriter {
         let mut field = [0_u8; 20];
         field[..4].copy_from_slice(&16_i32.to_be_bytes());
         field[4..].copy_from_slice(value);
-        self.bytes.extend_from_slice(&field);
+        self.stream.bytes.extend_from_slice(&field);
     }
 
     /// A `uuid`, or NULL when all its bytes are zero.
@@ -179,8 +178,8 @@ impl CopyWriter {
     #[inline]
     pub fn bytes(&mut self, value: &[u8]) {
         let length = i32::try_from(value.len()).unwrap_or(i32::MAX);
-        self.bytes.extend_from_slice(&length.to_be_bytes());
-        self.bytes.extend_from_slice(value);
+        self.stream.bytes.extend_from_slice(&length.to_be_bytes());
+        self.stream.bytes.extend_from_slice(value);
     }
 
     /// A `timestamptz` or NULL.
@@ -242,11 +241,11 @@ impl CopyWriter {
         let length = 8 + 2 * u32::from(count);
         let head = u64::from(count) << 48 | u64::from(weight.cast_unsigned()) << 32 | u64::from(sign) << 16 | u64::from(SCALE);
         // Copies of fixed size and a cut are cheaper than one copy of unknown size.
-        let end = self.bytes.len() + 4 + length as usize;
-        self.bytes.extend_from_slice(&length.to_be_bytes());
-        self.bytes.extend_from_slice(&head.to_be_bytes());
-        self.bytes.extend_from_slice(&digits.to_be_bytes());
-        self.bytes.truncate(end);
+        let end = self.stream.bytes.len() + 4 + length as usize;
+        self.stream.bytes.extend_from_slice(&length.to_be_bytes());
+        self.stream.bytes.extend_from_slice(&head.to_be_bytes());
+        self.stream.bytes.extend_from_slice(&digits.to_be_bytes());
+        self.stream.bytes.truncate(end);
     }
 
     #[cold]
@@ -264,12 +263,12 @@ impl CopyWriter {
             digits.pop();
         }
         let count = u16::try_from(digits.len()).unwrap_or(0);
-        self.bytes.extend_from_slice(&(8 + 2 * u32::from(count)).to_be_bytes());
+        self.stream.bytes.extend_from_slice(&(8 + 2 * u32::from(count)).to_be_bytes());
         for word in [count, weight.cast_unsigned(), sign, SCALE] {
-            self.bytes.extend_from_slice(&word.to_be_bytes());
+            self.stream.bytes.extend_from_slice(&word.to_be_bytes());
         }
         for digit in digits {
-            self.bytes.extend_from_slice(&u16::try_from(digit).unwrap_or(0).to_be_bytes());
+            self.stream.bytes.extend_from_slice(&u16::try_from(digit).unwrap_or(0).to_be_bytes());
         }
     }
 }

@@ -74,9 +74,6 @@ impl PyDecodedBatch {
     fn section<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &self.batch.section()?))
     }
-    fn keys<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
-        self.batch.keys().map(|key| PyBytes::new(py, key)).collect()
-    }
     #[pyo3(signature = (reply, all_results, request_id, charges = None))]
     fn answer<'py>(
         &self,
