@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::balance::write_hex;
 use crate::engine::{Engine, EngineError};
 use crate::group::{Movement, Work, funding_account};
-use crate::message::{KIND_COMMAND, Message, UsageSection};
+use crate::message::{EventReply, KIND_COMMAND, Message, UsageSection};
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_decimal_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
 use crate::posting::{Id, PostingKind};
@@ -531,14 +531,14 @@ fn fingerprint(json: &[u8], section: Option<&UsageSection<'_>>) -> u64 {
 }
 
 fn usage_value(decided: &Decided) -> Value {
-    let count = |wanted: fn(Outcome) -> bool| decided.outcomes.iter().filter(|(_, outcome, _)| wanted(*outcome)).count();
+    let count = |wanted: fn(Outcome) -> bool| decided.outcomes.iter().filter(|event| wanted(event.outcome)).count();
     let accepted = count(|outcome| outcome == Outcome::Accepted);
     let duplicates = count(|outcome| outcome == Outcome::Duplicate);
     let results: Vec<Value> = decided
         .outcomes
         .iter()
-        .map(|(index, outcome, charge)| match outcome {
-            Outcome::Accepted => json!({"index": index, "outcome": "accepted", "charge": format_nano(*charge)}),
+        .map(|EventReply { index, outcome, charge_nano }| match outcome {
+            Outcome::Accepted => json!({"index": index, "outcome": "accepted", "charge": format_nano(*charge_nano)}),
             Outcome::Duplicate => json!({"index": index, "outcome": "duplicate"}),
             Outcome::Conflict => json!({"index": index, "outcome": "conflict", "code": outcome.code()}),
             _ => json!({"index": index, "outcome": "rejected", "code": outcome.code()}),

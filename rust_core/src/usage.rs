@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::copy::POSTGRES_EPOCH_US;
 use crate::engine::{Engine, EngineError};
 use crate::group::{NewKey, Work};
-use crate::message::{KIND_USAGE, Message, UsageEvent, UsageSection};
+use crate::message::{EventReply, Message, UsageEvent, UsageReply, UsageSection};
 use crate::outcome::Outcome;
 use crate::rate::{PricedShape, UnknownCustomers};
 
@@ -21,8 +21,8 @@ pub const CHARGE_LIMIT: i128 = 10_i128.pow(27);
 /// What became of a usage section.
 #[derive(Debug)]
 pub struct Decided {
-    /// (index in the client's batch, outcome, charge in nano-units).
-    pub outcomes: Vec<(u16, Outcome, i128)>,
+    /// Of each event, in the section's order.
+    pub outcomes: Vec<EventReply>,
     /// The customers' wallets, in the section's order; `None`: not made.
     pub wallets: Vec<Option<u32>>,
     /// Sum of the accepted events' charges, nano-units.
@@ -33,23 +33,11 @@ impl Engine {
     /// A batch: every event gets its own outcome, the reply carries the customers' balances after it.
     pub(crate) fn usage_message(&mut self, work: &mut Work, message: &Message<'_>, section: &UsageSection<'_>) -> Result<(), EngineError> {
         let decided = self.decide(work, message.tenant_id.cast_signed(), section)?;
-        let mut reply = Vec::with_capacity(21 + decided.outcomes.len() * 19 + decided.wallets.len() * 16);
-        reply.extend_from_slice(&message.message_id);
-        reply.push(KIND_USAGE);
-        reply.extend_from_slice(&u16::try_from(decided.outcomes.len()).unwrap_or(u16::MAX).to_le_bytes());
-        for (index, outcome, charge) in &decided.outcomes {
-            reply.extend_from_slice(&index.to_le_bytes());
-            reply.push(*outcome as u8);
-            reply.extend_from_slice(&charge.to_le_bytes());
-        }
-        reply.extend_from_slice(&u16::try_from(decided.wallets.len()).unwrap_or(u16::MAX).to_le_bytes());
-        for index in &decided.wallets {
-            let wallet = index.and_then(|index| self.wallets.slots[index as usize].as_ref());
-            reply.extend_from_slice(&wallet.map_or(0, |wallet| wallet.state.balance).to_le_bytes());
-        }
+        let available = |index: &Option<u32>| index.and_then(|index| self.wallets.slots[index as usize].as_ref());
+        let available_nano = decided.wallets.iter().map(|index| available(index).map_or(0, |wallet| wallet.state.balance)).collect();
         let currency = self.catalogs.get(&message.tenant_id.cast_signed()).map_or(*b"CNY", |catalog| catalog.currency);
-        reply.push(3);
-        reply.extend_from_slice(&currency);
+        let currency = std::str::from_utf8(&currency).unwrap_or("CNY");
+        let reply = UsageReply { events: decided.outcomes, available_nano, currency }.encode(message.message_id)?;
         work.replies.push((message.reply_to.to_vec(), message.message_id, reply));
         Ok(())
     }
@@ -85,7 +73,7 @@ impl Engine {
                 _ => work.refused_keys.push((tenant, event.key_hash)),
             }
             work.outcomes[usize::from(outcome as u8)] += 1;
-            outcomes.push((event.index, outcome, charge));
+            outcomes.push(EventReply { index: event.index, outcome, charge_nano: charge });
         }
         work.charged = work.charged.checked_add(charged).ok_or(EngineError::Range)?;
         Ok(Decided { outcomes, wallets, charged })
