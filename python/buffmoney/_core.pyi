@@ -193,10 +193,11 @@ class Verifier:
         """COPY (SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, amount, balance_after, held_after, grant_id,
         reference, commit_id, posted_at, grants_after, chain_hash FROM postings ORDER BY tenant_id, account_id, seq). Any chunking;
         returns rows so far."""
-    def prices(self, rows: list[tuple[int, int, str, str, str, str | None, str | None]]) -> None:
-        """(tenant_id, price_id, model, price, per, percent, minimum). A line that cannot be charged by is a difference."""
+    def prices(self, rows: list[tuple[int, int, str, str, str, str | None, str | None, str]]) -> None:
+        """(tenant_id, price_id, model, price, per, percent, minimum, currency). A line that cannot be charged by is a difference."""
     def metrics(self, rows: list[tuple[int, int, str]]) -> None: ...
-    def customers(self, rows: list[tuple[int, int, str]]) -> None: ...
+    def customers(self, rows: list[tuple[int, int, str, str]]) -> None:
+        """(tenant_id, account_id, external_id, currency)."""
     def events(self, chunk: bytes) -> int:
         """COPY (SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, price_id, quantity, charge, idempotency_key,
         dimensions FROM usage_events). Any order, any chunking."""
@@ -208,7 +209,7 @@ class Verifier:
     def heads(self, rows: list[tuple[int, int, bytes, bytes]], current: bool = True) -> None:
         """(partition_id, commit_seq, head, head_mac) from `partitions`, and, with current=False, from the head file."""
     def finish(self) -> bytes:
-        """JSON {"postings", "events", "wallets", "commits", "charged",
+        """JSON {"postings", "events", "wallets", "commits", "charged": {currency: sum},
         "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]} (first 100)."""
 
 @final

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
+use smallvec::SmallVec;
+
 use crate::batch::{DecodedBatch, DecodedEvent, InvalidEvent, param};
 use crate::identity::KEY_HASH_LENGTH;
 use crate::json::write_string;
 use crate::message::{EventReply, Header, MessageError, Shape, UsageEvent, UsageReply, UsageSection, usage_message};
 use crate::money::write_nano;
 use crate::outcome::Outcome;
+use crate::rate::Currency;
 use crate::resp::{append_argument, append_header};
 
 /// Bytes of a member of the sets of seen keys: key hash and fingerprint.
@@ -221,9 +224,14 @@ impl DecodedBatch {
         if reply.events.len() != self.pending() {
             return Err(AnswerError::Mismatch);
         }
+        let customers = self.renumbered();
+        if customers.customers.len() != reply.balances.len() {
+            return Err(AnswerError::Mismatch);
+        }
         let mut decided = reply.events.iter();
         let mut invalid = self.invalid.iter().peekable();
-        let (mut accepted, mut duplicates, mut rejected, mut charged) = (0_usize, 0_usize, self.invalid.len(), 0_i128);
+        let (mut accepted, mut duplicates, mut rejected) = (0_usize, 0_usize, self.invalid.len());
+        let mut charged = Charged::default();
         let mut results = Results::default();
         for event in &self.events {
             while let Some(earlier) = invalid.next_if(|other| other.index < event.index) {
@@ -237,7 +245,9 @@ impl DecodedBatch {
             match became.outcome {
                 Outcome::Accepted => {
                     accepted += 1;
-                    charged = charged.checked_add(became.charge_nano).ok_or(AnswerError::Range)?;
+                    let place = customers.new_customer.get(usize::from(event.customer));
+                    let balance = place.and_then(|place| reply.balances.get(usize::from(*place)));
+                    charged.add(balance.ok_or(AnswerError::Mismatch)?.1, became.charge_nano)?;
                 }
                 Outcome::Duplicate => duplicates += 1,
                 _ => rejected += 1,
@@ -251,15 +261,14 @@ impl DecodedBatch {
         }
 
         let results = results.finish();
-        let mut json = Vec::with_capacity(results.len() + 256 + reply.available_nano.len() * 40);
+        let mut json = Vec::with_capacity(results.len() + 256 + reply.balances.len() * 40);
         write_number(&mut json, b"{\"accepted\":", accepted);
         write_number(&mut json, b",\"duplicates\":", duplicates);
         write_number(&mut json, b",\"rejected\":", rejected);
         json.extend_from_slice(b",\"results\":");
         json.extend_from_slice(&results);
-        json.extend_from_slice(b",\"charged\":");
-        write_amount(&mut json, charged);
-        self.write_balances(&mut json, &reply)?;
+        charged.write(&mut json);
+        self.write_balances(&mut json, &customers.customers, &reply);
         json.extend_from_slice(b",\"requestId\":");
         write_string(&mut json, request_id);
         json.push(b'}');
@@ -284,13 +293,9 @@ impl DecodedBatch {
         results.add(event.index, Some(self.idempotency_key(event)), became.outcome, about.as_deref(), charge);
     }
 
-    fn write_balances(&self, json: &mut Vec<u8>, reply: &UsageReply<'_>) -> Result<(), AnswerError> {
-        let customers = self.renumbered().customers;
-        if customers.len() != reply.available_nano.len() {
-            return Err(AnswerError::Mismatch);
-        }
+    fn write_balances(&self, json: &mut Vec<u8>, customers: &[u16], reply: &UsageReply) {
         json.extend_from_slice(b",\"balances\":{");
-        for (place, (customer, available)) in customers.iter().zip(&reply.available_nano).enumerate() {
+        for (place, (customer, (available, _))) in customers.iter().zip(&reply.balances).enumerate() {
             if place > 0 {
                 json.push(b',');
             }
@@ -299,7 +304,43 @@ impl DecodedBatch {
             write_amount(json, *available);
         }
         json.push(b'}');
+    }
+}
+
+/// What accepted events were charged, by currency: amounts of different ones are never added up.
+#[derive(Default)]
+struct Charged(SmallVec<[(Currency, i128); 2]>);
+
+impl Charged {
+    fn add(&mut self, currency: Currency, charge: i128) -> Result<(), AnswerError> {
+        let known = self.0.iter().position(|(other, _)| *other == currency);
+        let place = known.unwrap_or_else(|| {
+            let place = self.0.partition_point(|(other, _)| *other < currency);
+            self.0.insert(place, (currency, 0));
+            place
+        });
+        if let Some((_, sum)) = self.0.get_mut(place) {
+            *sum = sum.checked_add(charge).ok_or(AnswerError::Range)?;
+        }
         Ok(())
+    }
+
+    /// `charged`, null where it would mix currencies, and `chargedByCurrency`.
+    fn write(&self, json: &mut Vec<u8>) {
+        json.extend_from_slice(b",\"charged\":");
+        match &self.0[..] {
+            [] => write_amount(json, 0),
+            [(_, sum)] => write_amount(json, *sum),
+            _ => json.extend_from_slice(b"null"),
+        }
+        json.extend_from_slice(b",\"chargedByCurrency\":{");
+        for (place, (currency, sum)) in self.0.iter().enumerate() {
+            json.extend_from_slice(if place > 0 { b",\"" } else { b"\"" });
+            json.extend_from_slice(currency);
+            json.extend_from_slice(b"\":");
+            write_amount(json, *sum);
+        }
+        json.push(b'}');
     }
 }
 

@@ -57,7 +57,7 @@ proptest! {
         let MessageBody::Usage(section) = message.body else { panic!("not usage") };
         let section_bytes = batch.section().unwrap();
         prop_assert_eq!(UsageSection::parse(&section_bytes), Ok(section.clone()));
-        let mut reply = UsageReply { events: vec![], available_nano: vec![], currency: "CNY" };
+        let mut reply = UsageReply { events: vec![], balances: vec![] };
         for (event, index) in section.events.iter().zip(&pending) {
             prop_assert_eq!(usize::from(event.index), *index);
             prop_assert_eq!(section.customers[usize::from(event.customer)], format!("c\"{}", customers[*index].unwrap()));
@@ -65,7 +65,8 @@ proptest! {
             prop_assert_eq!(section.shapes[usize::from(event.shape)], Shape { metric: "images", dimensions: &dimensions });
             reply.events.push(EventReply { index: event.index, outcome: events[*index].2, charge_nano: events[*index].3 });
         }
-        reply.available_nano = (0..section.customers.len()).map(|place| i128::try_from(place).unwrap() * NANO - 1).collect();
+        let currency = |place: usize| if place.is_multiple_of(2) { *b"USD" } else { *b"CNY" };
+        reply.balances = (0..section.customers.len()).map(|place| (i128::try_from(place).unwrap() * NANO - 1, currency(place))).collect();
         let reply_bytes = reply.encode([9; 16]).unwrap();
 
         let json = batch.answer(Some(Reply::parse(&reply_bytes).unwrap().body), all_results, "req_\"1", &charges()).unwrap();
@@ -80,8 +81,15 @@ proptest! {
         prop_assert_eq!(answer["accepted"].as_u64(), Some(count(&["accepted"])));
         prop_assert_eq!(answer["duplicates"].as_u64(), Some(count(&["duplicate"])));
         prop_assert_eq!(answer["rejected"].as_u64(), Some(count(&["rejected", "conflict"])));
-        let charged = pending.iter().filter(|index| words[**index] == "accepted").map(|index| events[*index].3).sum();
-        prop_assert_eq!(&answer["charged"], &Value::from(format_nano(charged)));
+        let mut sums = std::collections::BTreeMap::<String, i128>::new();
+        for event in section.events.iter().filter(|event| words[usize::from(event.index)] == "accepted") {
+            let currency = currency(usize::from(event.customer));
+            *sums.entry(String::from_utf8(currency.to_vec()).unwrap()).or_default() += events[usize::from(event.index)].3;
+        }
+        let alone = if sums.len() > 1 { Value::Null } else { Value::from(format_nano(sums.values().sum())) };
+        prop_assert_eq!(&answer["charged"], &alone);
+        let sums: serde_json::Map<_, _> = sums.into_iter().map(|(currency, sum)| (currency, Value::from(format_nano(sum)))).collect();
+        prop_assert_eq!(&answer["chargedByCurrency"], &Value::from(sums));
         prop_assert_eq!(answer["requestId"].as_str(), Some("req_\"1"));
         let listed: Vec<usize> = (0..events.len()).filter(|index| all_results || words[*index] != "accepted").collect();
         let results = answer["results"].as_array().unwrap();
@@ -94,8 +102,8 @@ proptest! {
         }
         let balances = answer["balances"].as_object().unwrap();
         prop_assert_eq!(balances.len(), section.customers.len());
-        for (customer, available) in section.customers.iter().zip(&reply.available_nano) {
-            prop_assert_eq!(&balances[*customer], &Value::from(format_nano(*available)));
+        for (customer, available) in section.customers.iter().zip(&reply.balances) {
+            prop_assert_eq!(&balances[*customer], &Value::from(format_nano(available.0)));
         }
     }
 }
@@ -109,7 +117,7 @@ fn duplicates_show_their_charge() {
     assert_eq!((batch.pending(), batch.events().iter().filter(|event| event.seen).count()), (0, 2));
     let known = HashMap::from([(batch.events()[0].key_hash, "0.5".to_owned())]);
     let answer: Value = serde_json::from_slice(&batch.answer(None, false, "r", &known).unwrap()).unwrap();
-    assert_eq!(answer["charged"], "0");
+    assert_eq!((&answer["charged"], &answer["chargedByCurrency"]), (&Value::from("0"), &serde_json::json!({})));
     assert_eq!(answer["results"][0]["charge"], "0.5");
     assert!(answer["results"][1].get("charge").is_none());
     assert_eq!(answer["balances"], serde_json::json!({}));
@@ -124,7 +132,7 @@ fn foreign_replies_are_refused() {
     let body = |indexes: &[u16], customers: usize| {
         let events = indexes.iter().map(|index| EventReply { index: *index, outcome: Outcome::Accepted, charge_nano: i128::MAX }).collect();
         let mut bytes = Vec::new();
-        UsageReply { events, available_nano: vec![0; customers], currency: "CNY" }.append_body(&mut bytes).unwrap();
+        UsageReply { events, balances: vec![(0, *b"CNY"); customers] }.append_body(&mut bytes).unwrap();
         bytes
     };
     for (indexes, customers) in [(&[0, 1][..], 2), (&[2, 0], 2), (&[0], 2), (&[0, 2, 3], 2)] {

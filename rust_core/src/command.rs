@@ -14,9 +14,9 @@ use crate::message::{EventReply, KIND_COMMAND, Message, UsageSection};
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_decimal_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
 use crate::posting::{Id, PostingKind};
-use crate::rate::{UnknownCustomers, currency_code};
+use crate::rate::{Currency, UnknownCustomers, currency_code};
 use crate::time::format_us;
-use crate::usage::{AMOUNT_LIMIT, CHARGE_LIMIT, Decided};
+use crate::usage::{AMOUNT_LIMIT, CHARGE_LIMIT, Decided, Policy};
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, write_parts};
 
 /// Open grants of one wallet; their list travels with its postings, so it stays short.
@@ -86,6 +86,8 @@ struct CaptureCommand {
 #[serde(rename_all = "camelCase")]
 struct ConfigureCommand {
     customer: String,
+    /// Of the wallet, when it is made; of one that is there it must be the same. Absent: the tenant's, or that of the wallet.
+    currency: Option<String>,
     /// Absent: unchanged. Null: no floor.
     #[serde(default, deserialize_with = "present")]
     overdraft_limit: Option<Option<String>>,
@@ -229,14 +231,21 @@ impl Engine {
     }
 
     /// The wallet a command is about, made when the merchant wants that.
-    fn customer_wallet(&mut self, work: &mut Work, tenant: i64, name: &str, create: bool) -> Result<u32, Failure> {
+    fn customer_wallet(
+        &mut self,
+        work: &mut Work,
+        tenant: i64,
+        name: &str,
+        currency: Option<Currency>,
+        create: bool,
+    ) -> Result<u32, Failure> {
         if let Some(index) = self.wallets.find(tenant, name) {
             return Ok(index);
         }
         if !create {
             return refuse("unknown_customer", "no such customer");
         }
-        Ok(self.create_wallet(work, tenant, name)?)
+        Ok(self.create_wallet(work, tenant, name, currency)?)
     }
 
     fn creates_customers(&self, tenant: i64) -> Result<bool, Failure> {
@@ -273,7 +282,7 @@ impl Engine {
             _ => {}
         }
         let create = self.creates_customers(tenant)?;
-        let index = self.customer_wallet(work, tenant, &command.customer, create)?;
+        let index = self.customer_wallet(work, tenant, &command.customer, currency, create)?;
         let Some(wallet) = self.wallets.slots[index as usize].as_mut() else { return Err(EngineError::NotLoaded("a wallet").into()) };
         let slot = work.touch(index, wallet);
         let expires_us = command.expires_at_us.unwrap_or(NEVER);
@@ -314,7 +323,7 @@ impl Engine {
         let command: HoldCommand = read(json)?;
         let amount = match (&command.amount, section) {
             (Some(text), None) => positive(text, "amount")?,
-            (None, Some(section)) => self.estimate(tenant, section)?,
+            (None, Some(section)) => self.estimate(tenant, &command.customer, section)?,
             _ => return refuse("invalid_command", "a hold takes an amount or events"),
         };
         let Some(index) = self.wallets.find(tenant, &command.customer) else { return refuse("unknown_customer", "no such customer") };
@@ -351,16 +360,18 @@ impl Engine {
     }
 
     /// The rated sum of estimated events. Nothing is recorded.
-    fn estimate(&mut self, tenant: i64, section: &UsageSection<'_>) -> Result<i128, Failure> {
+    fn estimate(&mut self, tenant: i64, customer: &str, section: &UsageSection<'_>) -> Result<i128, Failure> {
         let catalog = self.catalogs.get_mut(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?;
         let shapes: Vec<_> = section.shapes.iter().map(|shape| catalog.shape(shape.metric, shape.dimensions)).collect();
+        let policy = Policy::of(catalog);
+        let payer = self.wallets.find(tenant, customer).and_then(|index| self.wallets.slots[index as usize].as_ref());
         let mut total = 0_i128;
         for event in &section.events {
             let Some(shape) = shapes.get(usize::from(event.shape)) else { return Err(EngineError::Row("an event's shape").into()) };
             if shape.metric_id.is_none() {
                 return refuse("unknown_metric", format!("event {}: no such metric", event.index));
             }
-            let Some(price) = shape.price_at(event.occurred_us) else {
+            let Some(price) = policy.price(shape, payer, event.occurred_us) else {
                 return refuse("no_price", format!("event {}: no price is in force", event.index));
             };
             let charge = price.charge(event.quantity_nano).filter(|charge| *charge < CHARGE_LIMIT);
@@ -493,7 +504,18 @@ impl Engine {
                 Err(_) => return refuse("invalid_amount", "lowBalanceThreshold is not a decimal"),
             },
         };
-        let index = self.customer_wallet(work, tenant, &command.customer, true)?;
+        let currency = match command.currency.as_deref().map(currency_code) {
+            Some(None) => return refuse("invalid_currency", "currency is not three capital letters"),
+            None => None,
+            Some(wanted) => wanted,
+        };
+        let known = self.wallets.find(tenant, &command.customer).and_then(|index| self.wallets.slots[index as usize].as_ref());
+        if let (Some(wallet), Some(wanted)) = (known, currency)
+            && wallet.currency != wanted
+        {
+            return refuse("currency_mismatch", format!("the wallet is in {}", String::from_utf8_lossy(&wallet.currency)));
+        }
+        let index = self.customer_wallet(work, tenant, &command.customer, currency, true)?;
         let Some(wallet) = self.wallets.slots[index as usize].as_mut() else { return Err(EngineError::NotLoaded("a wallet").into()) };
         let slot = work.touch(index, wallet);
         work.touched[slot].configured = true;

@@ -11,7 +11,7 @@ use crate::copy::Buffers;
 use crate::group::Work;
 use crate::message::{Message, MessageBody, MessageError};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
-use crate::rate::{Catalog, CatalogError};
+use crate::rate::{Catalog, CatalogError, Currency};
 use crate::recent::Recent;
 use crate::transaction::{Group, Position, Undo, finish};
 use crate::wallet::{Grant, Hold, HoldState, Wallet, WalletState};
@@ -473,8 +473,14 @@ impl Engine {
         self.wallets.memory_bytes() + self.keys.memory_bytes() + self.holds.allocation_size()
     }
 
-    /// Makes a customer's wallet in this group.
-    pub(crate) fn create_wallet(&mut self, work: &mut Work, tenant: i64, external_id: &str) -> Result<u32, EngineError> {
+    /// Makes a customer's wallet in this group. `currency`: `None` for the tenant's.
+    pub(crate) fn create_wallet(
+        &mut self,
+        work: &mut Work,
+        tenant: i64,
+        external_id: &str,
+        currency: Option<Currency>,
+    ) -> Result<u32, EngineError> {
         let name = (tenant, external_id.to_owned());
         if !self.absent_wallets.contains(&name) {
             return Err(EngineError::NotLoaded("a customer"));
@@ -487,7 +493,7 @@ impl Engine {
             tenant,
             account,
             external_id: external_id.into(),
-            currency: catalog.currency,
+            currency: currency.unwrap_or(catalog.currency),
             state: WalletState::new(catalog.default_overdraft_limit),
             touched: None,
             pins: 0,

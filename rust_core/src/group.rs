@@ -155,7 +155,7 @@ pub struct Work {
     pub replies: Vec<(Vec<u8>, Id, Vec<u8>)>,
     /// 16 bytes for each message.
     pub messages: Vec<u8>,
-    /// Sum of the accepted events' charges, nano-units.
+    /// Sum of the accepted events' charges, nano-units, whatever their currencies: a checksum.
     pub charged: i128,
     /// Events by outcome code.
     pub outcomes: [u64; OUTCOMES],

@@ -3,6 +3,7 @@
 //! Parsing borrows from the bytes, checks every length, every index and all UTF-8 once, and never panics.
 
 use crate::outcome::Outcome;
+use crate::rate::Currency;
 
 /// The version of the format: the first byte of every message.
 pub const VERSION: u8 = 2;
@@ -335,18 +336,16 @@ pub struct EventReply {
 
 /// The body of a reply to usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UsageReply<'a> {
+pub struct UsageReply {
     /// One for each event of the message.
     pub events: Vec<EventReply>,
-    /// What each customer of the message has available now, in the message's order.
-    pub available_nano: Vec<i128>,
-    /// The wallets' currency.
-    pub currency: &'a str,
+    /// What each customer of the message has available now, and in which currency; in the message's order.
+    pub balances: Vec<(i128, Currency)>,
 }
 
-impl<'a> UsageReply<'a> {
+impl UsageReply {
     /// Reads a reply's body.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
         let mut input = Input(bytes);
         let event_count = input.u16()?;
         let mut events = Vec::with_capacity(usize::from(event_count).min(bytes.len() / 19));
@@ -357,19 +356,23 @@ impl<'a> UsageReply<'a> {
             events.push(EventReply { index, outcome, charge_nano: i128::from_le_bytes(input.array()?) });
         }
         let customer_count = input.u16()?;
-        let mut available_nano = Vec::with_capacity(usize::from(customer_count).min(bytes.len() / 16));
+        let mut balances = Vec::with_capacity(usize::from(customer_count).min(bytes.len() / 19));
         for _ in 0..customer_count {
-            available_nano.push(i128::from_le_bytes(input.array()?));
+            let available = i128::from_le_bytes(input.array()?);
+            let currency: Currency = input.array()?;
+            // It goes into JSON as it is.
+            if !currency.iter().all(u8::is_ascii_uppercase) {
+                return Err(MessageError::Text);
+            }
+            balances.push((available, currency));
         }
-        let [currency_length] = input.array()?;
-        let currency = input.utf8(usize::from(currency_length))?;
         input.finish()?;
-        Ok(Self { events, available_nano, currency })
+        Ok(Self { events, balances })
     }
 
     /// The whole reply's bytes, body and what stands before it.
     pub fn encode(&self, message_id: [u8; 16]) -> Result<Vec<u8>, MessageError> {
-        let mut buffer = Vec::with_capacity(32 + self.events.len() * 19 + self.available_nano.len() * 16);
+        let mut buffer = Vec::with_capacity(32 + self.events.len() * 19 + self.balances.len() * 19);
         buffer.extend_from_slice(&message_id);
         buffer.push(KIND_USAGE);
         self.append_body(&mut buffer)?;
@@ -384,12 +387,11 @@ impl<'a> UsageReply<'a> {
             buffer.push(event.outcome.number());
             buffer.extend_from_slice(&event.charge_nano.to_le_bytes());
         }
-        append_u16(buffer, self.available_nano.len())?;
-        for available in &self.available_nano {
+        append_u16(buffer, self.balances.len())?;
+        for (available, currency) in &self.balances {
             buffer.extend_from_slice(&available.to_le_bytes());
+            buffer.extend_from_slice(currency);
         }
-        buffer.push(u8::try_from(self.currency.len()).map_err(|_| MessageError::TooLong)?);
-        buffer.extend_from_slice(self.currency.as_bytes());
         Ok(())
     }
 }

@@ -80,11 +80,12 @@ proptest! {
     /// Replies likewise.
     #[test]
     fn replies_round_trip(
-        events in vec((any::<u16>(), outcome(), any::<i128>()), 0..20), available_nano in vec(any::<i128>(), 0..9),
-        currency in "[A-Z]{3}", message_id: [u8; 16], cut: prop::sample::Index,
+        events in vec((any::<u16>(), outcome(), any::<i128>()), 0..20), balances in vec((any::<i128>(), "[A-Z]{3}"), 0..9),
+        message_id: [u8; 16], cut: prop::sample::Index,
     ) {
         let events = events.into_iter().map(|(index, outcome, charge_nano)| EventReply { index, outcome, charge_nano }).collect();
-        let usage = UsageReply { events, available_nano, currency: &currency };
+        let balances = balances.into_iter().map(|(available, currency)| (available, currency.into_bytes().try_into().unwrap())).collect();
+        let usage = UsageReply { events, balances };
         let bytes = usage.encode(message_id).unwrap();
         let reply = Reply::parse(&bytes).unwrap();
         prop_assert_eq!((reply.message_id, reply.kind), (message_id, KIND_USAGE));
@@ -123,6 +124,8 @@ fn refusals_are_specific() {
     assert_eq!(Message::parse(&with(1, 9)), Err(MessageError::Kind(9)));
     assert_eq!(UsageSection::parse(&[0xff; 2]), Err(MessageError::Truncated));
     assert_eq!(UsageReply::parse(&[1, 0, 0, 0, 99]), Err(MessageError::Outcome(99)));
+    let quote = UsageReply { events: vec![], balances: vec![(0, *b"C\"Y")] }.encode([0; 16]).unwrap();
+    assert_eq!(UsageReply::parse(Reply::parse(&quote).unwrap().body), Err(MessageError::Text));
     let event = UsageEvent {
         key_hash: [0; 16],
         fingerprint: 0,

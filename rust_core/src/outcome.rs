@@ -66,7 +66,7 @@ impl Field {
 /// Declares the enum and its conversions in one table, so that a code, its name and its words cannot drift apart.
 macro_rules! outcomes {
     ($($name:ident = $number:literal, $code:literal, $field:ident, $detail:literal;)*) => {
-        /// What became of one event. The numbers are wire format: never reused.
+        /// What became of one event. The numbers are wire format: never reused (15 was `currency_mismatch`).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Outcome {
@@ -121,11 +121,10 @@ outcomes! {
     Duplicate = 1, "duplicate", IdempotencyKey, "The same event was accepted before.";
     Conflict = 2, "idempotency_conflict", IdempotencyKey, "Another event was accepted with this idempotencyKey.";
     InsufficientBalance = 10, "insufficient_balance", Customer, "The customer's balance does not cover the charge.";
-    NoPrice = 11, "no_price", Metric, "No charge of the rate card in force at occurredAt matches this metric and these dimensions.";
+    NoPrice = 11, "no_price", Metric, "No charge of the customer's rate card at occurredAt matches this metric and these dimensions in the customer's currency.";
     UnknownMetric = 12, "unknown_metric", Metric, "This metric is not defined.";
     UnknownCustomer = 13, "unknown_customer", Customer, "This customer does not exist, and unknown customers are refused.";
     AmountOutOfRange = 14, "amount_out_of_range", Quantity, "The charge or the balance after it would be out of range.";
-    CurrencyMismatch = 15, "currency_mismatch", Customer, "The rate card's currency is not the wallet's.";
     InvalidEvent = 30, "invalid_event", Event, "An event is a JSON object that names each field once.";
     UnknownField = 31, "unknown_field", Event, "An event has no such field.";
     MissingField = 32, "missing_field", Event, "A required field is missing.";

@@ -168,7 +168,7 @@ pub struct Commit<'a> {
     pub events: i64,
     /// Postings in it.
     pub postings: i64,
-    /// Sum of the events' charges, nano-units.
+    /// Sum of the events' charges, nano-units, whatever their currencies: a checksum.
     pub charged: i128,
     /// The postings' chain hashes, folded in key order.
     pub digest: Digest,

@@ -12,7 +12,7 @@ use crate::engine::{Engine, EngineError, Needs, WalletRow, join_grants};
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
 use crate::posting::{Digest, Id};
-use crate::rate::{Terms, currency_code};
+use crate::rate::{Currency, Terms, currency_code};
 use crate::simulate::{Days, Simulation};
 use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
@@ -253,7 +253,7 @@ fn wallet_row(row: PyWalletRow, grants: &HashMap<Id, Grant>) -> PyResult<WalletR
         tenant,
         account,
         external_id,
-        currency: currency_code(&currency).ok_or_else(|| PyValueError::new_err("not a currency"))?,
+        currency: self::currency(&currency)?,
         state: WalletState {
             balance: amount(&balance)?,
             held: amount(&held)?,
@@ -375,7 +375,11 @@ impl PyEngine {
     }
 }
 
-type PyPriceRow = (i64, i32, String, String, String, Option<String>, Option<String>);
+type PyPriceRow = (i64, i32, String, String, String, Option<String>, Option<String>, String);
+
+fn currency(text: &str) -> PyResult<Currency> {
+    currency_code(text).ok_or_else(|| PyValueError::new_err("not a currency"))
+}
 
 /// `ledger verify`.
 #[pyclass(name = "Verifier")]
@@ -405,8 +409,9 @@ impl PyVerifier {
     }
     fn prices(&mut self, rows: Vec<PyPriceRow>) -> PyResult<()> {
         let verifier = self.open()?;
-        for (tenant, price_id, model, price, per, percent, minimum) in rows {
-            verifier.add_price(tenant, price_id, Terms::parse(&model, &price, &per, percent.as_deref(), minimum.as_deref()));
+        for (tenant, price_id, model, price, per, percent, minimum, currency_text) in rows {
+            let terms = Terms::parse(&model, &price, &per, percent.as_deref(), minimum.as_deref());
+            verifier.add_price(tenant, price_id, currency(&currency_text)?, terms);
         }
         Ok(())
     }
@@ -415,9 +420,11 @@ impl PyVerifier {
         rows.into_iter().for_each(|(tenant, metric_id, code)| verifier.add_metric(tenant, metric_id, code));
         Ok(())
     }
-    fn customers(&mut self, rows: Vec<(i64, i64, String)>) -> PyResult<()> {
+    fn customers(&mut self, rows: Vec<(i64, i64, String, String)>) -> PyResult<()> {
         let verifier = self.open()?;
-        rows.into_iter().for_each(|(tenant, account, external_id)| verifier.add_customer(tenant, account, external_id));
+        for (tenant, account, external_id, currency_text) in rows {
+            verifier.add_customer(tenant, account, external_id, currency(&currency_text)?);
+        }
         Ok(())
     }
     fn events(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {

@@ -1,8 +1,9 @@
 //! Rating: which price an event meets.
 //!
 //! A tenant's catalogue holds its metrics and rate cards in order of effect. A metric is priced by one product; of that
-//! product's cards the one in force at `occurredAt` decides, and of its lines for the metric the most specific match
-//! wins. What the line then costs is in `rate/price.rs`; tier and allowance counters belong to the wallet in `wallet.rs`.
+//! product's cards the one assigned to the customer at `occurredAt` decides, else the default one in force then, and of
+//! its lines for the metric in the wallet's currency the most specific match wins. What the line then costs is in
+//! `rate/price.rs`; tier and allowance counters belong to the wallet in `wallet.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +11,17 @@ use std::sync::Arc;
 use hashbrown::{Equivalent, HashMap};
 use serde::Deserialize;
 
+use self::assignment::{Place, Product, WireAssignment};
+use self::shape::CurrencyPrices;
 use crate::money::{AMOUNT_INTEGER_DIGITS, parse_decimal_nano};
 
+mod assignment;
 mod price;
+mod shape;
 
+pub use assignment::{Assignments, OwnCards};
 pub use price::{Model, Price, Terms, TermsError};
+pub use shape::PricedShape;
 
 /// Prices of shapes that are remembered, each under every card; beyond it the memory starts anew.
 const PRICES_REMEMBERED: usize = 131_072;
@@ -34,7 +41,13 @@ pub enum CatalogError {
     /// A currency that is not three letters.
     #[error("malformed currency in catalogue: {0}")]
     Currency(String),
+    /// An assignment of a card that the catalogue does not have, or has as another product's.
+    #[error("account {0} is assigned a card that is not in the catalogue: {1}")]
+    Assignment(i64, String),
 }
+
+/// Three capital letters of ISO 4217.
+pub type Currency = [u8; 3];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -47,6 +60,9 @@ struct WireCatalog {
     default_overdraft_limit: Option<String>,
     metrics: Vec<WireMetric>,
     rate_cards: Vec<WireCard>,
+    /// In the order in which they were made.
+    #[serde(default)]
+    assignments: Vec<WireAssignment>,
 }
 
 #[derive(Deserialize)]
@@ -61,8 +77,25 @@ struct WireCard {
     /// Absent: all cards of the tenant are versions of one.
     #[serde(default)]
     product_id: String,
+    #[serde(default)]
+    rate_card_id: String,
+    /// Absent: the tenant's.
+    currency: Option<String>,
+    #[serde(default)]
+    audience: Audience,
     effective_from_us: Option<i64>,
     charges: Vec<WireCharge>,
+}
+
+/// Who meets a card.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Audience {
+    /// All customers that have no card of their own, while it is in force.
+    #[default]
+    Everyone,
+    /// Only those to whom it is assigned.
+    Assigned,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +103,8 @@ struct WireCard {
 struct WireCharge {
     price_id: i32,
     metric_id: i32,
+    /// Absent: the card's.
+    currency: Option<String>,
     #[serde(rename = "match")]
     matches: BTreeMap<String, String>,
     model: Option<String>,
@@ -144,25 +179,15 @@ impl MetricLines {
 #[derive(Debug)]
 struct RateCard {
     effective_from_us: i64,
-    by_metric: HashMap<i32, MetricLines>,
+    audience: Audience,
+    /// Some customer has it as its own.
+    assigned: bool,
+    by_metric: HashMap<(i32, Currency), MetricLines>,
 }
 
-/// A metric with its dimensions, priced under every rate card of the product that prices the metric.
-#[derive(Debug)]
-pub struct PricedShape {
-    /// `None`: the tenant has no such metric.
-    pub metric_id: Option<i32>,
-    /// Since when, and the price then; in order of effect.
-    prices: Vec<(i64, Option<Price>)>,
-}
-
-impl PricedShape {
-    /// The price in force at a moment.
-    #[must_use]
-    #[inline]
-    pub fn price_at(&self, occurred_us: i64) -> Option<&Price> {
-        // Most usage is young, so the newest cards are asked first.
-        self.prices.iter().rev().find(|(from_us, _)| *from_us <= occurred_us)?.1.as_ref()
+impl RateCard {
+    fn price(&self, metric_id: i32, currency: Currency, pairs: &BTreeMap<String, String>) -> Option<Price> {
+        self.by_metric.get(&(metric_id, currency))?.find(pairs).cloned()
     }
 }
 
@@ -191,16 +216,20 @@ pub struct Catalog {
     /// Grows with every change.
     pub version: i64,
     /// The tenant's currency.
-    pub currency: [u8; 3],
+    pub currency: Currency,
     /// Whether usage makes customers.
     pub unknown_customers: UnknownCustomers,
     /// Of new customers; `None`: no floor.
     pub default_overdraft_limit: Option<i128>,
     metrics: HashMap<String, i32>,
+    /// Customers' own cards.
+    pub assignments: Arc<Assignments>,
     /// The cards of each product, in order of effect.
-    timelines: Vec<Vec<RateCard>>,
-    /// Which of the timelines prices a metric.
-    priced_by: HashMap<i32, usize>,
+    products: Vec<Vec<RateCard>>,
+    /// Which of the products prices a metric.
+    priced_by: HashMap<i32, Product>,
+    /// Of all lines, the tenant's first.
+    currencies: Vec<Currency>,
     shapes: HashMap<ShapeKey, Arc<PricedShape>>,
     prices_remembered: usize,
 }
@@ -211,9 +240,13 @@ fn amount(text: &str) -> Result<i128, CatalogError> {
 
 /// Three capital letters as bytes.
 #[must_use]
-pub fn currency_code(text: &str) -> Option<[u8; 3]> {
-    let code: [u8; 3] = text.as_bytes().try_into().ok()?;
+pub fn currency_code(text: &str) -> Option<Currency> {
+    let code: Currency = text.as_bytes().try_into().ok()?;
     code.iter().all(u8::is_ascii_uppercase).then_some(code)
+}
+
+fn currency(text: &str) -> Result<Currency, CatalogError> {
+    currency_code(text).ok_or_else(|| CatalogError::Currency(text.to_owned()))
 }
 
 impl Catalog {
@@ -223,36 +256,69 @@ impl Catalog {
     /// When it is not that JSON.
     pub fn from_json(json: &[u8]) -> Result<Self, CatalogError> {
         let wire: WireCatalog = serde_json::from_slice(json)?;
+        let tenant_currency = currency(&wire.currency)?;
+        let mut currencies = vec![tenant_currency];
         let mut cards = wire.rate_cards;
         // Stable: of two cards with the same start, the one made later stays behind and counts.
         cards.sort_by_key(|card| card.effective_from_us.unwrap_or(i64::MIN));
-        let (mut places, mut timelines, mut priced_by) = (HashMap::new(), Vec::<Vec<RateCard>>::new(), HashMap::new());
+        let (mut places, mut products, mut priced_by) = (HashMap::<String, Product>::new(), Vec::<Vec<RateCard>>::new(), HashMap::new());
+        let mut by_id = HashMap::<String, (Product, Place)>::new();
         for card in cards {
-            let place = *places.entry(card.product_id).or_insert(timelines.len());
-            let mut by_metric: HashMap<i32, MetricLines> = HashMap::new();
+            let product = *places.entry(card.product_id).or_insert(products.len());
+            if product == products.len() {
+                products.push(Vec::new());
+            }
+            let card_currency = card.currency.as_deref().map_or(Ok(tenant_currency), currency)?;
+            let mut by_metric: HashMap<(i32, Currency), MetricLines> = HashMap::new();
             for (line, charge) in card.charges.into_iter().enumerate() {
                 let (percent, minimum) = (charge.percent.as_deref(), charge.minimum.as_deref());
                 let model = charge.model.as_deref().unwrap_or("per_unit");
                 let terms = Terms::parse(model, &charge.price, &charge.per, percent, minimum)
                     .map_err(|error| CatalogError::Terms(charge.price_id, error))?;
-                by_metric.entry(charge.metric_id).or_default().add(charge.matches, line, Price::new(charge.price_id, &terms));
+                let currency = charge.currency.as_deref().map_or(Ok(card_currency), currency)?;
+                if !currencies.contains(&currency) {
+                    currencies.push(currency);
+                }
+                let lines = by_metric.entry((charge.metric_id, currency)).or_default();
+                lines.add(charge.matches, line, Price::new(charge.price_id, &terms));
                 // No card is published that prices a metric of another product; if one were, the first product keeps it.
-                priced_by.entry(charge.metric_id).or_insert(place);
+                priced_by.entry(charge.metric_id).or_insert(product);
             }
-            let card = RateCard { effective_from_us: card.effective_from_us.unwrap_or(i64::MIN), by_metric };
-            match timelines.get_mut(place) {
-                Some(timeline) => timeline.push(card),
-                None => timelines.push(vec![card]),
+            let effective_from_us = card.effective_from_us.unwrap_or(i64::MIN);
+            if let Some(cards) = products.get_mut(product) {
+                by_id.insert(card.rate_card_id, (product, cards.len()));
+                cards.push(RateCard { effective_from_us, audience: card.audience, assigned: false, by_metric });
+            }
+        }
+        let mut assignments = Assignments::default();
+        for WireAssignment { account_id, product_id, rate_card_id, effective_from_us } in wire.assignments {
+            let product = places.get(&product_id).copied();
+            let place = match rate_card_id {
+                // A product without cards has nothing that could be met in place of others.
+                None => None,
+                Some(id) => {
+                    let found = by_id.get(&id).filter(|(owner, _)| Some(*owner) == product);
+                    let (owner, place) = *found.ok_or(CatalogError::Assignment(account_id, id))?;
+                    if let Some(card) = products.get_mut(owner).and_then(|cards| cards.get_mut(place)) {
+                        card.assigned = true;
+                    }
+                    Some(place)
+                }
+            };
+            if let Some(product) = product {
+                assignments.add(account_id, product, effective_from_us, place);
             }
         }
         Ok(Self {
             version: wire.version,
-            currency: currency_code(&wire.currency).ok_or_else(|| CatalogError::Currency(wire.currency.clone()))?,
+            currency: tenant_currency,
             unknown_customers: wire.unknown_customers,
             default_overdraft_limit: wire.default_overdraft_limit.as_deref().map(amount).transpose()?,
             metrics: wire.metrics.into_iter().map(|metric| (metric.code, metric.id)).collect(),
-            timelines,
+            assignments: Arc::new(assignments),
+            products,
             priced_by,
+            currencies,
             shapes: HashMap::new(),
             prices_remembered: 0,
         })
@@ -265,15 +331,25 @@ impl Catalog {
         }
         let metric_id = self.metrics.get(metric).copied();
         let pairs: BTreeMap<String, String> = serde_json::from_str(dimensions).unwrap_or_default();
-        let timeline = metric_id.and_then(|id| self.timelines.get(*self.priced_by.get(&id)?));
-        let price = |card: &RateCard| card.by_metric.get(&metric_id?)?.find(&pairs).cloned();
-        let prices: Vec<_> = timeline.into_iter().flatten().map(|card| (card.effective_from_us, price(card))).collect();
+        let product = metric_id.and_then(|id| self.priced_by.get(&id)).copied().unwrap_or(Product::MAX);
+        let cards = self.products.get(product).map_or(&[][..], Vec::as_slice);
+        let in_currency = |currency: Currency| {
+            let price = |card: &RateCard| card.price(metric_id?, currency, &pairs);
+            let default = cards.iter().filter(|card| card.audience == Audience::Everyone);
+            let assigned = cards.iter().enumerate().filter(|(_, card)| card.assigned);
+            CurrencyPrices {
+                currency,
+                timeline: default.map(|card| (card.effective_from_us, price(card))).collect(),
+                assigned: assigned.map(|(place, card)| (place, price(card))).collect(),
+            }
+        };
+        let prices: Vec<_> = self.currencies.iter().map(|currency| in_currency(*currency)).collect();
         if self.prices_remembered >= PRICES_REMEMBERED {
             self.shapes.clear();
             self.prices_remembered = 0;
         }
-        self.prices_remembered += 1 + prices.len();
-        let shape = Arc::new(PricedShape { metric_id, prices });
+        self.prices_remembered += 1 + prices.iter().map(|prices| prices.timeline.len() + prices.assigned.len()).sum::<usize>();
+        let shape = Arc::new(PricedShape { metric_id, product, prices });
         self.shapes.insert(ShapeKey { metric: metric.into(), dimensions: dimensions.into() }, Arc::clone(&shape));
         shape
     }

@@ -57,7 +57,7 @@ pub struct Group {
     pub postings: usize,
     /// Events accepted.
     pub events: usize,
-    /// Sum of their charges, nano-units.
+    /// Sum of their charges, nano-units, whatever their currencies: a checksum.
     pub charged: i128,
     /// Events by outcome code.
     pub outcomes: [u64; OUTCOMES],

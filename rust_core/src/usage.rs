@@ -9,7 +9,8 @@ use crate::engine::{Engine, EngineError};
 use crate::group::{NewKey, Work};
 use crate::message::{EventReply, Message, UsageEvent, UsageReply, UsageSection};
 use crate::outcome::Outcome;
-use crate::rate::{PricedShape, UnknownCustomers};
+use crate::rate::{Assignments, Catalog, Price, PricedShape, UnknownCustomers};
+use crate::wallet::Wallet;
 
 /// No balance reaches this: 29 integer digits are what NUMERIC(38, 9) holds.
 pub const AMOUNT_LIMIT: i128 = 10_i128.pow(38);
@@ -25,19 +26,45 @@ pub struct Decided {
     pub outcomes: Vec<EventReply>,
     /// The customers' wallets, in the section's order; `None`: not made.
     pub wallets: Vec<Option<u32>>,
-    /// Sum of the accepted events' charges, nano-units.
+    /// Sum of the accepted events' charges, nano-units, whatever their currencies: of one customer's events the sum, else a checksum.
     pub charged: i128,
+}
+
+/// What a tenant's catalogue says about its customers.
+pub struct Policy {
+    unknown: UnknownCustomers,
+    default_limit: Option<i128>,
+    assignments: Arc<Assignments>,
+}
+
+impl Policy {
+    pub(crate) fn of(catalog: &Catalog) -> Self {
+        Self {
+            unknown: catalog.unknown_customers,
+            default_limit: catalog.default_overdraft_limit,
+            assignments: Arc::clone(&catalog.assignments),
+        }
+    }
+
+    /// The price that a customer meets: in its wallet's currency, by its own card if it has one. `None`: a customer to be made.
+    #[inline]
+    pub(crate) fn price<'a>(&self, shape: &'a PricedShape, wallet: Option<&Wallet>, occurred_us: i64) -> Option<&'a Price> {
+        match wallet {
+            Some(wallet) => shape.price_for(wallet.currency, self.assignments.of(wallet.account), occurred_us),
+            None => shape.price_at(occurred_us),
+        }
+    }
 }
 
 impl Engine {
     /// A batch: every event gets its own outcome, the reply carries the customers' balances after it.
     pub(crate) fn usage_message(&mut self, work: &mut Work, message: &Message<'_>, section: &UsageSection<'_>) -> Result<(), EngineError> {
         let decided = self.decide(work, message.tenant_id.cast_signed(), section)?;
-        let available = |index: &Option<u32>| index.and_then(|index| self.wallets.slots[index as usize].as_ref());
-        let available_nano = decided.wallets.iter().map(|index| available(index).map_or(0, |wallet| wallet.state.balance)).collect();
-        let currency = self.catalogs.get(&message.tenant_id.cast_signed()).map_or(*b"CNY", |catalog| catalog.currency);
-        let currency = std::str::from_utf8(&currency).unwrap_or("CNY");
-        let reply = UsageReply { events: decided.outcomes, available_nano, currency }.encode(message.message_id)?;
+        let wallet = |index: &Option<u32>| index.and_then(|index| self.wallets.slots[index as usize].as_ref());
+        let tenant_currency = self.catalogs.get(&message.tenant_id.cast_signed()).map_or(*b"CNY", |catalog| catalog.currency);
+        let balance = |index| wallet(index).map_or((0, tenant_currency), |wallet| (wallet.state.balance, wallet.currency));
+        let balances = decided.wallets.iter().map(balance).collect();
+        let reply = UsageReply { events: decided.outcomes, balances }.encode(message.message_id)?;
         work.replies.push((message.reply_to.to_vec(), message.message_id, reply));
         Ok(())
     }
@@ -47,7 +74,7 @@ impl Engine {
         let catalog = self.catalogs.get_mut(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?;
         let shapes: SmallVec<[(Arc<PricedShape>, &str); 16]> =
             section.shapes.iter().map(|shape| (catalog.shape(shape.metric, shape.dimensions), shape.dimensions)).collect();
-        let policy = (catalog.unknown_customers, catalog.default_overdraft_limit, catalog.currency);
+        let policy = Policy::of(catalog);
         let names = &section.customers;
         let mut wallets: Vec<Option<u32>> = names.iter().map(|name| self.wallets.find(tenant, name)).collect();
         // One pass over the keys first: its look-ups do not depend on each other, so their cache misses overlap, and those
@@ -63,7 +90,7 @@ impl Engine {
                 return Err(EngineError::Row("an event's customer"));
             };
             let Some((shape, dimensions)) = shapes.get(usize::from(event.shape)) else { return Err(EngineError::Row("an event's shape")) };
-            let (outcome, charge) = self.decide_event(work, tenant, event, *known, shape, dimensions, name, wallet, policy)?;
+            let (outcome, charge) = self.decide_event(work, tenant, event, *known, shape, dimensions, name, wallet, &policy)?;
             match outcome {
                 Outcome::Accepted => {
                     let Some(sum) = charged.checked_add(charge) else { return Err(EngineError::Range) };
@@ -92,32 +119,30 @@ impl Engine {
         dimensions: &str,
         name: &str,
         place: &mut Option<u32>,
-        (unknown, default_limit, currency): (UnknownCustomers, Option<i128>, [u8; 3]),
+        policy: &Policy,
     ) -> Result<(Outcome, i128), EngineError> {
         if let Some(fingerprint) = known.or_else(|| self.keys.get_young(&event.key_hash).copied()) {
             let same = fingerprint == event.fingerprint;
             return Ok((if same { Outcome::Duplicate } else { Outcome::Conflict }, 0));
         }
         let Some(metric_id) = shape.metric_id else { return Ok((Outcome::UnknownMetric, 0)) };
-        let Some(price) = shape.price_at(event.occurred_us) else { return Ok((Outcome::NoPrice, 0)) };
+        let payer = place.and_then(|index| self.wallets.slots[index as usize].as_ref());
+        let Some(price) = policy.price(shape, payer, event.occurred_us) else { return Ok((Outcome::NoPrice, 0)) };
         let Some(charge) = price.charge(event.quantity_nano).filter(|charge| *charge < CHARGE_LIMIT) else {
             return Ok((Outcome::AmountOutOfRange, 0));
         };
         let index = match *place {
             Some(index) => index,
-            None if unknown == UnknownCustomers::Refuse => return Ok((Outcome::UnknownCustomer, 0)),
+            None if policy.unknown == UnknownCustomers::Refuse => return Ok((Outcome::UnknownCustomer, 0)),
             // A customer is not made for a charge that it could not pay.
-            None if default_limit.is_some_and(|limit| charge > limit) => return Ok((Outcome::InsufficientBalance, 0)),
+            None if policy.default_limit.is_some_and(|limit| charge > limit) => return Ok((Outcome::InsufficientBalance, 0)),
             None => {
-                let index = self.create_wallet(work, tenant, name)?;
+                let index = self.create_wallet(work, tenant, name, None)?;
                 *place = Some(index);
                 index
             }
         };
         let Some(wallet) = self.wallets.slots[index as usize].as_mut() else { return Err(EngineError::NotLoaded("a wallet")) };
-        if wallet.currency != currency {
-            return Ok((Outcome::CurrencyMismatch, 0));
-        }
         let slot = work.touch(index, wallet);
         if !wallet.state.affords(charge) {
             return Ok((Outcome::InsufficientBalance, 0));

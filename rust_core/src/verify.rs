@@ -3,6 +3,8 @@
 //! Fed with COPY BINARY in any chunking: postings in key order, then events, event keys, commits, heads. Memory grows
 //! with the wallets that moved and the commits, not with the events.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashMap;
 use serde::Serialize;
 
@@ -10,7 +12,7 @@ use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numer
 use crate::identity::{Payload, key_hash};
 use crate::money::format_nano;
 use crate::posting::{Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac};
-use crate::rate::{Price, Terms, TermsError};
+use crate::rate::{Currency, Price, Terms, TermsError};
 use crate::wallet::read_parts;
 
 /// Differences that are kept; the rest is only counted.
@@ -44,8 +46,8 @@ pub struct Report {
     pub wallets: u64,
     /// Commits read.
     pub commits: u64,
-    /// Sum of the events' charges.
-    pub charged: String,
+    /// Sums of the events' charges, by currency.
+    pub charged: BTreeMap<String, String>,
     /// How many differences there are.
     pub difference_count: u64,
     /// The first of them.
@@ -79,7 +81,7 @@ struct CommitSum {
 pub struct Verifier {
     key: Digest,
     report: Report,
-    charged: i128,
+    charged: BTreeMap<Currency, i128>,
     postings: CopyReader,
     events: CopyReader,
     keys: CopyReader,
@@ -88,9 +90,9 @@ pub struct Verifier {
     sums: HashMap<i64, CommitSum>,
     /// What usage postings took, less what events charged, by (account, commit).
     usage: HashMap<(i64, i64), i128>,
-    prices: HashMap<(i64, i64), Price>,
+    prices: HashMap<(i64, i64), (Price, Currency)>,
     metrics: HashMap<(i64, i64), String>,
-    customers: HashMap<i64, (i64, String)>,
+    customers: HashMap<i64, (i64, String, Currency)>,
     commit_walk: HashMap<i64, (i64, Digest)>,
     heads_at: HashMap<(i64, i64), Digest>,
 }
@@ -149,7 +151,7 @@ impl Verifier {
         Self {
             key: ledger_key,
             report: Report::default(),
-            charged: 0,
+            charged: BTreeMap::new(),
             postings: CopyReader::default(),
             events: CopyReader::default(),
             keys: CopyReader::default(),
@@ -172,11 +174,11 @@ impl Verifier {
         }
     }
 
-    /// (tenant, price id) → what the line says. Terms that nobody can charge by are a difference of their own.
-    pub fn add_price(&mut self, tenant: i64, price_id: i32, terms: Result<Terms, TermsError>) {
+    /// (tenant, price id) → what the line says, and in which currency. Terms that nobody can charge by are a difference of their own.
+    pub fn add_price(&mut self, tenant: i64, price_id: i32, currency: Currency, terms: Result<Terms, TermsError>) {
         match terms {
             Ok(terms) => {
-                self.prices.insert((tenant, i64::from(price_id)), Price::new(price_id, &terms));
+                self.prices.insert((tenant, i64::from(price_id)), (Price::new(price_id, &terms), currency));
             }
             Err(error) => self.differ("price", tenant, 0, 0, format!("price {price_id}: {error}")),
         }
@@ -187,9 +189,9 @@ impl Verifier {
         self.metrics.insert((tenant, metric_id), code);
     }
 
-    /// account → (tenant, external id).
-    pub fn add_customer(&mut self, tenant: i64, account: i64, external_id: String) {
-        self.customers.insert(account, (tenant, external_id));
+    /// account → (tenant, external id, currency).
+    pub fn add_customer(&mut self, tenant: i64, account: i64, external_id: String, currency: Currency) {
+        self.customers.insert(account, (tenant, external_id, currency));
     }
 
     /// Reads postings; returns how many so far.
@@ -328,9 +330,14 @@ impl Verifier {
         let (metric, price) = (int(row, 5)?, int(row, 6)?);
         let (quantity, charge) = (numeric(row, 7)?, numeric(row, 8)?);
         let (key, dimensions) = (text(row, 9)?, text(row, 10)?);
+        let currency = self.customers.get(&account).map_or(*b"XXX", |(_, _, currency)| *currency);
         match self.prices.get(&(tenant, price)) {
-            Some(price) if price.charge(quantity) == Some(charge) => {}
-            Some(price) => {
+            Some((_, other)) if *other != currency => {
+                let [theirs, ours] = [*other, currency].map(|code| String::from_utf8_lossy(&code).into_owned());
+                self.differ("currency", tenant, account, posting_seq, format!("event {key}: a price in {theirs}, a wallet in {ours}"));
+            }
+            Some((price, _)) if price.charge(quantity) == Some(charge) => {}
+            Some((price, _)) => {
                 let derived = price.charge(quantity).map_or("none".to_owned(), format_nano);
                 let detail = format!("event {key}: charged {}, its price makes {derived}", format_nano(charge));
                 self.differ("charge", tenant, account, posting_seq, detail);
@@ -342,7 +349,7 @@ impl Verifier {
         }
         let hash = key_hash(tenant.cast_unsigned(), key.as_bytes());
         let print = match (self.customers.get(&account), self.metrics.get(&(tenant, metric))) {
-            (Some((owner, customer)), Some(metric)) if *owner == tenant => {
+            (Some((owner, customer, _)), Some(metric)) if *owner == tenant => {
                 Payload { tenant_id: tenant.cast_unsigned(), customer, metric, quantity_nano: quantity, occurred_us, dimensions }
                     .fingerprint()
             }
@@ -352,7 +359,8 @@ impl Verifier {
         sum.events += 1;
         sum.charged = sum.charged.saturating_add(charge);
         sum.identity = sum.identity.wrapping_add(identity(tenant, &hash, print.cast_signed(), commit));
-        self.charged = self.charged.saturating_add(charge);
+        let charged = self.charged.entry(currency).or_default();
+        *charged = charged.saturating_add(charge);
         Ok(())
     }
 
@@ -469,7 +477,7 @@ impl Verifier {
         let mut open: Vec<_> = self.usage.iter().filter(|(_, left)| **left != 0).map(|(key, left)| (*key, *left)).collect();
         open.sort_unstable();
         for ((account, commit), left) in open {
-            let tenant = self.customers.get(&account).map_or(0, |(tenant, _)| *tenant);
+            let tenant = self.customers.get(&account).map_or(0, |(tenant, ..)| *tenant);
             self.differ("usage", tenant, account, commit & 0xffff_ffff_ffff, format!("postings minus events is {}", format_nano(left)));
         }
         let mut orphans: Vec<i64> = self.sums.keys().copied().collect();
@@ -477,7 +485,8 @@ impl Verifier {
         for commit in orphans {
             self.differ("commit_gone", 0, 0, commit & 0xffff_ffff_ffff, "rows name a commit that is not there".to_owned());
         }
-        self.report.charged = format_nano(self.charged);
+        let text = |currency: &Currency| String::from_utf8_lossy(currency).into_owned();
+        self.report.charged = self.charged.iter().map(|(currency, sum)| (text(currency), format_nano(*sum))).collect();
         self.report
     }
 }

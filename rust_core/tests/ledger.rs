@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use buffmoney_core::copy::CopyReader;
 use buffmoney_core::engine::Engine;
 use buffmoney_core::publish;
-use buffmoney_core::rate::{Terms, TermsError};
+use buffmoney_core::rate::{Terms, TermsError, currency_code};
 use buffmoney_core::transaction::Group;
 use buffmoney_core::verify::{Report, Verifier};
 use proptest::prelude::*;
@@ -167,13 +167,14 @@ fn verify_with(tables: &BTreeMap<&'static str, Rows>, last: &Group, tokens: Resu
     let mut postings = rows("postings").clone();
     postings.sort_by(|left, right| left[..3].cmp(&right[..3]));
     verifier.postings(&stream(&postings, &(0..15).collect::<Vec<_>>())).unwrap();
-    verifier.add_price(TENANT, 1, tokens);
-    verifier.add_price(TENANT, 2, Terms::parse("per_unit", "0", "1", None, None));
+    verifier.add_price(TENANT, 1, *b"CNY", tokens);
+    verifier.add_price(TENANT, 2, *b"CNY", Terms::parse("per_unit", "0", "1", None, None));
     verifier.add_metric(TENANT, 1, "tokens".to_owned());
     verifier.add_metric(TENANT, 2, "free".to_owned());
     for fields in rows("customers") {
         let account = i64::from_be_bytes(fields[1].clone().unwrap().try_into().unwrap());
-        verifier.add_customer(TENANT, account, String::from_utf8(fields[2].clone().unwrap()).unwrap());
+        let currency = currency_code(std::str::from_utf8(fields[3].as_ref().unwrap()).unwrap()).unwrap();
+        verifier.add_customer(TENANT, account, String::from_utf8(fields[2].clone().unwrap()).unwrap(), currency);
     }
     verifier.events(&stream(rows("usage_events"), &[0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11])).unwrap();
     verifier.event_keys(&stream(rows("event_keys"), &[0, 1, 2, 3])).unwrap();
