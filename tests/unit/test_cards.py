@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from decimal import Decimal
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from buffmoney.base.errors import Problem
-from buffmoney.pricing.cards import Charge, check_charge, refuse_ambiguous
+from buffmoney.pricing.cards import Charge, check_charge, check_line, refuse_ambiguous
 
 
 def charge(metric: str = "images", **match: str) -> Charge:
@@ -21,7 +23,7 @@ def charge(metric: str = "images", **match: str) -> Charge:
 def ambiguous(*charges: Charge) -> list[int] | None:
     """The lines that are said to collide."""
     try:
-        refuse_ambiguous(charges)
+        refuse_ambiguous([msgspec.structs.replace(one, line=line) for line, one in enumerate(charges)])
     except Problem as refused:
         assert refused.code == "invalid_rate_card"
         lines: list[int] = refused.extensions["lines"]
@@ -46,6 +48,16 @@ def test_lines_on_other_dimensions_collide_unless_they_disagree() -> None:
 def test_more_specific_lines_and_other_metrics_do_not_collide() -> None:
     """Proves: the number of dimensions decides between lines of one metric."""
     assert ambiguous(charge(), charge(model="a"), charge(model="a", region="cn"), charge("agent_runs")) is None
+
+
+def test_lines_of_different_currencies_do_not_collide() -> None:
+    """Proves: two prices for the same usage are refused in one currency only, and named by their lines."""
+    both = check_line(0, "CNY", "images", {}, prices={"CNY": "1", "USD": "0.2"})
+    euros = check_line(1, "CNY", "images", {}, price="0.1", currency="EUR")
+    refuse_ambiguous([*both, *euros])
+    with pytest.raises(Problem) as refused:
+        refuse_ambiguous([*both, *euros, *check_line(2, "CNY", "images", {}, prices={"USD": "3", "EUR": "4"})])
+    assert refused.value.extensions["lines"] == [0, 2]
 
 
 MATCHES = st.dictionaries(st.sampled_from(["model", "region", "tier"]), st.sampled_from(["a", "b"]), max_size=3)
@@ -135,4 +147,44 @@ def test_a_line_has_the_fields_of_its_model(model: str, amounts: dict[str, str],
     """Proves: each fault has its code and place."""
     with pytest.raises(Problem) as refused:
         check_charge(7, "images", {}, model, **amounts)
+    assert (refused.value.code, refused.value.param) == (code, f"charges[7].{field}")
+
+
+def test_prices_side_by_side_are_a_line_in_each_currency() -> None:
+    """Proves: the card's currency comes first, amounts go where they belong, and a line alone is in the card's currency or its own."""
+    made = check_line(4, "CNY", "images", {}, "markup", costs={"USD": "1", "EUR": "2", "CNY": "7"}, minimums={"EUR": "3"}, percent="5")
+    assert [(one.currency, one.price, one.minimum, one.percent, one.line) for one in made] == [
+        ("CNY", 7, None, 5, 4),
+        ("EUR", 2, 3, 5, 4),
+        ("USD", 1, None, 5, 4),
+    ]
+    assert [(one.currency, one.line) for one in check_line(2, "USD", "images", {}, price="1")] == [("USD", 2)]
+    assert [one.currency for one in check_line(0, "USD", "images", {}, price="1", currency="JPY")] == ["JPY"]
+    # A merchant whose own currency is not on the list keeps it.
+    assert [one.currency for one in check_line(0, "CHF", "images", {}, prices={"CHF": "1", "USD": "1"})] == ["CHF", "USD"]
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "code", "field"),
+    [
+        ("per_unit", {"prices": {}}, "invalid_rate_card", "prices"),
+        ("per_unit", {"prices": {"XXX": "1"}}, "invalid_currency", "prices"),
+        ("per_unit", {"prices": {"usd": "1"}}, "invalid_currency", "prices"),
+        ("per_unit", {"price": "1", "currency": "CHF"}, "invalid_currency", "currency"),
+        ("per_unit", {"prices": {"CNY": "1", "USD": "-1"}}, "invalid_price", "prices.USD"),
+        ("per_unit", {"prices": {"USD": "1"}, "price": "1"}, "invalid_rate_card", "price"),
+        ("per_unit", {"prices": {"USD": "1"}, "currency": "USD"}, "invalid_rate_card", "currency"),
+        ("per_unit", {"prices": {"USD": "1"}, "minimum": "1"}, "invalid_rate_card", "minimum"),
+        ("per_unit", {"prices": {"USD": "1"}, "minimums": {"CNY": "1"}}, "invalid_rate_card", "minimums.CNY"),
+        ("per_unit", {"prices": {"USD": "1"}, "minimums": {"USD": "0"}}, "invalid_price", "minimums.USD"),
+        ("per_unit", {"price": "1", "minimums": {"USD": "1"}}, "invalid_rate_card", "minimums"),
+        ("per_unit", {"costs": {"USD": "1"}}, "invalid_rate_card", "costs"),
+        ("markup", {"prices": {"USD": "1"}, "percent": "1"}, "invalid_rate_card", "prices"),
+        ("markup", {"costs": {"USD": "1"}}, "missing_field", "percent"),
+    ],
+)
+def test_prices_side_by_side_are_checked_one_by_one(model: str, said: dict[str, Any], code: str, field: str) -> None:
+    """Proves: each fault has its code and place."""
+    with pytest.raises(Problem) as refused:
+        check_line(7, "CNY", "images", {}, model, **said)
     assert (refused.value.code, refused.value.param) == (code, f"charges[7].{field}")

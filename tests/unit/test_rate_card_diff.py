@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buffmoney.pricing.cards import Charge, check_charge
+from buffmoney.pricing.cards import Charge, check_charge, check_line
 from buffmoney.pricing.diff import Difference, compare, describe, render
 
 LINES = st.lists(
@@ -24,25 +24,33 @@ LINES = st.lists(
 )
 
 
+def line(place: int, metric: str, match: dict[str, str], model: str = "per_unit", /, **said: str) -> Charge:
+    """A line of a card in yuan."""
+    return check_line(place, "CNY", metric, match, model, **said)[0]
+
+
 def test_a_difference_in_words() -> None:
     """Proves: added, removed and changed lines read as a person would say them; a line that stays is not mentioned."""
     before = [
-        check_charge(0, "images", {}, price="0.2"),
-        check_charge(1, "images", {"pack": "500"}, "package", price="100", per="500"),
-        check_charge(2, "agent_runs", {}, "flat", price="0.5"),
+        line(0, "images", {}, price="0.2"),
+        line(0, "images", {}, price="0.02", currency="USD"),
+        line(1, "images", {"pack": "500"}, "package", price="100", per="500"),
+        line(2, "agent_runs", {}, "flat", price="0.5"),
     ]
     after = [
-        check_charge(0, "agent_runs", {}, "flat", price="0.500"),
-        check_charge(1, "images", {}, price="0.25", minimum="1"),
-        check_charge(2, "tokens_input", {"model": "a", "tier": "x"}, "markup", cost="3", per="1000000", percent="12.5"),
+        line(0, "agent_runs", {}, "flat", price="0.500"),
+        line(1, "images", {}, price="0.25", minimum="1"),
+        line(1, "images", {}, price="0.03", currency="USD"),
+        line(2, "tokens_input", {"model": "a", "tier": "x"}, "markup", cost="3", per="1000000", percent="12.5"),
     ]
-    assert render(compare(before, after), "CNY").splitlines() == [
+    assert render(compare(before, after)).splitlines() == [
         "+ tokens_input (model=a, tier=x): cost of 3 CNY per 1000000 plus 12.5 %",
         "- images (pack=500): 100 CNY for each 500 or part of them",
         "~ images: 0.2 CNY per 1 → 0.25 CNY per 1, at least 1 CNY an event",
+        "~ images: 0.02 USD per 1 → 0.03 USD per 1",
     ]
-    assert describe(after[0], "CNY") == "0.5 CNY an event"
-    assert render(compare(before, list(reversed(before))), "CNY") == "No line differs."
+    assert describe(after[0]) == "0.5 CNY an event"
+    assert render(compare(before, list(reversed(before)))) == "No line differs."
 
 
 def test_another_model_is_a_change_even_at_the_same_price() -> None:

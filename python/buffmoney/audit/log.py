@@ -30,6 +30,7 @@ Action = Literal[
     "api_key.revoke",
     "api_key.rotate",
     "audit_log.begin",
+    "customer.assign_rate_card",
     "merchant.create",
     "metric.create",
     "product.create",

@@ -95,6 +95,8 @@ CODES = _codes(
     ("product_exists", 409, False, "A product with this code exists"),
     ("metric_exists", 409, False, "A metric with this code exists"),
     ("invalid_rate_card", 422, False, "The rate card is not valid"),
+    ("invalid_assignment", 422, False, "The assignment of a rate card is not valid"),
+    ("too_many_assignments", 422, False, "The tenant has as many assignments of rate cards as it may"),
     ("invalid_price", 422, False, "The price is not valid"),
     ("invalid_product", 422, False, "The product is not valid"),
     ("too_many_products", 422, False, "The tenant has as many products as it may"),

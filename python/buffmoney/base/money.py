@@ -16,6 +16,9 @@ SCALE = 9
 MAX_INTEGER_DIGITS = 18
 """digits before the point; room for every real amount, and sums of billions of them still fit 128 bits of nano"""
 
+CURRENCIES = ("CNY", "USD", "EUR", "GBP", "SGD", "AUD", "NZD", "HKD", "JPY", "THB")
+"""what wallets and prices can be in, by ISO 4217"""
+
 _GRAMMAR = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?", re.ASCII)
 _NANO = 10**SCALE
 
@@ -46,6 +49,13 @@ def parse(text: object, param: str, *, code: str = "invalid_amount", signed: boo
     if sign and not signed:
         raise Problem(code, "Must not be negative.", param=param)
     return value
+
+
+def check_currency(code: str, param: str, *, known: str | None = None) -> str:
+    """A currency that is supported. known: one that is taken whatever it is. Raises Problem invalid_currency naming `param`."""
+    if code not in CURRENCIES and code != known:
+        raise Problem("invalid_currency", f"The currencies are {', '.join(CURRENCIES)}.", param=param)
+    return code
 
 
 def to_nano(value: Decimal) -> int:

@@ -131,7 +131,7 @@ def show(rate_card_id: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         say_json(card)
         return 0
     _say_state(card)
-    amounts = ("price", "cost", "per", "percent", "minimum")
+    amounts = ("price", "prices", "cost", "costs", "per", "percent", "minimum", "minimums", "currency")
     used = [name for name in amounts if any(name in line for line in card["charges"])]
     say_table(
         ("line", "metric", "for", "model", *used),
@@ -141,7 +141,7 @@ def show(rate_card_id: str, *, url: Url = None, api_key: ApiKey = None, as_json:
                 line["metric"],
                 ", ".join(f"{name}={value}" for name, value in line["match"].items()),
                 line["model"],
-                *(line.get(name, "") for name in used),
+                *(_amount(line.get(name, "")) for name in used),
             )
             for number, line in enumerate(card["charges"])
         ),
@@ -154,6 +154,9 @@ def publish(
     rate_card_id: str,
     *,
     effective_from: Annotated[str | None, Parameter(help="From when on, RFC 3339. Else what the draft says, else at once.")] = None,
+    audience: Annotated[
+        Literal["everyone", "assigned"] | None, Parameter(help="Who meets it: everyone, or customers to whom it is assigned.")
+    ] = None,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: Json = False,
@@ -164,7 +167,8 @@ def publish(
     """
     import msgspec
 
-    body = msgspec.json.encode({} if effective_from is None else {"effectiveFrom": effective_from})
+    said = {name: value for name, value in (("effectiveFrom", effective_from), ("audience", audience)) if value is not None}
+    body = msgspec.json.encode(said)
     card = request("POST", f"/v1/rate-cards/{quote(rate_card_id, safe='')}/publish", url, api_key, body)
     if as_json:
         say_json(card)
@@ -197,6 +201,7 @@ def simulate(
     to: Annotated[str | None, Parameter(help="Usage before this time.")] = None,
     customer: Annotated[str | None, Parameter(help="Usage of this customer alone.")] = None,
     time_zone: Annotated[str, Parameter(help="Where days begin.")] = "Asia/Shanghai",
+    currency: Annotated[str | None, Parameter(help="Of which customers. Else that of --customer, else the merchant's.")] = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -217,6 +222,7 @@ def simulate(
         to=to,
         customer=customer,
         zone=time_zone,
+        currency=currency,
         as_json=as_json,
     )
 
@@ -231,11 +237,17 @@ def _with(body: bytes, changes: dict[str, Any], file: Path) -> bytes:
     return msgspec.json.encode({**card, **changes})
 
 
+def _amount(value: str | dict[str, str]) -> str:
+    return value if isinstance(value, str) else ", ".join(f"{amount} {currency}" for currency, amount in value.items())
+
+
 def _version(card: dict[str, Any]) -> str:
     return "draft" if card["status"] == "draft" else str(card["version"])
 
 
 def _since(card: dict[str, Any]) -> str:
+    if card["audience"] == "assigned":
+        return "assignment"
     if card["effectiveFrom"] is not None:
         return str(card["effectiveFrom"])
     return "publishing" if card["status"] == "draft" else "ever"
@@ -243,4 +255,7 @@ def _since(card: dict[str, Any]) -> str:
 
 def _say_state(card: dict[str, Any]) -> None:
     state = "a draft" if card["status"] == "draft" else f"version {card['version']}"
-    say(f"{card['rateCardId']}  {card['name']}: {state}, {len(card['charges'])} charge(s), in force from {_since(card)}")
+    say(
+        f"{card['rateCardId']}  {card['name']}: {state}, {len(card['charges'])} charge(s), in force from {_since(card)}"
+        + (", for customers to whom it is assigned" if card["audience"] == "assigned" else "")
+    )

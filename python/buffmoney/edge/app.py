@@ -35,6 +35,7 @@ from buffmoney.metering.api import ROUTES as METERING_ROUTES
 from buffmoney.metering.inbox import Inbox
 from buffmoney.metering.watch import PartitionWatch
 from buffmoney.pricing.api import ROUTES as PRICING_ROUTES
+from buffmoney.pricing.assignments import ROUTES as ASSIGNMENT_ROUTES
 from buffmoney.pricing.simulation import ROUTES as SIMULATION_ROUTES
 from buffmoney.wallets.api import ROUTES as WALLET_ROUTES
 
@@ -42,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
     *METERING_ROUTES,
     *WALLET_ROUTES,
     *PRICING_ROUTES,
+    *ASSIGNMENT_ROUTES,
     *SIMULATION_ROUTES,
     *MERCHANT_ROUTES,
     *AUDIT_ROUTES,

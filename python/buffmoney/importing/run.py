@@ -35,12 +35,14 @@ class Summary:
     rejected: int = 0
     skipped: int = 0
     quantities: dict[str, Decimal] = field(default_factory=dict)
-    charged: Decimal = Decimal(0)
+    charged: dict[str, Decimal] = field(default_factory=dict)
+    """by currency"""
     shifted_to: str | None = None
     error_file: str | None = None
 
     def wire(self) -> dict[str, Any]:
-        """As JSON: {"events", "accepted", "duplicates", "rejected", "skipped", "quantities": {metric: sum}, "charged", …}."""
+        """As JSON: {"events", "accepted", "duplicates", "rejected", "skipped", "quantities": {metric: sum}, "charged" (null where it would
+        mix currencies), "chargedByCurrency": {currency: sum}, …}."""
         content: dict[str, Any] = {
             "events": self.events,
             "accepted": self.accepted,
@@ -48,7 +50,8 @@ class Summary:
             "rejected": self.rejected,
             "skipped": self.skipped,
             "quantities": {metric: money.format_decimal(total) for metric, total in self.quantities.items()},
-            "charged": money.format_decimal(self.charged),
+            "charged": None if len(self.charged) > 1 else money.format_decimal(sum(self.charged.values(), Decimal(0))),
+            "chargedByCurrency": {currency: money.format_decimal(total) for currency, total in sorted(self.charged.items())},
         }
         if self.shifted_to is not None:
             content["shiftedTo"] = self.shifted_to
@@ -207,7 +210,8 @@ class Import:
         summary.accepted += answer["accepted"]
         summary.duplicates += answer["duplicates"]
         summary.rejected += answer["rejected"]
-        summary.charged += Decimal(answer["charged"])
+        for currency, charge in answer["chargedByCurrency"].items():
+            summary.charged[currency] = summary.charged.get(currency, Decimal(0)) + Decimal(charge)
 
 
 def import_usage(
@@ -299,9 +303,10 @@ def _show(summary: Summary, as_json: bool) -> None:
         sys.stdout.write(json.dumps(content) + "\n")
         return
     sums = ", ".join(f"{total} {metric}" for metric, total in content["quantities"].items())
+    charged = " and ".join(f"{total} {currency}" for currency, total in content["chargedByCurrency"].items()) or "0"
     lines = [
         f"{summary.events} events: {summary.accepted} accepted, {summary.duplicates} duplicates, {summary.rejected} rejected",
-        f"The service holds {sums} of this file. Charged now: {content['charged']}",
+        f"The service holds {sums} of this file. Charged now: {charged}",
     ]
     if summary.skipped:
         lines.append(f"{summary.skipped} quantities were zero or empty and are no usage")

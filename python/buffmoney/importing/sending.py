@@ -36,7 +36,7 @@ class Service:
         await self._client.aclose()
 
     async def send(self, events: list[Event]) -> dict[str, Any]:
-        """The answer to a batch: {"accepted", "duplicates", "rejected", "results" (what was not accepted), "charged"}.
+        """The answer to a batch: {"accepted", "duplicates", "rejected", "results" (what was not accepted), "chargedByCurrency"}.
 
         What a lost answer had accepted comes back as duplicates.
         """
@@ -46,7 +46,7 @@ class Service:
             return body
         if answer.status_code == 422 and isinstance(body.get("results"), list):
             # No event of the batch was valid: each has its own reason all the same.
-            return {"accepted": 0, "duplicates": 0, "rejected": len(events), "results": body["results"], "charged": "0"}
+            return {"accepted": 0, "duplicates": 0, "rejected": len(events), "results": body["results"], "chargedByCurrency": {}}
         raise self._refusal(answer)
 
     async def occurred_at(self, key: str) -> str | None:

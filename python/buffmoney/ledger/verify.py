@@ -36,8 +36,8 @@ FEED_BYTES = 1 << 20
 SHOWN_DIFFERENCES = 20
 
 Report = dict[str, Any]
-"""{"ok", "postings", "events", "wallets", "commits", "charged", "auditEntries", "differenceCount", "differences": [{"what", "tenantId",
-"accountId", "seq", "detail"}]}"""
+"""{"ok", "postings", "events", "wallets", "commits", "charged": {currency: sum}, "auditEntries", "differenceCount",
+"differences": [{"what", "tenantId", "accountId", "seq", "detail"}]}"""
 Step = Callable[[str, int, int | None], None]
 """Told of progress: what is read, rows so far, and about how many there are."""
 
@@ -221,11 +221,15 @@ def _finish(progress: Progress, task: Any) -> None:
     progress.stop_task(task)
 
 
+def _charged(by_currency: dict[str, str]) -> str:
+    return " and ".join(f"{amount} {currency}" for currency, amount in by_currency.items()) or "nothing"
+
+
 def _show(report: Report, console: Console) -> None:
     counts = f"{report['commits']:,} commits, {report['postings']:,} postings of {report['wallets']:,} wallets, {report['events']:,} events"
     counts += f", {report['auditEntries']:,} audit entries"
     if report["ok"]:
-        console.print(f"[green]The ledger is whole:[/green] {counts}, {report['charged']} charged.", highlight=False)
+        console.print(f"[green]The ledger is whole:[/green] {counts}, {_charged(report['charged'])} charged.", highlight=False)
         return
     console.print(f"[red]{report['differenceCount']:,} differences[/red] in {counts}:", highlight=False)
     for one in report["differences"][:SHOWN_DIFFERENCES]:

@@ -18,13 +18,13 @@ FROM commits ORDER BY 1, 2
 
 -- name: prices
 -- A draft's lines have no price_id: nothing was ever charged by them.
-SELECT tenant_id, price_id, model, price::text, per::text, percent::text, minimum::text FROM rate_card_charges WHERE price_id IS NOT NULL
+SELECT tenant_id, price_id, model, price::text, per::text, percent::text, minimum::text, currency FROM rate_card_charges WHERE price_id IS NOT NULL
 
 -- name: metrics
 SELECT tenant_id, metric_id, code FROM metrics
 
 -- name: customers
-SELECT tenant_id, account_id, external_id FROM customers
+SELECT tenant_id, account_id, external_id, currency FROM customers
 
 -- name: heads
 SELECT partition_id, commit_seq, head, head_mac FROM partitions ORDER BY 1

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
 from buffmoney.audit import log
-from buffmoney.base import queries
+from buffmoney.base import money, queries
 from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
@@ -30,7 +29,6 @@ BUILTIN_METRICS = (
 )
 """(metric_id, code, unit) that every tenant starts with; its own metrics are numbered from 100"""
 
-_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _SQL = queries.load("buffmoney.merchants")
 
 
@@ -63,8 +61,8 @@ async def create(
         raise Problem("invalid_merchant", "Billing is prepaid or pay-as-you-go.", param="billing")
     if unknown_customers not in get_args(UnknownCustomers):
         raise Problem("invalid_merchant", "Unknown customers are to be created or refused: create or refuse.", param="unknownCustomers")
-    if _CURRENCY.fullmatch(currency) is None:
-        raise Problem("invalid_merchant", "A currency is three capital letters of ISO 4217, for example CNY.", param="currency")
+    if currency not in money.CURRENCIES:
+        raise Problem("invalid_merchant", f"The currencies are {', '.join(money.CURRENCIES)}.", param="currency")
 
     merchant_id = new_short("mer", clock)
     created_at = to_datetime(clock.now_us())

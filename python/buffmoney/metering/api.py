@@ -70,7 +70,10 @@ class UsageAnswer(msgspec.Struct, rename="camel", frozen=True):
     results: Annotated[
         list[EventResult], msgspec.Meta(description="What was not accepted; with results=all every event, each with its charge.")
     ]
-    charged: Annotated[str, msgspec.Meta(description="The sum of the accepted events' charges.")]
+    charged: Annotated[
+        str | None, msgspec.Meta(description="The sum of the accepted events' charges; null where they are in several currencies.")
+    ]
+    charged_by_currency: Annotated[dict[str, str], msgspec.Meta(description="The same by the currency of the customers' wallets.")]
     balances: Annotated[dict[str, str], msgspec.Meta(description="What is available to each customer of the batch, after it.")]
     request_id: str
 
@@ -115,6 +118,7 @@ EXAMPLE_ANSWER: dict[str, Any] = {
     "rejected": 0,
     "results": [],
     "charged": "0.0104",
+    "chargedByCurrency": {"CNY": "0.0104"},
     "balances": {"acme": "99.9896"},
     "requestId": "req_0197a1b2c3d4e5f60718293a4b5c6d7e",
 }

@@ -106,7 +106,7 @@ async def get_charge(call: Call) -> Answer:
             dimensions=msgspec.Raw(event["dimensions"].encode()),
             occurred_at=format_time(event["occurred_at"]),
             accepted_at=format_time(event["accepted_at"]),
-            currency=call.tenant.currency,
+            currency=event["currency"],
             rate_card=ChargingCard(event["rate_card_id"], event["card_name"], event["version"], since),
             line=_line(event, line),
             steps=why.steps,

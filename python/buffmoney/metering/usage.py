@@ -44,12 +44,14 @@ class UsageQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class UsageRow(msgspec.Struct, rename="camel", omit_defaults=True):
-    """The sum of some events of one metric. start, end, customerExternalId, dimensions: only where they were asked for."""
+    """The sum of some events of one metric, of customers of one currency. start, end, customerExternalId, dimensions: only where they
+    were asked for."""
 
     metric: str
     events: int
     quantity: str
     charge: str
+    currency: str
     start: str | None = None
     end: str | None = None
     customer_external_id: str | None = None
@@ -57,16 +59,20 @@ class UsageRow(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class UsageReport(msgspec.Struct, rename="camel"):
-    """Sums of all events that were answered before `asOf`; `events` and `charged` are over all rows."""
+    """Sums of all events that were answered before `asOf`; `events` and `charged` are over all rows.
+
+    currency and charged null: the rows are in several currencies, whose sums are in chargedByCurrency.
+    """
 
     as_of: str
     from_: str | None = msgspec.field(name="from")
     to: str | None
     granularity: str | None
     time_zone: str
-    currency: str
+    currency: str | None
     events: int
-    charged: str
+    charged: str | None
+    charged_by_currency: dict[str, str]
     data: list[UsageRow]
 
 
@@ -127,17 +133,19 @@ async def get_usage(call: Call) -> Answer:
     async with call.transaction() as connection:
         known = True
         metric_id = account_id = None
+        currency: str = tenant.currency
         if query.metric is not None:
             metrics = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant.tenant_id)}
             metric_id = metrics.get(query.metric)
             if metric_id is None:
                 raise Problem("unknown_metric", "There is no such metric.", "metric")
         if query.customer_external_id is not None:
-            account_id = await connection.fetchval(
-                "SELECT account_id FROM customers WHERE tenant_id = $1 AND external_id = $2", tenant.tenant_id, query.customer_external_id
-            )
+            customer = await connection.fetchrow(_SQL["customer"], tenant.tenant_id, query.customer_external_id)
             # A customer without a wallet has used nothing.
-            known = account_id is not None
+            known = customer is not None
+            if customer is not None:
+                account_id, currency = customer
+        mixed = account_id is None and await connection.fetchval(_SQL["other_currencies"], tenant.tenant_id, currency)
         if known:
             await connection.execute(_SQL["trust_indexes"])
             rows = await connection.fetch(
@@ -154,9 +162,15 @@ async def get_usage(call: Call) -> Answer:
                 by_customer,
                 by_dimensions or None,
                 MAX_ROWS + 1,
+                mixed,
             )
     if len(rows) > MAX_ROWS:
         raise Problem("invalid_parameter", f"That is more than {MAX_ROWS} rows: ask for a shorter time or group by less.", "groupBy")
+    charged: dict[str, int] = {}
+    for row in rows:
+        code = row["currency"] or currency
+        charged[code] = charged.get(code, 0) + money.to_nano(row["charge"])
+    only = None if len(charged) > 1 else next(iter(charged), currency)
     return Answer(
         UsageReport(
             format_time(as_of),
@@ -164,10 +178,11 @@ async def get_usage(call: Call) -> Answer:
             None if to_us is None else format_time(to_us),
             query.granularity,
             zone,
-            tenant.currency,
+            only,
             int(sum(row["events"] for row in rows)),
-            money.format_nano(sum(money.to_nano(row["charge"]) for row in rows)),
-            [_row(row) for row in rows],
+            None if only is None else money.format_nano(sum(charged.values())),
+            {code: money.format_nano(charged[code]) for code in sorted(charged)},
+            [_row(row, currency) for row in rows],
         )
     )
 
@@ -213,7 +228,7 @@ async def get_event(call: Call) -> Answer:
             format_time(event["accepted_at"]),
             msgspec.Raw(event["dimensions"].encode()),
             money.format_decimal(event["charge"]),
-            call.tenant.currency,
+            event["currency"],
             PriceLine(event["rate_card_id"], event["line"], money.format_decimal(event["price"]), money.format_decimal(event["per"])),
             carried[0] if carried else None,
             carried,
@@ -252,12 +267,13 @@ def _quarter_hour(text: str | None, param: str) -> int | None:
     return time_us
 
 
-def _row(row: asyncpg.Record) -> UsageRow:
+def _row(row: asyncpg.Record, currency: str) -> UsageRow:
     return UsageRow(
         row["metric"],
         int(row["events"]),
         money.format_decimal(row["quantity"]),
         money.format_decimal(row["charge"]),
+        row["currency"] or currency,
         None if row["start"] is None else format_time(row["start"]),
         None if row["end"] is None else format_time(row["end"]),
         row["external_id"],
@@ -286,7 +302,8 @@ ROUTES: tuple[Route, ...] = (
         handler=get_usage,
         summary="Sum usage by metric, time, customer and dimensions",
         tag="Usage",
-        description="Always the sum of the events it covers: everything answered before `asOf` is in it.",
+        description="Always the sum of the events it covers: everything answered before `asOf` is in it. Charges of customers of "
+        "different currencies are rows of their own and are never added up.",
         query=UsageQuery,
         answer=UsageReport,
         errors=("invalid_parameter", "invalid_time", "unknown_metric"),

@@ -7,11 +7,19 @@ SET LOCAL enable_seqscan = off;
 -- name: metric_ids
 SELECT code, metric_id FROM metrics WHERE tenant_id = $1;
 
+-- name: customer
+SELECT account_id, currency FROM customers WHERE tenant_id = $1 AND external_id = $2;
+
+-- name: other_currencies
+-- Whether there are customers of another currency than this one.
+SELECT EXISTS (SELECT FROM customers WHERE tenant_id = $1 AND currency < $2) OR EXISTS (SELECT FROM customers WHERE tenant_id = $1 AND currency > $2);
+
 -- name: usage
 -- Roll-ups, and the events after the watermark of the partition: one statement, hence one snapshot, in which every event is in exactly one
 -- of the two. The roll-ups and their watermark move in one transaction, and a partition's commits become visible in their order.
 -- $2: partition. $3, $4: from, to, or NULL. $5: account, $6: metric, $7: dimensions (jsonb), each NULL for all.
 -- $8: hour, day, month, or NULL for one stretch. $9: time zone. $10: group by customer. $11: dimensions to group by. $12: most rows.
+-- $13: whether there are customers of several currencies, so that each is summed on its own; else currency is NULL.
 WITH tail_from AS (
     -- An event's accepted_at is its commit's committed_at: the time finds the day tables, the id the blocks.
     SELECT ($2::bigint << 48) + coalesce(max(r.commit_seq), 0) AS commit_id,
@@ -39,18 +47,19 @@ grouped AS (
         CASE WHEN $10::boolean THEN account_id END AS account_id,
         metric_id,
         (SELECT jsonb_object_agg(name, dimensions::jsonb ->> name) FROM unnest($11::text[]) AS name) AS dimensions,
+        w.currency,
         sum(events) AS events, sum(quantity) AS quantity, sum(charge) AS charge
-    FROM covered
+    FROM covered LEFT JOIN (SELECT account_id, currency FROM customers WHERE tenant_id = $1 AND $13::boolean) AS w USING (account_id)
     WHERE $7::jsonb IS NULL OR dimensions::jsonb @> $7::jsonb
-    GROUP BY 1, 2, 3, 4
+    GROUP BY 1, 2, 3, 4, 5
     LIMIT $12
 )
 SELECT g.start, CASE $8 WHEN 'hour' THEN g.start + interval '1 hour' ELSE date_add(g.start, ('1 ' || $8)::interval, $9) END AS "end",
-    c.external_id, m.code AS metric, g.dimensions::text AS dimensions, g.events, g.quantity, g.charge
+    c.external_id, m.code AS metric, g.dimensions::text AS dimensions, g.currency, g.events, g.quantity, g.charge
 FROM grouped g
 JOIN metrics m ON m.tenant_id = $1 AND m.metric_id = g.metric_id
 LEFT JOIN customers c ON c.tenant_id = $1 AND c.account_id = g.account_id
-ORDER BY g.start, c.external_id, g.metric_id, g.dimensions::text;
+ORDER BY g.start, c.external_id, g.metric_id, g.dimensions::text, g.currency;
 
 -- name: key_commit
 -- In which commit an event was accepted.
@@ -58,7 +67,7 @@ SELECT k.commit_id, c.committed_at FROM event_keys k JOIN commits c USING (commi
 
 -- name: event
 -- The event itself, in the table of its day, with the line of the rate card that priced it.
-SELECT e.ctid::text AS place, e.account_id, e.posting_seq, c.external_id, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
+SELECT e.ctid::text AS place, e.account_id, e.posting_seq, c.external_id, c.currency, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
     p.rate_card_id, p.line, p.price, p.per, p.match::text AS match, r.name AS card_name, r.effective_from,
     p.model, p.percent, p.minimum, r.version
 FROM usage_events e

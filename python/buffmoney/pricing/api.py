@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -33,7 +34,8 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
 
     What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price;
-    `markup` q × cost ÷ per and percent on top. At least `minimum`, with any model.
+    `markup` q × cost ÷ per and percent on top. At least `minimum`, with any model. In the card's currency unless it names its own;
+    `prices`, `costs` and `minimums` (currency → amount) say it in several side by side. The currency of the customer's wallet decides.
     """
 
     metric: str
@@ -44,6 +46,10 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     percent: str | UnsetType = UNSET
     minimum: str | UnsetType = UNSET
     match: dict[str, str] = {}
+    currency: str | UnsetType = UNSET
+    prices: dict[str, str] | UnsetType = UNSET
+    costs: dict[str, str] | UnsetType = UNSET
+    minimums: dict[str, str] | UnsetType = UNSET
 
 
 ChargeBodies = Annotated[list[ChargeBody], msgspec.Meta(max_length=cards.MAX_CHARGES)]
@@ -52,7 +58,7 @@ ChargeBodies = Annotated[list[ChargeBody], msgspec.Meta(max_length=cards.MAX_CHA
 class RateCardBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A new rate card, published at once unless it is a draft. productId: the product with the code `default` without it.
 
-    effectiveFrom: RFC 3339, in force at once without it.
+    effectiveFrom: RFC 3339, in force at once without it. audience: `assigned` for a card that only customers meet to whom it is assigned.
     """
 
     name: str
@@ -61,6 +67,7 @@ class RateCardBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     effective_from: str | None = None
     product_id: str | None = None
     draft: bool = False
+    audience: versions.Audience = "everyone"
 
 
 class DraftBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -71,16 +78,18 @@ class DraftBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     charges: ChargeBodies
     effective_from: str | None = None
     product_id: str | None = None
+    audience: versions.Audience = "everyone"
 
 
 class PublishBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """effectiveFrom: RFC 3339; without it what the draft says, else at once."""
+    """effectiveFrom: RFC 3339; without it what the draft says, else at once. audience: without it what the draft says."""
 
     effective_from: str | None = None
+    audience: versions.Audience | None = None
 
 
 class ChargeLine(msgspec.Struct, rename="camel"):
-    """A line of a rate card, with the fields of its model."""
+    """A line of a rate card, with the fields of its model. currency: where it is not the card's."""
 
     metric: str
     model: str
@@ -90,15 +99,21 @@ class ChargeLine(msgspec.Struct, rename="camel"):
     per: str | UnsetType = UNSET
     percent: str | UnsetType = UNSET
     minimum: str | UnsetType = UNSET
+    currency: str | UnsetType = UNSET
+    prices: dict[str, str] | UnsetType = UNSET
+    costs: dict[str, str] | UnsetType = UNSET
+    minimums: dict[str, str] | UnsetType = UNSET
 
 
 class RateCard(msgspec.Struct, rename="camel"):
-    """A rate card. version: null for a draft. effectiveFrom null: a version also prices what happened before it was made."""
+    """A rate card. version: null for a draft. effectiveFrom null: a version also prices what happened before it was made. audience:
+    `assigned`: only customers meet it to whom it is assigned."""
 
     rate_card_id: str
     product_id: str
     name: str
     currency: str
+    audience: versions.Audience
     status: Status
     version: int | None
     charges: list[ChargeLine]
@@ -114,6 +129,7 @@ class RateCardSummary(msgspec.Struct, rename="camel"):
     product_id: str
     name: str
     currency: str
+    audience: versions.Audience
     status: Status
     version: int | None
     charge_count: int
@@ -152,7 +168,7 @@ class DiffQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class ChangedLine(msgspec.Struct, rename="camel"):
-    """A line that both cards have, with different prices."""
+    """A line that both cards have, with different prices in one currency."""
 
     metric: str
     match: dict[str, str]
@@ -216,7 +232,8 @@ class MetricList(msgspec.Struct, rename="camel"):
     data: list[Metric]
 
 
-async def _tell_core(call: Call, version: int) -> None:
+async def tell_core(call: Call, version: int) -> None:
+    """Lets the core take a new version of the catalogue, and comes back when it has."""
     # Only to be quick: without it the core finds the new version at its next look, so a core that is away is no failure.
     try:
         await call.services.commands.command(call.tenant, {"type": "catalog", "version": version})
@@ -236,7 +253,7 @@ async def create_rate_card(call: Call) -> Answer:
         else:
             published = await versions.publish(connection, clock, tenant_id, card_id)
             card = _card(published.card)
-            call.after_commit.append(lambda: _tell_core(call, published.catalog_version))
+            call.after_commit.append(lambda: tell_core(call, published.catalog_version))
         await _tell_audit(call, connection, "rate_card.create", None, card)
     return Answer(card)
 
@@ -268,10 +285,10 @@ async def publish_rate_card(call: Call) -> Answer:
     effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
     clock, tenant_id = call.services.clock, call.tenant.tenant_id
     async with call.transaction() as connection:
-        published = await versions.publish(connection, clock, tenant_id, call.path["rateCardId"], effective_us)
+        published = await versions.publish(connection, clock, tenant_id, call.path["rateCardId"], effective_us, body.audience)
         card = _card(published.card)
         await _tell_audit(call, connection, "rate_card.publish", _card(published.draft), card)
-    call.after_commit.append(lambda: _tell_core(call, published.catalog_version))
+    call.after_commit.append(lambda: tell_core(call, published.catalog_version))
     return Answer(card)
 
 
@@ -304,6 +321,7 @@ async def list_rate_cards(call: Call) -> Answer:
             row["product_id"],
             row["name"],
             row["currency"],
+            row["audience"],
             row["status"],
             row["version"],
             row["charges"],
@@ -337,10 +355,10 @@ async def diff_rate_cards(call: Call) -> Answer:
         RateCardDiff(
             card.rate_card_id,
             None if against is None else against.rate_card_id,
-            _lines(found.added),
-            _lines(found.removed),
-            [ChangedLine(new.metric, new.match, _line(old), _line(new)) for old, new in found.changed],
-            diff.render(found, card.currency),
+            [_line([charge], card.currency) for charge in found.added],
+            [_line([charge], card.currency) for charge in found.removed],
+            [ChangedLine(new.metric, new.match, _line([old], card.currency), _line([new], card.currency)) for old, new in found.changed],
+            diff.render(found),
         )
     )
 
@@ -396,7 +414,7 @@ async def create_metric(call: Call) -> Answer:
         metric = _metric(metric_id, body.code, body.unit, now)
         await log.record(connection, log.Author.of(call), tenant_id, "metric.create", body.code, None, msgspec.to_builtins(metric))
     version = tenant["catalog_version"]
-    call.after_commit.append(lambda: _tell_core(call, version))
+    call.after_commit.append(lambda: tell_core(call, version))
     return Answer(metric)
 
 
@@ -411,10 +429,13 @@ def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
         raise Problem("invalid_rate_card", "A rate card has at least one charge.", param="charges")
     charges = []
     for line, one in enumerate(body.charges):
-        amounts = {name: value for name in cards.AMOUNTS if (value := getattr(one, name)) is not UNSET}
-        charges.append(cards.check_charge(line, one.metric, one.match, one.model, **amounts))
+        names = ("currency", *cards.AMOUNTS, *cards.SIDE_BY_SIDE)
+        said = {name: value for name in names if (value := getattr(one, name)) is not UNSET}
+        charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, **said)
+    if len(charges) > cards.MAX_CHARGES:
+        raise Problem("invalid_rate_card", f"A rate card has at most {cards.MAX_CHARGES} prices, all currencies counted.", "charges")
     effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
-    return versions.Draft(body.product_id, body.name, body.currency, charges, effective_us)
+    return versions.Draft(body.product_id, body.name, body.currency, charges, effective_us, body.audience)
 
 
 def _card(card: versions.Card) -> RateCard:
@@ -423,21 +444,30 @@ def _card(card: versions.Card) -> RateCard:
         card.product_id,
         card.name,
         card.currency,
+        card.audience,
         "published" if card.status == "published" else "draft",
         card.version,
-        _lines(card.charges),
+        [_line(list(same), card.currency) for _, same in itertools.groupby(card.charges, key=lambda charge: charge.line)],
         _time(card.effective_from),
         format_time(card.created_at),
         _time(card.published_at),
     )
 
 
-def _lines(charges: Sequence[cards.Charge]) -> list[ChargeLine]:
-    return [_line(charge) for charge in charges]
-
-
-def _line(charge: cards.Charge) -> ChargeLine:
-    return ChargeLine(charge.metric, charge.model, charge.match, **charge.amounts)
+def _line(charges: Sequence[cards.Charge], card_currency: str) -> ChargeLine:
+    """One line. charges: it in each of its currencies."""
+    first = charges[0]
+    fields: dict[str, object] = {"metric": first.metric, "model": first.model, "match": first.match}
+    if len(charges) == 1:
+        fields |= first.amounts
+        if first.currency != card_currency:
+            fields["currency"] = first.currency
+    else:
+        fields |= {name: value for name, value in first.amounts.items() if name not in cards.SIDE_BY_SIDE.values()}
+        for name, one in cards.SIDE_BY_SIDE.items():
+            if table := {charge.currency: charge.amounts[one] for charge in charges if one in charge.amounts}:
+                fields[name] = table
+    return msgspec.convert(fields, ChargeLine)
 
 
 def _product(product: products.Product) -> Product:
@@ -461,6 +491,7 @@ _CARD_ERRORS = (
     "invalid_rate_card",
     "invalid_price",
     "unknown_metric",
+    "invalid_currency",
     "currency_mismatch",
     "invalid_time",
     "product_not_found",
@@ -532,7 +563,7 @@ ROUTES: tuple[Route, ...] = (
         "together: none may be ambiguous, and none may price a metric that another product prices.",
         body=PublishBody,
         answer=RateCard,
-        errors=("rate_card_not_found", "rate_card_published", "invalid_rate_card", "invalid_time"),
+        errors=("rate_card_not_found", "rate_card_published", "invalid_rate_card", "currency_mismatch", "invalid_time"),
         idempotency="stored",
     ),
     Route(
@@ -541,7 +572,7 @@ ROUTES: tuple[Route, ...] = (
         handler=diff_rate_cards,
         summary="Compare two rate cards",
         tag="Pricing",
-        description="What changes when this card takes the place of `against`. A line is known by its metric and its match.",
+        description="What changes when this card takes the place of `against`. A line is known by its metric, its match and its currency.",
         query=DiffQuery,
         answer=RateCardDiff,
         errors=("rate_card_not_found",),

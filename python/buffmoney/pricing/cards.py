@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -41,10 +42,15 @@ MODELS = {
 q * cost / per and `percent` on top"""
 AMOUNTS = ("price", "cost", "per", "percent", "minimum")
 """the fields of a line that are numbers"""
+SIDE_BY_SIDE = {"prices": "price", "costs": "cost", "minimums": "minimum"}
+"""the fields of a line that are numbers by currency, and the one that each stands for"""
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """A checked line, for events of a metric whose dimensions contain `match`. price: the cost in the model markup."""
+    """A checked line in one currency, for events of a metric whose dimensions contain `match`. price: the cost in the model markup.
+
+    line: its place in the card, from 0; a line with prices side by side is one of these for each currency.
+    """
 
     metric: str
     price: Decimal
@@ -53,6 +59,8 @@ class Charge(msgspec.Struct, frozen=True):
     model: str = PER_UNIT
     percent: Decimal | None = None
     minimum: Decimal | None = None
+    currency: str = ""
+    line: int = 0
 
     @property
     def amounts(self) -> dict[str, str]:
@@ -113,15 +121,50 @@ def check_charge(line: int, metric: str, match: dict[str, str], model: str = PER
     )
 
 
+def check_line(line: int, card_currency: str, metric: str, match: dict[str, str], model: str = PER_UNIT, /, **said: Any) -> list[Charge]:
+    """One line as a client wrote it, in each of its currencies: the card's first, then by name.
+
+    said: those of AMOUNTS (str), of SIDE_BY_SIDE (currency -> str) and `currency` (str) that the client gave.
+    Raises Problem like `check_charge`, and invalid_currency.
+    """
+    where = f"charges[{line}]"
+    tables: dict[str, dict[str, str]] = {name: said.pop(name) for name in SIDE_BY_SIDE if name in said}
+    if not tables:
+        currency = money.check_currency(said.pop("currency", card_currency), f"{where}.currency", known=card_currency)
+        return [msgspec.structs.replace(check_charge(line, metric, match, model, **said), currency=currency, line=line)]
+    several = "costs" if model == MARKUP else "prices"
+    for name in tables:
+        if several not in tables or name not in (several, "minimums"):
+            raise Problem("invalid_rate_card", f"A {model} line has {several} and minimums side by side.", param=f"{where}.{name}")
+    for name in ("currency", SIDE_BY_SIDE[several], "minimum"):
+        if name in said:
+            raise Problem("invalid_rate_card", f"A line has either {name} or {several}.", param=f"{where}.{name}")
+    if not tables[several]:
+        raise Problem("invalid_rate_card", "A line has a price in one currency at least.", param=f"{where}.{several}")
+    for name, table in tables.items():
+        for currency, text in table.items():
+            money.check_currency(currency, f"{where}.{name}", known=card_currency)
+            if currency not in tables[several]:
+                raise Problem("invalid_rate_card", f"There is no price in {currency}.", param=f"{where}.{name}.{currency}")
+            money.parse(text, f"{where}.{name}.{currency}", code="invalid_price", zero=name != "minimums")
+    charges = []
+    for currency in sorted(tables[several], key=lambda code: (code != card_currency, code)):
+        amounts = {SIDE_BY_SIDE[name]: table[currency] for name, table in tables.items() if currency in table}
+        charge = check_charge(line, metric, match, model, **said, **amounts)
+        charges.append(msgspec.structs.replace(charge, currency=currency, line=line))
+    return charges
+
+
 def refuse_ambiguous(charges: Sequence[Charge]) -> None:
     """Raises Problem invalid_rate_card, naming both lines, if one event could meet two lines that are equally specific.
 
     Two lines of one metric collide when they match on as many dimensions and agree wherever both name the same one.
     """
-    by_metric: defaultdict[str, defaultdict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
-    for line, charge in enumerate(charges):
-        by_metric[charge.metric][tuple(charge.match)].append(line)
-    for metric, shapes in by_metric.items():
+    # An event's customer has one currency: lines of different ones never meet.
+    by_metric: defaultdict[tuple[str, str], defaultdict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for place, charge in enumerate(charges):
+        by_metric[charge.metric, charge.currency][tuple(charge.match)].append(place)
+    for (metric, _), shapes in by_metric.items():
         if len(shapes) > MAX_MATCH_SHAPES:
             raise Problem(
                 "invalid_rate_card",
@@ -134,7 +177,7 @@ def refuse_ambiguous(charges: Sequence[Charge]) -> None:
                 if len(others) == len(names):
                     collision = _collision(charges, shapes[names], shapes[others], [name for name in names if name in others])
                     if collision is not None:
-                        first, second = sorted(collision)
+                        first, second = sorted(charges[place].line for place in collision)
                         raise Problem(
                             "invalid_rate_card",
                             f"charges[{first}] and charges[{second}] are equally specific and could both match one event of {metric}: "

@@ -16,10 +16,12 @@ async def read(connection: Connection, tenant_id: int) -> bytes:
     """The JSON that `Engine.load_catalog` takes, of one snapshot:
 
     {"tenantId", "version", "currency", "unknownCustomers": "create|refuse", "defaultOverdraftLimit": "0"|null, "metrics": [{"id", "code"}],
-    "rateCards": [{"rateCardId", "productId", "currency", "effectiveFromUs": int|null,
-    "charges": [{"priceId", "metricId", "match", "model"?, "price", "per", "percent"?, "minimum"?}]}]}
+    "rateCards": [{"rateCardId", "productId", "currency", "audience": "everyone|assigned", "effectiveFromUs": int|null,
+    "charges": [{"priceId", "metricId", "match", "model"?, "currency"?, "price", "per", "percent"?, "minimum"?}]}],
+    "assignments": [{"accountId", "productId", "rateCardId": str|null, "effectiveFromUs": int}]}
 
-    A line without "model" is per_unit; "price" is the cost where the model is markup.
+    A line without "model" is per_unit, one without "currency" in its card's; "price" is the cost where the model is markup. Assignments
+    are in order of effect; "rateCardId" null: the product's default cards again.
 
     Raises LookupError for a tenant that does not exist.
     """

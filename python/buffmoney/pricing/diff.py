@@ -1,4 +1,4 @@
-"""What changed between two cards, line by line. A line is known by its metric and its match."""
+"""What changed between two cards, line by line. A line is known by its metric, its match and its currency."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 def compare(before: Sequence[Charge], after: Sequence[Charge]) -> Difference:
     """The difference of two cards. The order of lines is none. Lines that a draft says twice are paired in their order."""
-    waiting: defaultdict[tuple[str, bytes], list[Charge]] = defaultdict(list)
+    waiting: defaultdict[tuple[str, bytes, str], list[Charge]] = defaultdict(list)
     for charge in before:
         waiting[_key(charge)].append(charge)
     added, changed = [], []
@@ -30,19 +30,19 @@ def compare(before: Sequence[Charge], after: Sequence[Charge]) -> Difference:
             added.append(charge)
             continue
         old = same.pop(0)
-        if old != charge:
+        if msgspec.structs.replace(old, line=charge.line) != charge:
             changed.append((old, charge))
     left = {id(charge) for charges in waiting.values() for charge in charges}
     return Difference(added, [charge for charge in before if id(charge) in left], changed)
 
 
-def _key(charge: Charge) -> tuple[str, bytes]:
-    return charge.metric, msgspec.json.encode(charge.match, order="sorted")
+def _key(charge: Charge) -> tuple[str, bytes, str]:
+    return charge.metric, msgspec.json.encode(charge.match, order="sorted"), charge.currency
 
 
-def describe(charge: Charge, currency: str) -> str:
+def describe(charge: Charge) -> str:
     """What a line says, in words: `4 CNY per 1000000, at least 0.01 CNY an event`."""
-    amounts = charge.amounts
+    amounts, currency = charge.amounts, charge.currency
     match charge.model:
         case "package":
             text = f"{amounts['price']} {currency} for each {amounts['per']} or part of them"
@@ -60,9 +60,9 @@ def name(charge: Charge) -> str:
     return f"{charge.metric} ({', '.join(f'{key}={value}' for key, value in charge.match.items())})" if charge.match else charge.metric
 
 
-def render(difference: Difference, currency: str) -> str:
+def render(difference: Difference) -> str:
     """The difference for people, one line of text for each line of a card: + added, - removed, ~ changed."""
-    texts = [f"+ {name(charge)}: {describe(charge, currency)}" for charge in difference.added]
-    texts += [f"- {name(charge)}: {describe(charge, currency)}" for charge in difference.removed]
-    texts += [f"~ {name(new)}: {describe(old, currency)} → {describe(new, currency)}" for old, new in difference.changed]
+    texts = [f"+ {name(charge)}: {describe(charge)}" for charge in difference.added]
+    texts += [f"- {name(charge)}: {describe(charge)}" for charge in difference.removed]
+    texts += [f"~ {name(new)}: {describe(old)} → {describe(new)}" for old, new in difference.changed]
     return "\n".join(texts) or "No line differs."

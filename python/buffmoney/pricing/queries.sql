@@ -26,8 +26,9 @@ ON CONFLICT (tenant_id, code) DO NOTHING
 RETURNING product_id;
 
 -- name: published
--- How many versions a product has, the number of the next one, and whether one takes effect at this very moment.
-SELECT count(*) AS cards, coalesce(max(version), 0) + 1 AS next, bool_or(effective_from IS NOT DISTINCT FROM $3::timestamptz) AS taken
+-- How many versions for everyone a product has, the number of the next one, and whether one of those takes effect at this very moment.
+SELECT count(*) FILTER (WHERE audience = 'everyone') AS cards, coalesce(max(version), 0) + 1 AS next,
+    bool_or(effective_from IS NOT DISTINCT FROM $3::timestamptz) FILTER (WHERE audience = 'everyone') AS taken
 FROM rate_cards WHERE tenant_id = $1 AND product_id = $2 AND status = 'published';
 
 -- name: metric_ids
@@ -35,13 +36,14 @@ SELECT code, metric_id FROM metrics WHERE tenant_id = $1;
 
 -- name: insert_card
 -- Every card begins as a draft.
-INSERT INTO rate_cards (tenant_id, rate_card_id, product_id, name, currency, effective_from, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7);
+INSERT INTO rate_cards (tenant_id, rate_card_id, product_id, name, currency, effective_from, created_at, audience)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: insert_charges
-INSERT INTO rate_card_charges (tenant_id, rate_card_id, line, metric_id, match, model, price, per, percent, minimum)
-SELECT $1, $2, line - 1, metric_id, match::jsonb, model, price, per, percent, minimum
-FROM unnest($3::integer[], $4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::numeric[]) WITH ORDINALITY
-    AS charge (metric_id, match, model, price, per, percent, minimum, line);
+INSERT INTO rate_card_charges (tenant_id, rate_card_id, metric_id, match, model, price, per, percent, minimum, currency, line)
+SELECT $1, $2, metric_id, match::jsonb, model, price, per, percent, minimum, currency, line
+FROM unnest($3::integer[], $4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::numeric[], $10::text[], $11::integer[])
+    AS charge (metric_id, match, model, price, per, percent, minimum, currency, line);
 
 -- name: delete_charges
 DELETE FROM rate_card_charges WHERE tenant_id = $1 AND rate_card_id = $2;
@@ -50,7 +52,8 @@ DELETE FROM rate_card_charges WHERE tenant_id = $1 AND rate_card_id = $2;
 DELETE FROM rate_cards WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: update_card
-UPDATE rate_cards SET product_id = $3, name = $4, currency = $5, effective_from = $6 WHERE tenant_id = $1 AND rate_card_id = $2;
+UPDATE rate_cards SET product_id = $3, name = $4, currency = $5, effective_from = $6, audience = $7
+WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: claim_metrics
 -- What a card prices belongs to its product from now on.
@@ -74,10 +77,11 @@ ORDER BY c.line LIMIT 1;
 UPDATE rate_card_charges SET price_id = nextval('price_ids') WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: publish_card
-UPDATE rate_cards SET status = 'published', version = $3, effective_from = $4, published_at = $5 WHERE tenant_id = $1 AND rate_card_id = $2;
+UPDATE rate_cards SET status = 'published', version = $3, effective_from = $4, published_at = $5, audience = $6
+WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: get_card
-SELECT rate_card_id, product_id, name, currency, status, version, effective_from, created_at, published_at
+SELECT rate_card_id, product_id, name, currency, audience, status, version, effective_from, created_at, published_at
 FROM rate_cards WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: version_before
@@ -87,14 +91,14 @@ WHERE tenant_id = $1 AND product_id = $2 AND version < coalesce($3::integer, 214
 ORDER BY version DESC LIMIT 1;
 
 -- name: get_charges
-SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum
-FROM rate_card_charges c JOIN metrics m USING (tenant_id, metric_id)
-WHERE c.tenant_id = $1 AND c.rate_card_id = $2 ORDER BY c.line;
+SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum, c.currency, c.line
+FROM rate_card_charges c JOIN rate_cards r USING (tenant_id, rate_card_id) JOIN metrics m USING (tenant_id, metric_id)
+WHERE c.tenant_id = $1 AND c.rate_card_id = $2 ORDER BY c.line, c.currency <> r.currency, c.currency;
 
 -- name: list_cards
 -- Newest first. $2, $3: the last row of the page before, or NULL. $5: of one product; $6: of one status; NULL for all.
-SELECT r.rate_card_id, r.product_id, r.name, r.currency, r.status, r.version, r.effective_from, r.created_at, r.published_at,
-       (SELECT count(*) FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id) AS charges
+SELECT r.rate_card_id, r.product_id, r.name, r.currency, r.audience, r.status, r.version, r.effective_from, r.created_at, r.published_at,
+       (SELECT count(DISTINCT c.line) FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id) AS charges
 FROM rate_cards r
 WHERE r.tenant_id = $1 AND ($2::timestamptz IS NULL OR (r.created_at, r.rate_card_id) < ($2, $3::text))
   AND ($5::text IS NULL OR r.product_id = $5) AND ($6::text IS NULL OR r.status = $6)
@@ -114,7 +118,7 @@ SELECT count(*) FROM metrics WHERE tenant_id = $1;
 
 -- name: catalog
 -- All that the engine needs to rate a tenant's usage, in one snapshot. Cards lie in order of effect, lines in the card's order. Whether a
--- line has a model other than per_unit, a percentage or a minimum shows in the JSON only if it has.
+-- line has a model other than per_unit, a percentage, a minimum or a currency other than the card's shows in the JSON only if it has.
 SELECT json_build_object(
     'tenantId', t.tenant_id,
     'version', t.catalog_version,
@@ -129,14 +133,40 @@ SELECT json_build_object(
             'rateCardId', r.rate_card_id,
             'productId', r.product_id,
             'currency', r.currency,
+            'audience', r.audience,
             'effectiveFromUs', (extract(epoch FROM r.effective_from) * 1000000)::bigint,
             'charges', (
                 SELECT coalesce(json_agg(json_strip_nulls(json_build_object(
                     'priceId', c.price_id, 'metricId', c.metric_id, 'match', c.match, 'model', nullif(c.model, 'per_unit'),
+                    'currency', nullif(c.currency, r.currency),
                     'price', trim_scale(c.price)::text, 'per', trim_scale(c.per)::text,
-                    'percent', trim_scale(c.percent)::text, 'minimum', trim_scale(c.minimum)::text)) ORDER BY c.line), '[]'::json)
+                    'percent', trim_scale(c.percent)::text, 'minimum', trim_scale(c.minimum)::text)) ORDER BY c.line, c.currency), '[]'::json)
                 FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id)
             ) ORDER BY r.effective_from NULLS FIRST, r.published_at, r.rate_card_id), '[]'::json)
-        FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND r.status = 'published')
+        FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND r.status = 'published'),
+    'assignments', (
+        SELECT coalesce(json_agg(json_build_object(
+            'accountId', a.account_id, 'productId', a.product_id, 'rateCardId', a.rate_card_id,
+            'effectiveFromUs', (extract(epoch FROM a.effective_from) * 1000000)::bigint
+            ) ORDER BY a.effective_from, a.account_id, a.product_id, a.sequence), '[]'::json)
+        FROM customer_rate_cards a WHERE a.tenant_id = t.tenant_id)
     )::text
 FROM tenants t JOIN merchants g USING (merchant_id) WHERE t.tenant_id = $1;
+
+-- name: customer
+SELECT account_id, currency FROM customers WHERE tenant_id = $1 AND external_id = $2;
+
+-- name: assignments
+-- Of one customer, those made last first. $3: of one product, or NULL for all.
+SELECT a.product_id, a.sequence, a.rate_card_id, r.name, r.version, a.effective_from, a.created_at
+FROM customer_rate_cards a LEFT JOIN rate_cards r USING (tenant_id, rate_card_id)
+WHERE a.tenant_id = $1 AND a.account_id = $2 AND ($3::text IS NULL OR a.product_id = $3)
+ORDER BY a.created_at DESC, a.product_id, a.sequence DESC;
+
+-- name: count_assignments
+SELECT count(*) FROM customer_rate_cards WHERE tenant_id = $1;
+
+-- name: insert_assignment
+INSERT INTO customer_rate_cards (tenant_id, account_id, product_id, sequence, effective_from, rate_card_id, created_at)
+SELECT $1, $2, $3, coalesce(max(sequence), 0) + 1, $4, $5, $6
+FROM customer_rate_cards WHERE tenant_id = $1 AND account_id = $2 AND product_id = $3;

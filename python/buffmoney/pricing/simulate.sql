@@ -3,7 +3,7 @@
 -- name: card
 -- Whole rows as JSON: whatever fields later models add to a line are part of it.
 SELECT to_jsonb(r)::text AS card,
-    (SELECT coalesce(jsonb_agg(to_jsonb(c) ORDER BY c.line), '[]')
+    (SELECT coalesce(jsonb_agg(to_jsonb(c) ORDER BY c.line, c.currency), '[]')
      FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id)::text AS charges
 FROM rate_cards r WHERE r.tenant_id = $1 AND r.rate_card_id = $2;
 
@@ -30,6 +30,13 @@ FROM tenants t WHERE t.tenant_id = $1;
 -- name: account
 SELECT account_id FROM customers WHERE tenant_id = $1 AND external_id = $2;
 
+-- name: currency
+SELECT currency FROM customers WHERE tenant_id = $1 AND external_id = $2;
+
+-- name: other_currencies
+-- Whether there are customers of another currency than this one.
+SELECT EXISTS (SELECT FROM customers WHERE tenant_id = $1 AND currency < $2) OR EXISTS (SELECT FROM customers WHERE tenant_id = $1 AND currency > $2);
+
 -- name: names
 SELECT account_id, external_id FROM customers WHERE tenant_id = $1 AND account_id = ANY($2::bigint[]);
 
@@ -41,11 +48,12 @@ WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR bucket >= $2) AND ($3::time
 
 -- name: events
 -- By COPY BINARY into the Rust simulation, which names the columns. After the tenant: from and to, the times of arrival between which such
--- events can lie (they decide which days' tables are read), account, most rows; each NULL for all.
+-- events can lie (they decide which days' tables are read), account, most rows, customers' currency; each NULL for all.
 SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions
 FROM usage_events
 WHERE tenant_id = $1
     AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND ($3::timestamptz IS NULL OR occurred_at < $3)
     AND ($4::timestamptz IS NULL OR accepted_at >= $4) AND ($5::timestamptz IS NULL OR accepted_at < $5)
     AND ($6::bigint IS NULL OR account_id = $6)
+    AND ($8::text IS NULL OR account_id IN (SELECT account_id FROM customers WHERE tenant_id = $1 AND currency = $8))
 LIMIT $7::bigint;

@@ -41,28 +41,29 @@ def read_card(path: str) -> RateCardBody:
         raise Problem("invalid_body", f"{path} is not a rate card: {failure}.") from None
 
 
-async def _written_card(connection: Connection, tenant_id: int, currency: str, body: RateCardBody) -> Card:
+async def _written_card(connection: Connection, tenant_id: int, body: RateCardBody) -> Card:
     draft = draft_of(body)
-    if draft.currency != currency:
-        raise Problem("currency_mismatch", f"This merchant's wallets are in {currency}: so are its rate cards.", "currency")
     cards.refuse_ambiguous(draft.charges)
     known = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
     product_id = await products.resolve(connection, tenant_id, draft.product_id)
-    return simulation.written_card(draft.name, draft.charges, known, product_id)
+    return simulation.written_card(draft.name, draft.currency, draft.charges, known, product_id)
 
 
-async def _simulate(settings: Settings, api_key: str, card: str | RateCardBody, span: Span, zone: str, steps: _Steps) -> SimulationReport:
+async def _simulate(
+    settings: Settings, api_key: str, card: str | RateCardBody, span: Span, zone: str, asked: str | None, steps: _Steps
+) -> SimulationReport:
     connection = await connect(settings, "core", name="buffmoney rate-cards simulate")
     try:
         with connection_failures():
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                tenant_id, currency = await keys.owner_of(connection, settings.api_key_pepper, SystemClock(), api_key)
+                tenant_id, tenant_currency = await keys.owner_of(connection, settings.api_key_pepper, SystemClock(), api_key)
                 if isinstance(card, str):
                     tried = await simulation.stored_card(connection, tenant_id, card)
                 else:
-                    tried = await _written_card(connection, tenant_id, currency, card)
+                    tried = await _written_card(connection, tenant_id, card)
+                currency = await simulation.currency_of(connection, tenant_id, tenant_currency, span, asked)
                 steps.expect(await simulation.expected(connection, tenant_id, span))
-                report = await simulation.simulate(connection, tenant_id, tried, span, zone, steps.step)
+                report = await simulation.simulate(connection, tenant_id, tried, span, zone, currency, steps.step)
                 return simulation.answer_of(report, tried, currency, span, zone)
     finally:
         await connection.close()
@@ -104,6 +105,7 @@ def run(
     to: str | None = None,
     customer: str | None = None,
     zone: str = "Asia/Shanghai",
+    currency: str | None = None,
     as_json: bool = False,
 ) -> int:
     """The command. Raises Problem for what cannot be simulated and OSError for a file that cannot be read."""
@@ -112,7 +114,7 @@ def run(
     span, zone = simulation.span_of(from_, to, customer), simulation.time_zone(zone, "--time-zone")
     tried = card if _CARD_ID.fullmatch(card) else read_card(card)
     if as_json:
-        report = uvloop.run(_simulate(settings, api_key, tried, span, zone, _Steps()))
+        report = uvloop.run(_simulate(settings, api_key, tried, span, zone, currency, _Steps()))
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         return 0
     columns = (
@@ -124,7 +126,7 @@ def run(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        report = uvloop.run(_simulate(settings, api_key, tried, span, zone, _Bar(progress)))
+        report = uvloop.run(_simulate(settings, api_key, tried, span, zone, currency, _Bar(progress)))
     _show(report, Console())
     return 0
 

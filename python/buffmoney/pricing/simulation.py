@@ -2,7 +2,8 @@
 
 Stored events stream through the Rust code that rates new ones; nothing is written. The card under test counts alone and since ever: a
 simulation asks what a price would have earned, not what the change to it would have been like. Balances play no part: an event that was
-taken stays taken, however dear it would have been.
+taken stays taken, however dear it would have been. It is in one currency, and customers of others are left aside: their charges could
+not be added up. Which cards are assigned to customers plays no part either.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Card:
     name: str
     charges: list[dict[str, Any]]
     product_id: str
+    currency: str
     rate_card_id: str | None = None
 
 
@@ -95,18 +97,19 @@ async def stored_card(connection: Connection, tenant_id: int, card_id: str) -> C
         raise Problem("rate_card_not_found", "There is no rate card with this id.", "rateCardId")
     card = json.loads(row["card"])
     lines = json.loads(row["charges"], parse_float=Decimal)
-    return Card(card["name"], [_charge(number, line) for number, line in enumerate(lines, 1)], card["product_id"], card["rate_card_id"])
+    charges = [_charge(number, line) for number, line in enumerate(lines, 1)]
+    return Card(card["name"], charges, card["product_id"], card["currency"], card["rate_card_id"])
 
 
-def written_card(name: str, charges: list[cards.Charge], metric_ids: dict[str, int], product_id: str) -> Card:
+def written_card(name: str, currency: str, charges: list[cards.Charge], metric_ids: dict[str, int], product_id: str) -> Card:
     """A card that is not stored. charges: checked. Raises Problem unknown_metric."""
     lines = []
-    for line, charge in enumerate(charges):
+    for number, charge in enumerate(charges, 1):
         if charge.metric not in metric_ids:
-            raise Problem("unknown_metric", f"There is no metric {charge.metric}.", f"charges[{line}].metric")
+            raise Problem("unknown_metric", f"There is no metric {charge.metric}.", f"charges[{charge.line}].metric")
         fields = {**msgspec.structs.asdict(charge), "metric_id": metric_ids[charge.metric]}
-        lines.append(_charge(line + 1, fields))
-    return Card(name, lines, product_id)
+        lines.append(_charge(number, fields))
+    return Card(name, lines, product_id, currency)
 
 
 def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
@@ -124,10 +127,11 @@ def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
     return charge
 
 
-def catalog_with(before: bytes, card: Card) -> bytes:
-    """The tenant's catalogue with this card alone, in force since ever."""
+def catalog_with(before: bytes, card: Card, currency: str) -> bytes:
+    """The tenant's catalogue with this card alone, in force since ever, for customers of one currency."""
     content = json.loads(before)
-    tested = {"rateCardId": card.rate_card_id, "productId": card.product_id, "currency": content["currency"], "effectiveFromUs": None}
+    content["currency"] = currency
+    tested = {"rateCardId": card.rate_card_id or "", "productId": card.product_id, "currency": card.currency, "effectiveFromUs": None}
     content["rateCards"] = [{**tested, "charges": card.charges}]
     return json.dumps(content).encode()
 
@@ -201,6 +205,7 @@ async def simulate(
     card: Card,
     span: Span,
     zone: str,
+    currency: str,
     step: Step,
     *,
     most_events: int | None = None,
@@ -208,21 +213,26 @@ async def simulate(
 ) -> Report:
     """Rates the tenant's usage anew, in the caller's transaction, which may be a read-only one.
 
-    Raises Problem simulation_too_large (more than most_events), amount_out_of_range.
+    Raises Problem currency_mismatch (the card has no price in this currency), simulation_too_large (more than most_events),
+    amount_out_of_range.
     """
+    if all(charge.get("currency", card.currency) != currency for charge in card.charges):
+        raise Problem("currency_mismatch", f"The rate card has no price in {currency}.", "currency")
     account_id = None
     if span.customer is not None:
         # A customer without a wallet has used nothing, and no account has this number.
         account_id = await connection.fetchval(_SQL["account"], tenant_id, span.customer) or 0
     before = (await connection.fetchval(_SQL["catalog"], tenant_id)).encode()
     starts = await asyncio.to_thread(day_starts, zone)
-    simulation = Simulation(before, catalog_with(before, card), (FIRST_DAY - EPOCH.date()).days, starts)
+    simulation = Simulation(before, catalog_with(before, card, currency), (FIRST_DAY - EPOCH.date()).days, starts)
     feed = _Feed(simulation, step)
     output: Callable[[bytes], Coroutine[Any, Any, None]] = feed.__call__
     limit = None if most_events is None else most_events + 1
+    # Nearly all tenants have one currency: they need not look up whose wallet is in which.
+    only = currency if await connection.fetchval(_SQL["other_currencies"], tenant_id, currency) else None
     try:
         await connection.copy_from_query(
-            _SQL["events"], tenant_id, *span.occurred, *span.arrived, account_id, limit, output=output, format="binary"
+            _SQL["events"], tenant_id, *span.occurred, *span.arrived, account_id, limit, only, output=output, format="binary"
         )
         await feed.finish()
         if most_events is not None and feed.events > most_events:
@@ -232,6 +242,16 @@ async def simulate(
         raise Problem("amount_out_of_range", f"The usage cannot be simulated: {failure}.") from failure
     await _name_customers(connection, tenant_id, report)
     return report
+
+
+async def currency_of(connection: Connection, tenant_id: int, tenant_currency: str, span: Span, asked: str | None) -> str:
+    """The currency to simulate in: the one asked for, else the customer's, else the tenant's. Raises Problem invalid_currency."""
+    if asked is not None:
+        return money.check_currency(asked, "currency", known=tenant_currency)
+    found: str | None = None
+    if span.customer is not None:
+        found = await connection.fetchval(_SQL["currency"], tenant_id, span.customer)
+    return found or tenant_currency
 
 
 def too_large(most_events: int) -> Problem:
@@ -264,12 +284,14 @@ async def _name_customers(connection: Connection, tenant_id: int, report: Report
 
 
 class SimulateBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Which past usage. from, to: RFC 3339, half-open, by when it occurred. timeZone: where its days begin."""
+    """Which past usage. from, to: RFC 3339, half-open, by when it occurred. timeZone: where its days begin. currency: of which customers;
+    without it that of the one asked for, else the merchant's."""
 
     from_: str | None = msgspec.field(default=None, name="from")
     to: str | None = None
     customer_external_id: str | None = None
     time_zone: str = "Asia/Shanghai"
+    currency: str | None = None
 
 
 class SimulatedSums(msgspec.Struct, rename="camel"):
@@ -372,13 +394,14 @@ async def simulate_rate_card(call: Call) -> Answer:
         raise Problem("overloaded", "Another simulation is running here.", retry_after=2)
     async with _running, call.services.database.tenant(tenant.tenant_id, isolation="repeatable_read", readonly=True) as connection:
         card = await stored_card(connection, tenant.tenant_id, call.path["rateCardId"])
+        currency = await currency_of(connection, tenant.tenant_id, tenant.currency, span, body.currency)
         try:
             report = await simulate(
-                connection, tenant.tenant_id, card, span, zone, lambda _events: None, most_events=MAX_EVENTS, most_rows=MAX_ROWS
+                connection, tenant.tenant_id, card, span, zone, currency, lambda _events: None, most_events=MAX_EVENTS, most_rows=MAX_ROWS
             )
         except asyncpg.QueryCanceledError:
             raise too_large(MAX_EVENTS) from None
-    return Answer(answer_of(report, card, tenant.currency, span, zone))
+    return Answer(answer_of(report, card, currency, span, zone))
 
 
 ROUTES: tuple[Route, ...] = (
@@ -389,7 +412,8 @@ ROUTES: tuple[Route, ...] = (
         summary="Try a rate card on past usage",
         tag="Pricing",
         description="What was charged and what this card would have charged, by customer, metric and day. Every stored event is rated "
-        "anew as if the card had been in force alone and since ever; balances play no part. Nothing is written.",
+        "anew as if the card had been in force alone and since ever; balances play no part, nor do assigned cards, nor customers of "
+        "other currencies. Nothing is written.",
         body=SimulateBody,
         answer=SimulationReport,
         errors=(
@@ -397,6 +421,8 @@ ROUTES: tuple[Route, ...] = (
             "invalid_time",
             "invalid_customer",
             "invalid_parameter",
+            "invalid_currency",
+            "currency_mismatch",
             "simulation_too_large",
             "amount_out_of_range",
             "overloaded",

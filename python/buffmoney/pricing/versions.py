@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from buffmoney.base import queries
+from buffmoney.base import money, queries
 from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _CARD_ID = re.compile(r"rc_[0-9a-f]{24}", re.ASCII)
 _SQL = queries.load("buffmoney.pricing")
 
+Audience = Literal["everyone", "assigned"]
+"""who meets a version: everyone without a card of their own, or only customers to whom it is assigned"""
+
 
 class Draft(msgspec.Struct, frozen=True):
     """What a client says about a card; its lines are checked. product_id None: the default product, or the one it belongs to already."""
@@ -33,6 +36,7 @@ class Draft(msgspec.Struct, frozen=True):
     currency: str
     charges: list[Charge]
     effective_us: int | None
+    audience: Audience = "everyone"
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -42,6 +46,7 @@ class Card(msgspec.Struct, frozen=True):
     product_id: str
     name: str
     currency: str
+    audience: Audience
     status: str
     version: int | None
     effective_from: datetime | None
@@ -73,6 +78,8 @@ async def read(connection: Connection, tenant_id: int, card_id: str, param: str 
             line["model"],
             line["percent"],
             line["minimum"],
+            line["currency"],
+            line["line"],
         )
         for line in lines
     ]
@@ -86,13 +93,13 @@ async def version_before(connection: Connection, tenant_id: int, card: Card) -> 
 
 
 async def create(connection: Connection, clock: Clock, tenant_id: int, draft: Draft) -> str:
-    """Stores a draft and gives its id. Raises Problem currency_mismatch, unknown_metric or product_not_found."""
+    """Stores a draft and gives its id. Raises Problem invalid_currency, unknown_metric or product_not_found."""
     metric_ids = await _check(connection, tenant_id, draft)
     product_id = await products.resolve(connection, tenant_id, draft.product_id)
     card_id = new_short("rc", clock)
     effect = None if draft.effective_us is None else to_datetime(draft.effective_us)
     now = to_datetime(clock.now_us())
-    await connection.execute(_SQL["insert_card"], tenant_id, card_id, product_id, draft.name, draft.currency, effect, now)
+    await connection.execute(_SQL["insert_card"], tenant_id, card_id, product_id, draft.name, draft.currency, effect, now, draft.audience)
     await _insert_charges(connection, tenant_id, card_id, draft.charges, metric_ids)
     return card_id
 
@@ -107,7 +114,7 @@ async def replace(connection: Connection, tenant_id: int, card_id: str, draft: D
     product_id = card.product_id if draft.product_id is None else await products.resolve(connection, tenant_id, draft.product_id)
     effect = None if draft.effective_us is None else to_datetime(draft.effective_us)
     await connection.execute(_SQL["delete_charges"], tenant_id, card_id)
-    await connection.execute(_SQL["update_card"], tenant_id, card_id, product_id, draft.name, draft.currency, effect)
+    await connection.execute(_SQL["update_card"], tenant_id, card_id, product_id, draft.name, draft.currency, effect, draft.audience)
     await _insert_charges(connection, tenant_id, card_id, draft.charges, metric_ids)
     return card
 
@@ -121,12 +128,15 @@ async def delete(connection: Connection, tenant_id: int, card_id: str) -> Card:
     return card
 
 
-async def publish(connection: Connection, clock: Clock, tenant_id: int, card_id: str, effective_us: int | None = None) -> Published:
+async def publish(
+    connection: Connection, clock: Clock, tenant_id: int, card_id: str, effective_us: int | None = None, audience: Audience | None = None
+) -> Published:
     """Makes a draft the next version of its product, in force from `effective_us`, else from when the draft says, else at once.
 
-    A product's first version is in force since ever unless it names a moment.
+    A product's first version for everyone is in force since ever unless it names a moment. One for customers to whom it is assigned (by
+    `audience`, else by what the draft says) is in force by its assignments alone.
 
-    Raises Problem rate_card_not_found, rate_card_published or invalid_rate_card.
+    Raises Problem rate_card_not_found, rate_card_published, currency_mismatch or invalid_rate_card.
     """
     tenant = await connection.fetchrow(_SQL["next_version"], tenant_id)
     if tenant is None:
@@ -144,17 +154,27 @@ async def publish(connection: Connection, clock: Clock, tenant_id: int, card_id:
         )
     now = to_datetime(clock.now_us())
     effect = card.effective_from if effective_us is None else to_datetime(effective_us)
+    audience = audience or card.audience
     published = await connection.fetchrow(_SQL["published"], tenant_id, card.product_id, effect or now)
     assert published is not None
-    if published["cards"]:
+    if audience == "assigned":
+        if effect is not None:
+            raise Problem("invalid_rate_card", "A card for assigned customers takes effect by its assignments.", "effectiveFrom")
+        effect = now
+    elif card.currency != tenant["currency"]:
+        detail = f"This merchant's customers have {tenant['currency']} unless they choose: so does a rate card for everyone."
+        raise Problem("currency_mismatch", detail, "currency")
+    elif published["cards"]:
         if effect is not None and effect < now:
             raise Problem("invalid_rate_card", "effectiveFrom lies in the past, where another card is in force.", "effectiveFrom")
         if published["taken"]:
             raise Problem("invalid_rate_card", "Another rate card takes effect at this very moment.", "effectiveFrom")
         effect = effect or now
     await connection.execute(_SQL["number_charges"], tenant_id, card_id)
-    await connection.execute(_SQL["publish_card"], tenant_id, card_id, published["next"], effect, now)
-    done = msgspec.structs.replace(card, status="published", version=published["next"], effective_from=effect, published_at=now)
+    await connection.execute(_SQL["publish_card"], tenant_id, card_id, published["next"], effect, now, audience)
+    done = msgspec.structs.replace(
+        card, audience=audience, status="published", version=published["next"], effective_from=effect, published_at=now
+    )
     return Published(card, done, tenant["catalog_version"])
 
 
@@ -169,12 +189,11 @@ async def _lock(connection: Connection, tenant_id: int) -> str:
 async def _check(connection: Connection, tenant_id: int, draft: Draft) -> dict[str, int]:
     """What only the database can tell about a draft. Gives the ids of the tenant's metrics by code."""
     currency = await _lock(connection, tenant_id)
-    if draft.currency != currency:
-        raise Problem("currency_mismatch", f"This merchant's wallets are in {currency}: so are its rate cards.", "currency")
+    money.check_currency(draft.currency, "currency", known=currency)
     known = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
-    for line, charge in enumerate(draft.charges):
+    for charge in draft.charges:
         if charge.metric not in known:
-            raise Problem("unknown_metric", "There is no such metric. POST /v1/metrics makes one.", f"charges[{line}].metric")
+            raise Problem("unknown_metric", "There is no such metric. POST /v1/metrics makes one.", f"charges[{charge.line}].metric")
     return known
 
 
@@ -197,4 +216,6 @@ async def _insert_charges(connection: Connection, tenant_id: int, card_id: str, 
         [charge.per for charge in charges],
         [charge.percent for charge in charges],
         [charge.minimum for charge in charges],
+        [charge.currency for charge in charges],
+        [charge.line for charge in charges],
     )

@@ -18,7 +18,7 @@ ROUTES: tuple[Route, ...] = (
         tag="Customers",
         body=customers.CustomerBody,
         answer=customers.Customer,
-        errors=("invalid_customer", "invalid_amount", *_TRY_AGAIN),
+        errors=("invalid_customer", "invalid_amount", "invalid_currency", "currency_mismatch", *_TRY_AGAIN),
         idempotency="command",
         body_example={"externalId": "acme", "overdraftLimit": "0", "lowBalanceThreshold": "10"},
     ),

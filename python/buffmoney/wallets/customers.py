@@ -26,9 +26,11 @@ class CustomerBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A customer to make or to change; what is left out stays as it is.
 
     overdraftLimit: how far below zero the balance may go; null: without end. lowBalanceThreshold: falling below it is recorded; null: none.
+    currency: of the wallet, for good; the merchant's without it.
     """
 
     external_id: str
+    currency: str | msgspec.UnsetType = msgspec.UNSET
     overdraft_limit: str | msgspec.UnsetType | None = msgspec.UNSET
     low_balance_threshold: str | msgspec.UnsetType | None = msgspec.UNSET
 
@@ -86,6 +88,8 @@ async def configure_customer(call: Call) -> Answer:
     body: CustomerBody = call.body
     name = check_external_id(body.external_id)
     command: dict[str, object] = {"type": "configure", "commandId": call.command_id(), "customer": name, "create": True}
+    if body.currency is not msgspec.UNSET:
+        command["currency"] = money.check_currency(body.currency, "currency", known=call.tenant.currency)
     if body.overdraft_limit is not msgspec.UNSET:
         limit = body.overdraft_limit
         command["overdraftLimit"] = None if limit is None else money.format_decimal(money.parse(limit, "overdraftLimit", zero=True))
