@@ -61,11 +61,16 @@ class Charge:
     model: str = "per_unit"
     percent: str | None = None
     minimum: str | None = None
+    currency: str | None = None
+    """None: the card's"""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A version of a product's rate card. effective_us: None means since ever."""
+    """A version of a product's rate card, known by its name. effective_us: None means since ever.
+
+    audience: everyone meets it while it is in force, or only customers to whom it is assigned.
+    """
 
     name: str
     charges: tuple[Charge, ...]
@@ -73,6 +78,17 @@ class Card:
     effective_us: int | None = None
     created_us: int = 0
     product: str = "default"
+    audience: str = "everyone"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """From a moment on a customer meets this card of a product; with None the default ones again."""
+
+    customer: str
+    product: str
+    card: str | None
+    effective_us: int
 
 
 def cards_pricing(cards: Iterable[Card], metric: str) -> list[Card]:
@@ -82,6 +98,18 @@ def cards_pricing(cards: Iterable[Card], metric: str) -> list[Card]:
     if len(products) > 1:
         raise ValueError(f"{metric} is priced by {products}")
     return [card for card in cards if card.product in products]
+
+
+def card_met(cards: list[Card], assignments: Iterable[Assignment], customer: str, occurred_us: int) -> Card | None:
+    """The card of a product that a customer meets: that of its last assignment, of two with the same start the one made later."""
+    if not cards:
+        return None
+    own = [one for one in assignments if (one.customer, one.product) == (customer, cards[0].product) and one.effective_us <= occurred_us]
+    if own:
+        last = max(enumerate(own), key=lambda entry: (entry[1].effective_us, entry[0]))[1]
+        if last.card is not None:
+            return next(card for card in cards if card.name == last.card)
+    return card_in_force([card for card in cards if card.audience == "everyone"], occurred_us)
 
 
 def card_in_force(cards: Iterable[Card], occurred_us: int) -> Card | None:
@@ -94,10 +122,12 @@ def card_in_force(cards: Iterable[Card], occurred_us: int) -> Card | None:
     return max(started, key=lambda entry: entry[:4])[4] if started else None
 
 
-def matching_charge(card: Card, metric: str, dimensions: Mapping[str, str]) -> Charge | None:
-    """The most specific line that matches; of two that are equally specific, the one written first."""
+def matching_charge(card: Card, metric: str, dimensions: Mapping[str, str], currency: str = "CNY") -> Charge | None:
+    """The most specific line in this currency that matches; of two that are equally specific, the one written first."""
     best: Charge | None = None
     for charge in card.charges:
+        if (charge.currency or card.currency) != currency:
+            continue
         fits = charge.metric == metric and all(dimensions.get(name) == value for name, value in charge.match.items())
         if fits and (best is None or len(charge.match) > len(best.match)):
             best = charge
@@ -276,6 +306,7 @@ class Tenant:
         self.currency = currency
         self.metrics = {"tokens_input", "tokens_output", "images", "agent_runs", "storage_gb"}
         self.cards: list[Card] = []
+        self.assignments: list[Assignment] = []
         self.wallets: dict[str, Wallet] = {}
         self.holds: dict[str, Hold] = {}
         self.known: dict[str, tuple[Usage, int]] = {}
@@ -287,12 +318,10 @@ class Tenant:
         """The price of an event, or why it has none."""
         if event.metric not in self.metrics:
             return Outcome("unknown_metric")
-        card = card_in_force(cards_pricing(self.cards, event.metric), event.occurred_us)
-        charge = matching_charge(card, event.metric, dict(event.dimensions)) if card else None
-        if card is None or charge is None:
+        card = card_met(cards_pricing(self.cards, event.metric), self.assignments, event.customer, event.occurred_us)
+        charge = matching_charge(card, event.metric, dict(event.dimensions), currency) if card else None
+        if charge is None:
             return Outcome("no_price")
-        if card.currency != currency:
-            return Outcome("currency_mismatch")
         amount = price_of(charge, event.quantity)
         return Outcome("accepted", amount) if amount < AMOUNT_LIMIT else Outcome("amount_out_of_range")
 
@@ -320,9 +349,9 @@ class Tenant:
 
     # -- wallets
 
-    def open(self, customer: str) -> Wallet:
-        """The customer's wallet, made if there is none."""
-        return self.wallets.setdefault(customer, Wallet(customer, self.currency, self.default_limit))
+    def open(self, customer: str, currency: str | None = None) -> Wallet:
+        """The customer's wallet, made if there is none. currency: the tenant's if None."""
+        return self.wallets.setdefault(customer, Wallet(customer, currency or self.currency, self.default_limit))
 
     def existing(self, customer: str) -> Wallet:
         """The customer's wallet, or a refusal."""
@@ -330,10 +359,23 @@ class Tenant:
             raise RefusedError("unknown_customer")
         return self.wallets[customer]
 
-    def grant(self, customer: str, grant_id: str, amount: int, *, kind: str, priority: int, expires_us: int | None, now_us: int) -> Wallet:
+    def grant(
+        self,
+        customer: str,
+        grant_id: str,
+        amount: int,
+        *,
+        kind: str,
+        priority: int,
+        expires_us: int | None,
+        now_us: int,
+        currency: str = "CNY",
+    ) -> Wallet:
         """Gives credit; an overdraft is repaid from it first. A grant makes its customer where usage would."""
         if expires_us is not None and expires_us <= now_us:
             raise RefusedError("expired_grant")
+        if currency != (self.wallets[customer].currency if customer in self.wallets else self.currency):
+            raise RefusedError("currency_mismatch")
         if customer not in self.wallets and self.unknown_customers == "refuse":
             raise RefusedError("unknown_customer")
         wallet = self.open(customer)
@@ -345,9 +387,11 @@ class Tenant:
         wallet.expire(now_us)
         return wallet
 
-    def configure(self, customer: str, *, limit: int | None, now_us: int = 0) -> Wallet:
-        """Sets how far below zero a wallet may go, and makes it if there is none."""
-        wallet = self.open(customer)
+    def configure(self, customer: str, *, limit: int | None, currency: str | None = None, now_us: int = 0) -> Wallet:
+        """Sets how far below zero a wallet may go, and makes it if there is none; its currency stays for good."""
+        wallet = self.open(customer, currency)
+        if currency not in (None, wallet.currency):
+            raise RefusedError("currency_mismatch")
         wallet.expire(now_us)
         wallet.limit = limit
         return wallet

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.oracle import Card, Charge, Usage, nano, show
+from tests.oracle import Assignment, Card, Charge, Usage, nano, show
 
 START_US = int(datetime(2026, 3, 31, 15, 0, tzinfo=UTC).timestamp()) * 1_000_000
 """the last hours of a month in Shanghai"""
 METRICS = ("tokens_input", "tokens_output", "images", "agent_runs", "storage_gb")
+OTHER_CURRENCIES = ("USD", "EUR")
+CURRENCIES = {"customer-1": "USD", "customer-3": "EUR"}
+"""of customers that have not the tenant's"""
 MODELS = ("gpt-4o", "claude-sonnet", "qwen-max", "deepseek-v3")
 REGIONS = ("cn-east", "cn-north", "eu-west")
 BAD_FIELDS: tuple[tuple[str, Any, str], ...] = (
@@ -76,6 +79,7 @@ class GiveGrant:
     kind: str
     priority: int
     expires_in_us: int | None
+    currency: str = "CNY"
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,12 @@ class Release:
 
 @dataclass(frozen=True)
 class Configure:
-    """overdraft_limit in nano-units, None for no floor."""
+    """overdraft_limit in nano-units, None for no floor. currency: None for the tenant's, or whatever the wallet has."""
 
     customer: str
     command_id: str
     overdraft_limit: int | None
+    currency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,13 @@ class ChangeCard:
 
 
 @dataclass(frozen=True)
+class Assign:
+    """A customer gets a card of its own, or the default ones again; nothing happens if there is no such customer."""
+
+    assignment: Assignment
+
+
+@dataclass(frozen=True)
 class PassTime:
     """Time goes by, and what is due is swept or not."""
 
@@ -130,7 +142,7 @@ class PassTime:
     sweep: bool
 
 
-Step = Batch | GiveGrant | PlaceHold | Capture | Release | Configure | ChangeCard | PassTime
+Step = Batch | GiveGrant | PlaceHold | Capture | Release | Configure | ChangeCard | Assign | PassTime
 
 
 def line(metric: str, chooser: random.Random, match: dict[str, str]) -> Charge:
@@ -163,6 +175,10 @@ def rate_card(number: int, effective_us: int | None, created_us: int, chooser: r
                 charges.append(line(metric, chooser, {"model": model, "region": chooser.choice(REGIONS)}))
     if not charges:
         charges.append(Charge(metrics[0], "1"))
+    for charge in charges.copy():
+        for currency in OTHER_CURRENCIES:
+            if chooser.random() < 0.7:
+                charges.append(replace(line(charge.metric, chooser, dict(charge.match)), currency=currency))
     return Card(f"card {number}", tuple(charges), effective_us=effective_us, created_us=created_us, product=product)
 
 
@@ -180,6 +196,8 @@ class Workload:
     holds: list[tuple[str, str]] = field(default_factory=list)
     """(hold id, customer)"""
     repeatable: list[Step] = field(default_factory=list)
+    published: dict[str, list[str]] = field(default_factory=dict)
+    """names of the cards of each product"""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -245,6 +263,11 @@ class Workload:
             return Capture(hold_id, self.command_id(), events=Batch(tuple(events)))
         return Capture(hold_id, self.command_id())
 
+    def publish(self, card: Card) -> ChangeCard:
+        """A new card, known from now on."""
+        self.published.setdefault(card.product, []).append(card.name)
+        return ChangeCard(card)
+
     def new_step(self) -> Step:
         """Whatever comes next."""
         dice = self.random.random()
@@ -253,7 +276,9 @@ class Workload:
         if dice < 0.68:
             expiry = self.random.choice((None, None, 10**6, 60 * 10**6, 3600 * 10**6))
             kind = self.random.choice(("paid", "paid", "bonus", "promotional"))
-            return GiveGrant(self.customer(), self.command_id(), self.amount(60), kind, self.random.choice((0, 0, 10, 50)), expiry)
+            customer, priority = self.customer(), self.random.choice((0, 0, 10, 50))
+            currency = CURRENCIES.get(customer, "CNY") if self.random.random() < 0.9 else "USD"
+            return GiveGrant(customer, self.command_id(), self.amount(60), kind, priority, expiry, currency)
         if dice < 0.78:
             hold = PlaceHold(self.customer(), self.command_id(), self.amount(40), self.random.choice((1_000, 60_000, 3_600_000)))
             self.holds.append((hold.command_id, hold.customer))
@@ -261,19 +286,30 @@ class Workload:
         if dice < 0.86 and self.holds:
             return self.capture() if self.random.random() < 0.7 else Release(self.random.choice(self.holds)[0], self.command_id())
         if dice < 0.9:
-            return Configure(self.customer(), self.command_id(), self.random.choice((0, nano("5"), nano("50"), None)))
+            currency = self.random.choice((None, None, None, "CNY", "USD"))
+            return Configure(self.customer(), self.command_id(), self.random.choice((0, nano("5"), nano("50"), None)), currency)
         if dice < 0.93:
             self.cards += 1
             effective_us = self.now_us - self.random.choice((0, 3600 * 10**6))
-            return ChangeCard(rate_card(self.cards, effective_us, self.now_us, self.random, product_of(self.random.choice(METRICS))))
+            card = rate_card(self.cards, effective_us, self.now_us, self.random, product_of(self.random.choice(METRICS)))
+            if self.random.random() < 0.4:
+                card = replace(card, audience="assigned", currency=self.random.choice(("CNY", "USD")))
+            return self.publish(card)
+        if dice < 0.96:
+            product = self.random.choice(sorted(self.published))
+            card_name = self.random.choice([None, *self.published[product]])
+            effective_us = self.now_us - self.random.choice((0, 0, 3600 * 10**6, -60 * 10**6))
+            return Assign(Assignment(self.customer(), product, card_name, effective_us))
         passed = self.random.choice((1, 1_000, 2 * 10**6, 90 * 10**6, 4000 * 10**6))
         self.now_us += passed
         return PassTime(passed, self.random.random() < 0.5)
 
     def steps(self, count: int) -> Iterator[Step]:
-        """The first card of each product, then `count` steps; now and then an old command comes again."""
+        """The first card of each product, customers of other currencies, then `count` steps; now and then an old command comes again."""
         for product in sorted({product_of(metric) for metric in METRICS}):
-            yield ChangeCard(rate_card(0, None, self.now_us, self.random, product))
+            yield self.publish(rate_card(0, None, self.now_us, self.random, product))
+        for customer, currency in CURRENCIES.items():
+            yield Configure(customer, self.command_id(), self.random.choice((0, nano("50"))), currency)
         for _ in range(count):
             if self.repeatable and self.random.random() < 0.05:
                 yield self.random.choice(self.repeatable)

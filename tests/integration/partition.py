@@ -205,7 +205,12 @@ async def _tenant(owner: asyncpg.Connection[asyncpg.Record]) -> int:
     product_id, card_id = f"prod_{secrets.token_hex(12)}", f"rc_{secrets.token_hex(12)}"
     await owner.execute("INSERT INTO products VALUES ($1, $2, 'default', 'default', now())", tenant_id, product_id)
     await owner.execute("INSERT INTO rate_cards VALUES ($1, $2, 'standard', 'CNY', NULL, now(), $3)", tenant_id, card_id, product_id)
-    await owner.execute("INSERT INTO rate_card_charges VALUES ($1, $2, 0, 1, 1, '{}', 1, 1000)", tenant_id, card_id)
+    await owner.execute(
+        "INSERT INTO rate_card_charges (tenant_id, rate_card_id, line, price_id, metric_id, price, per, currency) "
+        "VALUES ($1, $2, 0, 1, 1, 1, 1000, 'CNY')",
+        tenant_id,
+        card_id,
+    )
     await owner.execute(
         "UPDATE rate_cards SET status = 'published', version = 1, published_at = now() WHERE tenant_id = $1 AND rate_card_id = $2",
         tenant_id,

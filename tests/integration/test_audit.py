@@ -23,11 +23,14 @@ TOLD = {
     ("PUT", "/v1/rate-cards/{rateCardId}"),
     ("DELETE", "/v1/rate-cards/{rateCardId}"),
     ("POST", "/v1/rate-cards/{rateCardId}/publish"),
+    ("PUT", "/v1/customers/{externalId}/rate-card"),
+    ("DELETE", "/v1/customers/{externalId}/rate-card"),
     ("POST", "/v1/api-keys"),
     ("POST", "/v1/api-keys/{keyId}/revoke"),
     ("POST", "/v1/api-keys/{keyId}/rotate"),
 }
-"""operations whose entries the tests below look at, and those of drafts and products in test_rate_card_versions.py"""
+"""operations whose entries the tests below look at, and those of drafts and products in test_rate_card_versions.py, of
+customers' own cards in test_customer_prices.py"""
 READING = {("POST", "/v1/rate-cards/{rateCardId}/simulate")}
 """operations that are asked with a body and write nothing, as test_simulate.py proves"""
 

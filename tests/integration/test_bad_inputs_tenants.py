@@ -14,7 +14,17 @@ from tests.product import Merchant, Product, assert_problem, event
 
 CARDS = ("rate_cards", "rate_card_charges")
 """what the edge may change while it is a draft"""
-LEDGER = ("postings", "commits", "event_keys", "usage_events", "wallet_commands", "low_balance_alerts", "product_metrics", *CARDS)
+LEDGER = (
+    "postings",
+    "commits",
+    "event_keys",
+    "usage_events",
+    "wallet_commands",
+    "low_balance_alerts",
+    "product_metrics",
+    "customer_rate_cards",
+    *CARDS,
+)
 
 
 def without_request(body: dict[str, Any], *names: str) -> str:
@@ -46,6 +56,9 @@ def things_of(merchant: Merchant) -> dict[str, tuple[str, str, dict[str, Any] | 
         "GET /v1/customers/{externalId}/balance": ("acme", "nobody", None),
         "GET /v1/customers/{externalId}/grants": ("acme", "nobody", None),
         "GET /v1/customers/{externalId}/history": ("acme", "nobody", None),
+        "GET /v1/customers/{externalId}/rate-card": ("acme", "nobody", None),
+        "PUT /v1/customers/{externalId}/rate-card": ("acme", "nobody", {"rateCardId": card}),
+        "DELETE /v1/customers/{externalId}/rate-card": ("acme", "nobody", None),
         "POST /v1/customers/{externalId}/holds": ("acme", "nobody", {"amount": "1", "ttlSeconds": 60}),
         "GET /v1/holds/{holdId}": (hold, no_hold, None),
         "POST /v1/holds/{holdId}/capture": (hold, no_hold, {}),

@@ -52,7 +52,7 @@ async def test_a_batch_is_charged_once_and_a_repetition_changes_nothing(place: R
         assert [row[1] for row in await place.usage(events)] == [DUPLICATE] * 3
         assert await place.balance("acme") == "8.500000000"
     report = await assert_whole(place)
-    assert (report["events"], report["charged"]) == (2, "1.5")
+    assert (report["events"], report["charged"]) == (2, {"CNY": "1.5"})
 
 
 async def test_a_new_core_finds_stored_keys_after_the_unique_violation(place: Room) -> None:

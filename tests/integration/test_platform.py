@@ -142,13 +142,14 @@ async def test_cards_made_before_versions_become_versions(settings: Settings, ow
         assert (await migrate(older)).applied == tuple(one.name for one in migrations() if one.version > migration.version - 1)
         rows = await connection.fetch(
             "SELECT right(rate_card_id, 1)::integer AS number, version, status, published_at = r.created_at AS dated, p.code, "
-            "price_id, model, price, minimum "
-            "FROM rate_cards r JOIN rate_card_charges USING (tenant_id, rate_card_id) JOIN products p USING (tenant_id, product_id) "
+            "price_id, model, price, minimum, c.currency, audience "
+            "FROM rate_cards r JOIN rate_card_charges c USING (tenant_id, rate_card_id) JOIN products p USING (tenant_id, product_id) "
             "ORDER BY version"
         )
         assert [(row["number"], row["version"], row["price_id"]) for row in rows] == [(2, 1, 2), (0, 2, 0), (1, 3, 1)]
-        expected = ("published", True, "default", "per_unit", Decimal("2.5"), None)
-        assert {(row["status"], row["dated"], row["code"], row["model"], row["price"], row["minimum"]) for row in rows} == {expected}
+        expected = ("published", True, "default", "per_unit", Decimal("2.5"), None, "CNY", "everyone")
+        names = ("status", "dated", "code", "model", "price", "minimum", "currency", "audience")
+        assert {tuple(row[name] for name in names) for row in rows} == {expected}
         products = await connection.fetch("SELECT tenant_id, product_id, code FROM products ORDER BY tenant_id")
         assert [(row["tenant_id"], row["code"]) for row in products] == [(tenant_id, "default") for tenant_id in tenants]
         assert len({row["product_id"] for row in products}) == 2

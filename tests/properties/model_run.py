@@ -10,7 +10,7 @@ from typing import Any
 from buffmoney import _core
 from tests.oracle import Hold, Outcome, RefusedError, Tenant, Usage, nano, show
 from tests.properties.partition import REPLY_TO, Partition, catalog_json, command_message
-from tests.workload import START_US, Batch, Capture, ChangeCard, Configure, GiveGrant, PassTime, PlaceHold, Release, Step
+from tests.workload import START_US, Assign, Batch, Capture, ChangeCard, Configure, GiveGrant, PassTime, PlaceHold, Release, Step
 
 TENANT_ID = 7
 Check = Callable[[bytes], None]
@@ -53,9 +53,12 @@ class ModelRun:
             if isinstance(step, ChangeCard):
                 self.flush()
                 self.model.cards.append(step.card)
-                self.version += 1
-                catalog = catalog_json(TENANT_ID, self.version, self.model.cards, self.model.unknown_customers, self.model.default_limit)
-                self.partition.set_catalog(TENANT_ID, catalog)
+                self.publish()
+            elif isinstance(step, Assign):
+                self.flush()
+                if step.assignment.customer in self.model.wallets:
+                    self.model.assignments.append(step.assignment)
+                    self.publish()
             elif isinstance(step, PassTime):
                 self.flush()
                 self.now_us += step.microseconds
@@ -68,6 +71,15 @@ class ModelRun:
                 if len(self.waiting) >= self.group_size:
                     self.flush()
         self.flush()
+
+    def publish(self) -> None:
+        """Gives the engine the catalogue as the oracle knows it."""
+        self.version += 1
+        model = self.model
+        accounts = {row["external_id"]: row["account_id"] for row in self.partition.tables.of("customers", TENANT_ID)}
+        assignments = [(accounts[one.customer], one) for one in model.assignments]
+        catalog = catalog_json(TENANT_ID, self.version, model.cards, model.unknown_customers, model.default_limit, assignments=assignments)
+        self.partition.set_catalog(TENANT_ID, catalog)
 
     def flush(self) -> None:
         """Applies what was collected as one group, checks every answer in order, then every wallet."""
@@ -101,6 +113,8 @@ class ModelRun:
         if isinstance(step, Configure):
             limit = None if step.overdraft_limit is None else show(step.overdraft_limit)
             command = {"type": "configure", "customer": step.customer, "overdraftLimit": limit, "create": True}
+            if step.currency is not None:
+                command["currency"] = step.currency
             return self.command(step.command_id, command, lambda: self.model_configure(step))
         raise AssertionError(f"not a message: {step}")
 
@@ -120,20 +134,23 @@ class ModelRun:
             assert kind == 1
             answer = json.loads(decoded.answer(body, True, "req_test"))
             results = {result["index"]: result for result in answer["results"]}
-            charged = 0
+            charged: dict[str, int] = {}
             for index, entry in enumerate(batch.entries):
                 got = as_outcome(results[index])
                 if isinstance(entry, Usage):
                     expected = self.model.use(entry, now_us)
-                    charged += expected.charge if expected.code == "accepted" else 0
+                    if expected.code == "accepted":
+                        currency = self.model.wallets[entry.customer].currency
+                        charged[currency] = charged.get(currency, 0) + expected.charge
                     if got.code == expected.code == "duplicate":
                         # The charge of a duplicate is looked up by the edge.
                         continue
                 else:
                     expected = Outcome(entry[1])
                 assert got == expected, f"event {index} {entry}: engine {got}, oracle {expected}"
-            assert nano(answer["charged"]) == charged
-            self.answers.append((answer["accepted"], answer["duplicates"], answer["rejected"], answer["charged"]))
+            assert answer["chargedByCurrency"] == {currency: show(amount) for currency, amount in charged.items()}
+            assert answer["charged"] == (None if len(charged) > 1 else show(sum(charged.values())))
+            self.answers.append((answer["accepted"], answer["duplicates"], answer["rejected"], answer["chargedByCurrency"]))
 
         message = decoded.message(self.message_id(), REPLY_TO, False) if decoded.pending else None
         if message is None:
@@ -188,7 +205,7 @@ class ModelRun:
             "type": "grant",
             "customer": step.customer,
             "amount": show(step.amount),
-            "currency": "CNY",
+            "currency": step.currency,
             "kind": step.kind,
             "priority": step.priority,
             "expiresAtUs": self.expiries[step.command_id],
@@ -198,7 +215,14 @@ class ModelRun:
         """The oracle's answer to a grant."""
         expires_us = self.expiries[step.command_id]
         self.model.grant(
-            step.customer, step.command_id, step.amount, kind=step.kind, priority=step.priority, expires_us=expires_us, now_us=self.now_us
+            step.customer,
+            step.command_id,
+            step.amount,
+            kind=step.kind,
+            priority=step.priority,
+            expires_us=expires_us,
+            now_us=self.now_us,
+            currency=step.currency,
         )
         return {"grantId": f"gr_{step.command_id}", "amount": show(step.amount)}
 
@@ -223,8 +247,8 @@ class ModelRun:
 
     def model_configure(self, step: Configure) -> dict[str, Any]:
         """The oracle's answer to a change of the overdraft limit."""
-        self.model.configure(step.customer, limit=step.overdraft_limit, now_us=self.now_us)
-        return {}
+        wallet = self.model.configure(step.customer, limit=step.overdraft_limit, currency=step.currency, now_us=self.now_us)
+        return {"currency": wallet.currency}
 
     # -- comparison
 

@@ -7,11 +7,12 @@ there makes the group fail like a unique violation does, and it is rolled back, 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from buffmoney import _core
-from tests.oracle import Card, nano, show
+from tests.oracle import Assignment, Card, nano, show
 from tests.properties.copies import rows
 
 LEDGER_KEY = bytes(range(32))
@@ -31,31 +32,58 @@ Row = dict[str, Any]
 Key = tuple[Any, ...]
 
 
-def catalog_json(tenant_id: int, version: int, cards: list[Card], unknown_customers: str, default_limit: int | None) -> bytes:
-    """The catalogue as the engine reads it. Price ids count up over all cards' lines."""
+def catalog_json(
+    tenant_id: int,
+    version: int,
+    cards: list[Card],
+    unknown_customers: str,
+    default_limit: int | None,
+    *,
+    currency: str = "CNY",
+    assignments: Sequence[tuple[int, Assignment]] = (),
+) -> bytes:
+    """The catalogue as the engine reads it. Price ids count up over all cards' lines. assignments: with the customers' accounts."""
     wire_cards, price_id = [], 0
     for card in cards:
         charges = []
         for charge in card.charges:
             price_id += 1
             line = {"priceId": price_id, "metricId": METRIC_IDS[charge.metric], "match": dict(charge.match), "price": charge.price}
-            optional = {"model": charge.model, "percent": charge.percent, "minimum": charge.minimum}
+            optional = {"model": charge.model, "percent": charge.percent, "minimum": charge.minimum, "currency": charge.currency}
             # As from a catalogue that was written before lines had models: what is not said is absent.
             said = {name: value for name, value in optional.items() if value not in (None, "per_unit")}
             charges.append({**line, "per": charge.per, **said})
-        wire = {"effectiveFromUs": card.effective_us, "currency": card.currency, "charges": charges}
-        wire_cards.append(wire if card.product == "default" else {**wire, "productId": card.product})
+        about = {"rateCardId": _card_id(card.product, card.name), "currency": card.currency, "audience": card.audience}
+        wire = {"effectiveFromUs": card.effective_us, "charges": charges, **about, "productId": card.product}
+        if card.product == "default" and not assignments:
+            # As it was written before there were products.
+            del wire["productId"]
+        wire_cards.append(wire)
+    wire_assignments = [
+        {
+            "accountId": account_id,
+            "productId": one.product,
+            "rateCardId": None if one.card is None else _card_id(one.product, one.card),
+            "effectiveFromUs": one.effective_us,
+        }
+        for account_id, one in assignments
+    ]
     return json.dumps(
         {
             "tenantId": tenant_id,
             "version": version,
-            "currency": "CNY",
+            "currency": currency,
             "unknownCustomers": unknown_customers,
             "defaultOverdraftLimit": None if default_limit is None else show(default_limit),
             "metrics": [{"id": number, "code": code} for code, number in METRIC_IDS.items()],
             "rateCards": wire_cards,
+            **({"assignments": wire_assignments} if wire_assignments else {}),
         }
     ).encode()
+
+
+def _card_id(product: str, name: str) -> str:
+    return f"{product} {name}"
 
 
 class UniqueViolationError(Exception):
