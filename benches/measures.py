@@ -220,7 +220,9 @@ async def simulate(pace: Pace, say: Say) -> Figures:
             started, used = time.perf_counter(), cpu_seconds(both)
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 card = await simulation.stored_card(connection, *found)
-                result = await simulation.simulate(connection, found["tenant_id"], card, simulation.Span(), "Asia/Shanghai", lambda _: None)
+                result = await simulation.simulate(
+                    connection, found["tenant_id"], card, simulation.Span(), "Asia/Shanghai", "CNY", lambda _: None
+                )
             took, used = time.perf_counter() - started, cpu_seconds(both) - used
             assert result["events"] == report["events"]
             assert result["before"] == result["after"]

@@ -182,6 +182,7 @@ def test_no_role_can_change_the_ledger(product: Product, merchant: Merchant, rol
 def test_even_the_owner_meets_the_trigger(product: Product, merchant: Merchant) -> None:
     """Proves: behind the privileges stands a trigger: the owner's own UPDATE, DELETE and TRUNCATE fail too."""
     merchant.usage(event())
+    merchant.ok("PUT", "/v1/customers/acme/rate-card", {"rateCardId": merchant.ok("GET", "/v1/rate-cards")["data"][0]["rateCardId"]})
     merchant.ok("POST", "/v1/customers", {"externalId": "acme", "lowBalanceThreshold": "98.5"})
     merchant.usage(event())
     for table in LEDGER:
@@ -195,8 +196,21 @@ def test_row_level_security_stands_behind_the_queries(product: Product, merchant
     """Proves: the edge's role sees one tenant's rows, even without a filter, and none without a tenant."""
     merchant.usage(event())
     other.grant("1")
+    for one in (merchant, other):
+        one.ok("PUT", "/v1/customers/acme/rate-card", {"rateCardId": one.ok("GET", "/v1/rate-cards")["data"][0]["rateCardId"]})
     mine, theirs = merchant.tenant_id, other.tenant_id
-    for table in ("customers", "postings", "grants", "usage_events", "event_keys", "api_keys", "tenants", "rate_cards", "products"):
+    for table in (
+        "customers",
+        "postings",
+        "grants",
+        "usage_events",
+        "event_keys",
+        "api_keys",
+        "tenants",
+        "rate_cards",
+        "products",
+        "customer_rate_cards",
+    ):
         rows = as_role(product, "buffmoney_edge", f"SELECT DISTINCT tenant_id FROM {table}", mine)
         assert {row["tenant_id"] for row in rows} <= {mine}, table
         assert as_role(product, "buffmoney_edge", f"SELECT 1 FROM {table} WHERE tenant_id = {theirs}", mine) == []

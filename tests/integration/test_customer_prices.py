@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -310,6 +311,17 @@ def test_assignments_that_are_refused(merchant: Merchant) -> None:
     assert_problem(merchant.call("DELETE", f"{path}?effectiveFrom=soon"), 422, "invalid_time")
     assert assigned(merchant) == []
     assert merchant.ok("GET", "/v1/audit-log") == log
+
+
+def test_a_card_of_another_merchant_is_not_there(merchant: Merchant, new_merchant: Callable[..., Merchant]) -> None:
+    """Proves: neither another merchant's card nor its product can be assigned; both look like ones that never existed."""
+    other = new_merchant()
+    card_id = own(other)
+    product = other.ok("GET", "/v1/products")["data"][0]["productId"]
+    path = f"{CUSTOMERS}/acme/rate-card"
+    assert_problem(merchant.call("PUT", path, {"rateCardId": card_id}), 404, "rate_card_not_found")
+    assert_problem(merchant.call("DELETE", f"{path}?productId={product}"), 404, "product_not_found")
+    assert assigned(merchant) == []
 
 
 def test_every_assignment_is_told_and_a_repetition_is_none(merchant: Merchant) -> None:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import oracle
 from tests.oracle import Usage
 from tests.properties.model_run import ModelRun
 from tests.properties.partition import LEDGER_KEY, Partition
 from tests.workload import Batch, PassTime, Workload
 
+CARD_MET, CARDS_PRICING, MATCHING = oracle.card_met, oracle.cards_pricing, oracle.matching_charge
 SEEDS = st.integers(0, 2**40)
 RUNS = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
@@ -189,3 +191,25 @@ def test_the_comparison_can_fail() -> None:
     run.model.cards = [replace(card, charges=()) for card in run.model.cards]
     with pytest.raises(AssertionError):
         run.feed(islice(workload.steps(60), 2, None))
+
+
+@pytest.mark.parametrize("blind_to", ["assignments", "currencies", "audience"])
+def test_an_oracle_without_customers_prices_disagrees(blind_to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves: the workloads are not blind to customers' own cards, to currencies, nor to cards that are not for everyone."""
+    if blind_to == "assignments":
+        monkeypatch.setattr(oracle, "card_met", lambda cards, _assignments, customer, when: CARD_MET(cards, [], customer, when))
+    elif blind_to == "audience":
+
+        def for_everyone(cards: list[oracle.Card], metric: str) -> list[oracle.Card]:
+            return [replace(card, audience="everyone") for card in CARDS_PRICING(cards, metric)]
+
+        monkeypatch.setattr(oracle, "cards_pricing", for_everyone)
+    else:
+        monkeypatch.setattr(oracle, "matching_charge", lambda card, metric, dimensions, _currency: MATCHING(card, metric, dimensions))
+    failed = 0
+    for seed in range(8):
+        try:
+            ModelRun(billing="pay-as-you-go").feed(Workload(seed).steps(80))
+        except AssertionError:
+            failed += 1
+    assert failed

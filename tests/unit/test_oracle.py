@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 
 from tests.oracle import (
+    Assignment,
     Card,
     Charge,
     Outcome,
@@ -14,6 +15,7 @@ from tests.oracle import (
     Tenant,
     Usage,
     card_in_force,
+    card_met,
     matching_charge,
     nano,
     price_of,
@@ -81,6 +83,21 @@ def test_cards_and_matches() -> None:
     ]
     assert [charge.price for charge in prices if charge] == ["2", "3", "4", "2"]
     assert matching_charge(second, "storage_gb", {}) is None
+
+
+def test_a_customer_meets_its_own_card() -> None:
+    """Proves: the last assignment counts, of two with the same start the later one, None is the default; a card for some is not in it."""
+    first, second = (Card(name, (Charge("images", name),), effective_us=start) for name, start in (("1", None), ("2", 100)))
+    special = Card("3", (Charge("images", "3"), Charge("images", "4", currency="USD")), effective_us=50, audience="assigned")
+    cards = [first, special, second]
+    steps = (("3", 60), ("1", 110), ("2", 110), (None, 200))
+    assignments = [Assignment("acme", "default", card, start) for card, start in steps]
+    met = [card_met(cards, assignments, "acme", moment) for moment in (59, 60, 109, 110, 199, 200)]
+    assert [card.name for card in met if card] == ["1", "3", "3", "2", "2", "2"]
+    assert card_met(cards, assignments, "other", 60) is first
+    assert card_met([special], [], "acme", 60) is None
+    prices = [matching_charge(special, "images", {}, currency) for currency in ("CNY", "USD", "EUR")]
+    assert [charge and charge.price for charge in prices] == ["3", "4", None]
 
 
 def test_grants_pay_in_order() -> None:
