@@ -259,6 +259,24 @@ fn charges_of_every_model_are_derived_again() {
     }
 }
 
+/// An event that was priced in another currency than its wallet's is found; charges are summed by the wallet's.
+#[test]
+fn a_price_in_another_currency_is_found() {
+    let mut engine = engine();
+    let group =
+        apply(&mut engine, &[grant(1, "a", "1", 0, None), usage(2, "a", &[("k1", "tokens", 7 * NANO), ("k2", "free", NANO)])], START_US);
+    let mut tables = BTreeMap::new();
+    collect(&mut tables, &group);
+    let report = verify(&tables, &group);
+    assert_eq!((report.difference_count, report.charged), (0, BTreeMap::from([("CNY".to_owned(), "0.3".to_owned())])));
+    tables.get_mut("customers").unwrap()[0][3] = Some(b"USD".to_vec());
+    let report = verify(&tables, &group);
+    let found: Vec<_> = report.differences.iter().map(|difference| (difference.what, difference.detail.as_str())).collect();
+    let detail = |key: &str| format!("event {key}: a price in CNY, a wallet in USD");
+    assert_eq!(found, [("currency", detail("k1").as_str()), ("currency", detail("k2").as_str())]);
+    assert_eq!(report.charged, BTreeMap::from([("USD".to_owned(), "0.3".to_owned())]));
+}
+
 /// Whatever a group did to memory, rollback takes back: applied again it gives the same bytes.
 #[test]
 fn a_group_rolled_back_and_applied_again_gives_the_same_bytes() {
