@@ -6,7 +6,6 @@ deleted: going back to the product's default cards is an assignment, too, and of
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -142,9 +141,8 @@ async def _met_at(connection: Connection, tenant_id: int, account_id: int, produ
 
 
 async def _customer(connection: Connection, tenant_id: int, name: str) -> tuple[int, str]:
-    """(account, currency). Raises Problem unknown_customer, also for what cannot be a customer's id."""
-    storable = not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
-    row = await connection.fetchrow(_SQL["customer"], tenant_id, name) if storable else None
+    """(account, currency). Raises Problem unknown_customer."""
+    row = await connection.fetchrow(_SQL["customer"], tenant_id, name)
     if row is None:
         raise Problem("unknown_customer", param="externalId")
     return row["account_id"], row["currency"]
