@@ -10,7 +10,8 @@ SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, pr
 FROM usage_events
 
 -- name: event_keys
-SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys
+-- In key order, so that a key which is in two tables comes twice in a row.
+SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys ORDER BY tenant_id, key_hash
 
 -- name: commits
 SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, postings, charged, digest, head, messages
@@ -37,7 +38,8 @@ SELECT head FROM commits WHERE partition_id = $1 AND commit_seq = $2
 SELECT coalesce((SELECT reltuples FROM pg_class WHERE oid = 'postings'::regclass), 0)::bigint AS postings,
     coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
               WHERE i.inhparent = 'usage_events'::regclass), 0)::bigint AS events,
-    coalesce((SELECT reltuples FROM pg_class WHERE oid = 'event_keys'::regclass), 0)::bigint AS event_keys,
+    coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+              WHERE i.inhparent = 'event_keys'::regclass), 0)::bigint AS event_keys,
     coalesce((SELECT reltuples FROM pg_class WHERE oid = 'commits'::regclass), 0)::bigint AS commits
 
 -- name: rollup_differences
