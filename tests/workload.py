@@ -307,7 +307,8 @@ class Workload:
     def steps(self, count: int) -> Iterator[Step]:
         """The first card of each product, customers of other currencies, then `count` steps; now and then an old command comes again."""
         for product in sorted({product_of(metric) for metric in METRICS}):
-            yield self.publish(rate_card(0, None, self.now_us, self.random, product))
+            yield self.publish(rate_card(self.cards, None, self.now_us, self.random, product))
+            self.cards += 1
         for customer, currency in CURRENCIES.items():
             yield Configure(customer, self.command_id(), self.random.choice((0, nano("50"))), currency)
         for _ in range(count):

@@ -140,6 +140,7 @@ class Partition:
         self.next_account = 1000
         self.head = (bytes(32), b"")
         self.violations = 0
+        """how often an event's key was found by its table alone"""
 
     # -- loading, as metering/loading.py does with SQL
 
@@ -281,8 +282,8 @@ class Partition:
                 continue
             try:
                 self.commit(group)
-            except UniqueViolationError:
-                self.violations += 1
+            except UniqueViolationError as violation:
+                self.violations += violation.args[0].startswith("event_keys")
                 assert self._remember(group.event_keys, group.command_ids), "a unique violation that no stored key explains"
                 continue
             replies = {message_id: reply for _, message_id, reply in group.replies}

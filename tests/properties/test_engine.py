@@ -48,14 +48,18 @@ def test_a_memory_of_almost_nothing_changes_nothing(seed: int) -> None:
 
 def test_a_long_run_with_a_small_memory_meets_unique_violations() -> None:
     """Proves: a core that has not read its table of keys yet lets the database find the duplicate, and then says the same."""
-    run = ModelRun(max_wallets=2, recent_keys=64, group_size=3)
-    workload = Workload(20260331, customers=60)
-    run.feed(workload.steps(200))
-    assert run.partition.violations == 0, "a filter that knows all keys leaves nothing to the primary key"
-    run.partition.restart(with_filters=False)
-    run.feed(workload.steps(200))
-    assert run.partition.violations > 0
-    assert run.partition.engine.wallets < len(run.model.wallets), "some wallets have left memory"
+    found = 0
+    # Which of a workload's events come again after the restart is left to chance.
+    for seed in range(3):
+        run = ModelRun(max_wallets=2, recent_keys=64, group_size=3)
+        workload = Workload(seed, customers=60)
+        run.feed(workload.steps(200))
+        assert run.partition.violations == 0, "a filter that knows all keys leaves nothing to the primary key"
+        run.partition.restart(with_filters=False)
+        run.feed(workload.steps(200))
+        found += run.partition.violations
+        assert run.partition.engine.wallets < len(run.model.wallets), "some wallets have left memory"
+    assert found > 0
 
 
 @RUNS
