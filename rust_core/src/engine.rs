@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use hashbrown::{HashMap, HashSet};
 
 use crate::copy::Buffers;
+use crate::counter::Counters;
 use crate::group::Work;
 use crate::message::{Message, MessageBody, MessageError};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
@@ -73,6 +74,8 @@ pub struct WalletRow {
     pub currency: [u8; 3],
     /// Its state; grants in any order.
     pub state: WalletState,
+    /// All of it that usage can still be of: [`KEPT_FOR_US`](crate::counter::KEPT_FOR_US).
+    pub counters: Counters,
 }
 
 /// Account ids are reserved in blocks of at least this many.
@@ -88,6 +91,8 @@ pub struct Engine {
     pub(crate) wallets: Wallets,
     pub(crate) holds: HashMap<(i64, Id), HoldState>,
     pub(crate) catalogs: HashMap<i64, Catalog>,
+    /// Whether a line of any catalogue counted since the start.
+    counts: bool,
     pub(crate) keys: Recent<u64>,
     pub(crate) commands: Recent<(i64, u64, String)>,
     pub(crate) absent_wallets: HashSet<(i64, String)>,
@@ -110,6 +115,7 @@ impl Engine {
             wallets: Wallets::default(),
             holds: HashMap::new(),
             catalogs: HashMap::new(),
+            counts: false,
             keys: Recent::new(recent_keys),
             commands: Recent::new(recent_keys / 8),
             absent_wallets: HashSet::new(),
@@ -132,6 +138,7 @@ impl Engine {
         self.wallets = Wallets::default();
         self.holds.clear();
         self.catalogs.clear();
+        self.counts = false;
         self.keys.clear();
         self.commands.clear();
         self.absent_wallets.clear();
@@ -146,7 +153,9 @@ impl Engine {
     /// # Errors
     /// When it is malformed; the one before stays.
     pub fn load_catalog(&mut self, tenant: i64, json: &[u8]) -> Result<(), EngineError> {
-        self.catalogs.insert(tenant, Catalog::from_json(json)?);
+        let catalog = Catalog::from_json(json)?;
+        self.counts |= catalog.counts;
+        self.catalogs.insert(tenant, catalog);
         Ok(())
     }
 
@@ -174,6 +183,7 @@ impl Engine {
                 external_id: row.external_id.into_boxed_str(),
                 currency: row.currency,
                 state,
+                counters: row.counters,
                 touched: None,
                 pins: 0,
                 recently_used: true,
@@ -209,7 +219,7 @@ impl Engine {
     /// # Errors
     /// When a message is malformed.
     pub fn needs(&mut self, messages: &[&[u8]]) -> Result<Needs, EngineError> {
-        if self.wallets.len() > self.max_wallets {
+        if self.wallets.weight() > self.max_wallets {
             let gone = self.wallets.evict(self.max_wallets - self.max_wallets / 16);
             self.evicted.extend(gone);
         }
@@ -308,6 +318,7 @@ impl Engine {
         let mut work = Work::new(self.groups, seq, commit_id(self.position.partition, seq), now_us, bytes, &self.buffers);
         // As many as last time: what is kept of a wallet is large, and growing would move it again and again.
         work.touched.reserve(self.wallets_touched);
+        work.counts = self.counts;
         work
     }
 
@@ -420,6 +431,13 @@ impl Engine {
                 wallet.pins = wallet.pins.saturating_sub(1);
             }
         }
+        for before in undo.counters {
+            if let Some(wallet) = self.wallets.slots[before.wallet as usize].as_mut() {
+                let held = wallet.counters.len();
+                wallet.counters.restore(before.key, before.quantity);
+                self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
+            }
+        }
         for index in undo.created {
             if let Some(wallet) = self.wallets.remove(index) {
                 self.absent_wallets.insert((wallet.tenant, wallet.external_id.into()));
@@ -489,6 +507,7 @@ impl Engine {
             external_id: external_id.into(),
             currency: catalog.currency,
             state: WalletState::new(catalog.default_overdraft_limit),
+            counters: Counters::default(),
             touched: None,
             pins: 0,
             recently_used: true,

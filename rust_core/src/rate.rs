@@ -2,7 +2,8 @@
 //!
 //! A tenant's catalogue holds its metrics and rate cards in order of effect. A metric is priced by one product; of that
 //! product's cards the one in force at `occurredAt` decides, and of its lines for the metric the most specific match
-//! wins. What the line then costs is in `rate/price.rs`; tier and allowance counters belong to the wallet in `wallet.rs`.
+//! wins. What the line then costs is in `rate/price.rs`, and in `rate/counting.rs` where it depends on what was used in the
+//! period; the counters belong to the wallet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +13,11 @@ use serde::Deserialize;
 
 use crate::money::{AMOUNT_INTEGER_DIGITS, parse_decimal_nano};
 
+mod counting;
 mod price;
 
-pub use price::{Model, Price, Terms, TermsError};
+pub use counting::{Counting, CountingText, MAX_TIERS, Outside, Periods, Tier, TierText};
+pub use price::{CountingTerms, Model, Price, Terms, TermsError};
 
 /// Prices of shapes that are remembered, each under every card; beyond it the memory starts anew.
 const PRICES_REMEMBERED: usize = 131_072;
@@ -34,6 +37,9 @@ pub enum CatalogError {
     /// A currency that is not three letters.
     #[error("malformed currency in catalogue: {0}")]
     Currency(String),
+    /// Periods that do not follow each other.
+    #[error("the periods in the catalogue do not rise")]
+    Periods,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +53,14 @@ struct WireCatalog {
     default_overdraft_limit: Option<String>,
     metrics: Vec<WireMetric>,
     rate_cards: Vec<WireCard>,
+    /// Absent: no line counts.
+    periods: Option<WirePeriods>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePeriods {
+    starts_us: Vec<i64>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +91,17 @@ struct WireCharge {
     per: String,
     percent: Option<String>,
     minimum: Option<String>,
+    counter_id: Option<i32>,
+    allowance: Option<String>,
+    tiers: Option<Vec<TierText>>,
+}
+
+impl WireCharge {
+    fn terms(&self) -> Result<Terms, TermsError> {
+        let (percent, minimum) = (self.percent.as_deref(), self.minimum.as_deref());
+        let counting = CountingText { counter_id: self.counter_id, allowance: self.allowance.as_deref(), tiers: self.tiers.as_deref() };
+        Terms::parse(self.model.as_deref().unwrap_or("per_unit"), &self.price, &self.per, percent, minimum)?.counted(&counting)
+    }
 }
 
 /// What happens to usage of a customer nobody has seen.
@@ -196,6 +221,8 @@ pub struct Catalog {
     pub unknown_customers: UnknownCustomers,
     /// Of new customers; `None`: no floor.
     pub default_overdraft_limit: Option<i128>,
+    /// Whether any line has tiers or an allowance.
+    pub counts: bool,
     metrics: HashMap<String, i32>,
     /// The cards of each product, in order of effect.
     timelines: Vec<Vec<RateCard>>,
@@ -223,6 +250,8 @@ impl Catalog {
     /// When it is not that JSON.
     pub fn from_json(json: &[u8]) -> Result<Self, CatalogError> {
         let wire: WireCatalog = serde_json::from_slice(json)?;
+        let periods = Periods::new(wire.periods.map(|periods| periods.starts_us).unwrap_or_default()).ok_or(CatalogError::Periods)?;
+        let (periods, mut counts) = (Arc::new(periods), false);
         let mut cards = wire.rate_cards;
         // Stable: of two cards with the same start, the one made later stays behind and counts.
         cards.sort_by_key(|card| card.effective_from_us.unwrap_or(i64::MIN));
@@ -231,11 +260,10 @@ impl Catalog {
             let place = *places.entry(card.product_id).or_insert(timelines.len());
             let mut by_metric: HashMap<i32, MetricLines> = HashMap::new();
             for (line, charge) in card.charges.into_iter().enumerate() {
-                let (percent, minimum) = (charge.percent.as_deref(), charge.minimum.as_deref());
-                let model = charge.model.as_deref().unwrap_or("per_unit");
-                let terms = Terms::parse(model, &charge.price, &charge.per, percent, minimum)
-                    .map_err(|error| CatalogError::Terms(charge.price_id, error))?;
-                by_metric.entry(charge.metric_id).or_default().add(charge.matches, line, Price::new(charge.price_id, &terms));
+                let terms = charge.terms().map_err(|error| CatalogError::Terms(charge.price_id, error))?;
+                counts |= terms.counting.is_some();
+                let price = Price::new(charge.price_id, &terms).in_periods(&periods);
+                by_metric.entry(charge.metric_id).or_default().add(charge.matches, line, price);
                 // No card is published that prices a metric of another product; if one were, the first product keeps it.
                 priced_by.entry(charge.metric_id).or_insert(place);
             }
@@ -250,6 +278,7 @@ impl Catalog {
             currency: currency_code(&wire.currency).ok_or_else(|| CatalogError::Currency(wire.currency.clone()))?,
             unknown_customers: wire.unknown_customers,
             default_overdraft_limit: wire.default_overdraft_limit.as_deref().map(amount).transpose()?,
+            counts,
             metrics: wire.metrics.into_iter().map(|metric| (metric.code, metric.id)).collect(),
             timelines,
             priced_by,

@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use crate::copy::{Buffers, CopyStream, CopyWriter};
+use crate::counter::CounterBefore;
 use crate::group::{NewKey, OUTCOMES, Work};
 use crate::posting::{Commit, Digest, Id, Posting, fold_digest, head_mac};
 use crate::wallet::{HoldState, Wallet, WalletState};
@@ -84,6 +85,8 @@ pub struct Undo {
     pub commands: Vec<(i64, Id)>,
     /// Holds before it.
     pub holds: Vec<((i64, Id), Option<HoldState>)>,
+    /// Counters before it.
+    pub counters: Vec<CounterBefore>,
     /// Account ids it took.
     pub account_ids: Vec<i64>,
     /// The position before it.
@@ -122,7 +125,10 @@ const EVENT_COLUMNS: &[&str] = &[
     "charge",
     "idempotency_key",
     "dimensions",
+    // Left out where nothing counts.
+    "counter_before",
 ];
+const COUNTER_COLUMNS: &[&str] = &["tenant_id", "account_id", "period_start", "counter_id", "commit_id", "quantity"];
 const CUSTOMER_COLUMNS: &[&str] =
     &["tenant_id", "account_id", "external_id", "currency", "overdraft_limit", "low_balance_threshold", "created_at"];
 const GRANT_COLUMNS: &[&str] =
@@ -142,6 +148,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         keys: work.new_keys.iter().map(|key| key.hash).collect(),
         commands: work.new_commands.clone(),
         holds: std::mem::take(&mut work.holds_before),
+        counters: std::mem::take(&mut work.counters_before),
         account_ids: std::mem::take(&mut work.account_ids),
         commit_seq: position.commit_seq,
         head: position.head,
@@ -235,6 +242,8 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         position.commit_seq = work.commit_seq;
         position.head = head;
         let keys = write_keys(&work.buffers, &mut work.new_keys, work.commit_id);
+        let counters = write_counters(&work.buffers, &undo.counters, wallets, work.commit_id);
+        let event_columns = if work.counts { EVENT_COLUMNS } else { &EVENT_COLUMNS[..EVENT_COLUMNS.len() - 1] };
         let mut commits = work.buffers.writer(256);
         write_commit(&mut commits, &commit, work.commit_id, &head);
         // Identity first: a duplicate fails the transaction before the wide rows are sent.
@@ -244,7 +253,8 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
             ("customers", CUSTOMER_COLUMNS, customers),
             ("grants", GRANT_COLUMNS, work.grants),
             ("holds", HOLD_COLUMNS, work.holds),
-            ("usage_events", EVENT_COLUMNS, work.events),
+            ("usage_events", event_columns, work.events),
+            ("usage_counter_quantities", COUNTER_COLUMNS, counters),
             ("postings", POSTING_COLUMNS, postings),
             ("low_balance_alerts", &["tenant_id", "account_id", "seq", "threshold", "available", "commit_id"], alerts),
             ("commits", COMMIT_COLUMNS, commits),
@@ -323,6 +333,29 @@ fn write_keys(buffers: &Buffers, keys: &mut [NewKey], commit_id: i64) -> CopyWri
         rows.int8(key.tenant);
         rows.uuid(&key.hash);
         rows.int8s([key.fingerprint.cast_signed(), commit_id]);
+    }
+    rows
+}
+
+/// What each counter is after the group that moved it, in key order.
+fn write_counters(buffers: &Buffers, moved: &[CounterBefore], wallets: &[Option<Wallet>], commit_id: i64) -> CopyWriter {
+    let mut after: Vec<_> = moved
+        .iter()
+        .filter_map(|one| {
+            let wallet = wallets.get(one.wallet as usize)?.as_ref()?;
+            Some((wallet.tenant, wallet.account, one.key, wallet.counters.get(one.key)))
+        })
+        .collect();
+    after.sort_unstable();
+    let mut rows = buffers.writer(after.len() * 72);
+    for (tenant, account, key, quantity) in after {
+        rows.row(6);
+        rows.int8(tenant);
+        rows.int8(account);
+        rows.timestamp(key.period_start_us);
+        rows.int4(key.counter_id);
+        rows.int8(commit_id);
+        rows.numeric(quantity);
     }
     rows
 }
