@@ -104,6 +104,7 @@ pub struct Engine {
     wallets_touched: usize,
     groups: u64,
     max_wallets: usize,
+    may_evict: bool,
 }
 
 impl Engine {
@@ -127,6 +128,7 @@ impl Engine {
             wallets_touched: 0,
             groups: 0,
             max_wallets: max_wallets.max(16),
+            may_evict: true,
         }
     }
 
@@ -219,7 +221,8 @@ impl Engine {
     /// # Errors
     /// When a message is malformed.
     pub fn needs(&mut self, messages: &[&[u8]]) -> Result<Needs, EngineError> {
-        if self.wallets.weight() > self.max_wallets {
+        // Once before each group: what is loaded for it must not leave again before it is applied, however much it weighs.
+        if std::mem::take(&mut self.may_evict) && self.wallets.weight() > self.max_wallets {
             let gone = self.wallets.evict(self.max_wallets - self.max_wallets / 16);
             self.evicted.extend(gone);
         }
@@ -314,6 +317,7 @@ impl Engine {
         self.keys.rotate();
         self.commands.rotate();
         self.groups += 1;
+        self.may_evict = true;
         let seq = self.position.commit_seq + 1;
         let mut work = Work::new(self.groups, seq, commit_id(self.position.partition, seq), now_us, bytes, &self.buffers);
         // As many as last time: what is kept of a wallet is large, and growing would move it again and again.

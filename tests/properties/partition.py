@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buffmoney import _core
-from tests.oracle import Card, nano, show
+from buffmoney.base.periods import Periods
+from tests.oracle import Card, Counter, counter_of, nano, show
 from tests.properties.copies import rows
 
 LEDGER_KEY = bytes(range(32))
@@ -26,20 +27,38 @@ PRIMARY_KEYS: dict[str, tuple[str, ...]] = {
     "wallet_commands": ("tenant_id", "command_id"),
     "low_balance_alerts": ("tenant_id", "account_id", "seq"),
     "event_keys": ("tenant_id", "key_hash"),
+    "usage_counter_quantities": ("tenant_id", "account_id", "period_start", "counter_id", "commit_id"),
 }
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 
 
-def catalog_json(tenant_id: int, version: int, cards: list[Card], unknown_customers: str, default_limit: int | None) -> bytes:
-    """The catalogue as the engine reads it. Price ids count up over all cards' lines."""
+def counter_ids(cards: list[Card]) -> dict[Counter, int]:
+    """The numbers of counters as publishing one card after the other gives them."""
+    found: dict[Counter, int] = {}
+    for card in cards:
+        for charge in card.charges:
+            if charge.counts:
+                found.setdefault(counter_of(card, charge), 500 + len(found))
+    return found
+
+
+def catalog_json(
+    tenant_id: int, version: int, cards: list[Card], unknown_customers: str, default_limit: int | None, periods: Periods | None = None
+) -> bytes:
+    """The catalogue as the engine reads it. Price ids count up over all cards' lines. periods: Shanghai's months without it."""
     wire_cards, price_id = [], 0
+    counters = counter_ids(cards)
+    periods = periods or Periods()
     for card in cards:
         charges = []
         for charge in card.charges:
             price_id += 1
             line = {"priceId": price_id, "metricId": METRIC_IDS[charge.metric], "match": dict(charge.match), "price": charge.price}
-            optional = {"model": charge.model, "percent": charge.percent, "minimum": charge.minimum}
+            optional: dict[str, Any] = {"model": charge.model, "percent": charge.percent, "minimum": charge.minimum}
+            optional |= {"allowance": charge.allowance, "counterId": counters.get(counter_of(card, charge)) if charge.counts else None}
+            tiers = [{"upTo": up_to, "price": price, "per": per} for up_to, price, per in charge.tiers]
+            optional["tiers"] = tiers or None
             # As from a catalogue that was written before lines had models: what is not said is absent.
             said = {name: value for name, value in optional.items() if value not in (None, "per_unit")}
             charges.append({**line, "per": charge.per, **said})
@@ -54,6 +73,7 @@ def catalog_json(tenant_id: int, version: int, cards: list[Card], unknown_custom
             "defaultOverdraftLimit": None if default_limit is None else show(default_limit),
             "metrics": [{"id": number, "code": code} for code, number in METRIC_IDS.items()],
             "rateCards": wire_cards,
+            **({"periods": periods.wire(periods.starts_us)} if counters else {}),
         }
     ).encode()
 
@@ -139,7 +159,7 @@ class Partition:
             self.next_account += 2 * needs.account_ids
         asked = [((tenant_id, name), self._customer(tenant_id, external_id=name)) for tenant_id, name in needs.wallets]
         asked += [((tenant_id, ""), self._customer(tenant_id, account_id=number)) for tenant_id, number in needs.accounts]
-        wallet_rows, wallet_grants = [], []
+        wallet_rows, wallet_grants, counters = [], [], []
         for (tenant_id, _), row in asked:
             if row is None:
                 continue
@@ -163,9 +183,10 @@ class Partition:
                 )
             )
             wallet_grants += self._grant_rows(tenant_id, last["grants_after"] if last else None)
+            counters += [(account_id, *key, show(quantity)) for key, quantity in self.counters(account_id).items()]
         absent = [name for name, row in asked if row is None]
         if wallet_rows or absent:
-            engine.load_wallets(wallet_rows, wallet_grants, absent)
+            engine.load_wallets(wallet_rows, wallet_grants, absent, counters)
         if needs.holds:
             hold_rows, hold_grants, missing = [], [], []
             for tenant_id, hold_id in needs.holds:
@@ -178,6 +199,17 @@ class Partition:
                 hold_rows.append((tenant_id, hold_id, hold["account_id"], amount, hold["parts"], hold["expires_at"], status))
                 hold_grants += self._grant_rows(tenant_id, hold["parts"])
             engine.load_holds(hold_rows, hold_grants, missing)
+
+    def counters(self, account_id: int) -> dict[tuple[int, int], int]:
+        """Where an account's counters stand in the tables: nano-units by (counter id, period start)."""
+        rows = (row for row in self.tables.of("usage_counter_quantities") if row["account_id"] == account_id)
+        return {(row["counter_id"], row["period_start"]): row["quantity"] for row in rows}
+
+    def restart(self) -> None:
+        """Forgets all that was in memory, as a core that takes over does."""
+        commits = self.tables.of("commits")
+        last = commits[-1] if commits else {"commit_seq": 0, "head": bytes(32), "epoch": 0}
+        self.engine.start(last["commit_seq"], last["head"], last["epoch"] + 1)
 
     # -- groups
 

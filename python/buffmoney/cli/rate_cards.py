@@ -131,8 +131,8 @@ def show(rate_card_id: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         say_json(card)
         return 0
     _say_state(card)
-    amounts = ("price", "cost", "per", "percent", "minimum")
-    used = [name for name in amounts if any(name in line for line in card["charges"])]
+    fields = ("price", "cost", "per", "percent", "minimum", "allowance", "tiers")
+    used = [name for name in fields if any(name in line for line in card["charges"])]
     say_table(
         ("line", "metric", "for", "model", *used),
         (
@@ -141,7 +141,7 @@ def show(rate_card_id: str, *, url: Url = None, api_key: ApiKey = None, as_json:
                 line["metric"],
                 ", ".join(f"{name}={value}" for name, value in line["match"].items()),
                 line["model"],
-                *(line.get(name, "") for name in used),
+                *(_tiers(line) if name == "tiers" else line.get(name, "") for name in used),
             )
             for number, line in enumerate(card["charges"])
         ),
@@ -229,6 +229,11 @@ def _with(body: bytes, changes: dict[str, Any], file: Path) -> bytes:
     except msgspec.DecodeError as failure:
         fail(f"{file} holds no JSON object: {failure}")
     return msgspec.json.encode({**card, **changes})
+
+
+def _tiers(line: dict[str, Any]) -> str:
+    ends = ((f"to {tier['upTo']}" if tier["upTo"] else "beyond", tier) for tier in line.get("tiers", []))
+    return "; ".join(f"{end}: {tier['price']} per {tier['per']}" for end, tier in ends)
 
 
 def _version(card: dict[str, Any]) -> str:

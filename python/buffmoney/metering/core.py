@@ -146,7 +146,7 @@ class PartitionWriter:
                 await lease.assert_durable(writer, unsafe=self._settings.unsafe_async_commit)
             await chores.execute("SET lock_timeout = '2s'")
             publisher = Publisher(self._redis, self._partition_id, taken.epoch, self._settings.seen_keys)
-            tenure = Tenure(taken, control, deque((first, second)), Loader(loading, self._engine), loading, chores, publisher)
+            tenure = Tenure(taken, control, deque((first, second)), Loader(loading, self._engine, self._clock), loading, chores, publisher)
             await tenure.leaves.prepare(chores, self._clock.now_us())
             self._engine.start(taken.commit_seq, taken.head, taken.epoch)
         except BaseException:

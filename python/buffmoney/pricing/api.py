@@ -29,11 +29,24 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
 Status = Literal["draft", "published"]
 
 
+class TierBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A tier of a graduated line: units of a billing period, beyond the allowance, after the tier before and up to the `upTo`th.
+
+    upTo: null for the last tier, and only for it. price: for `per` units.
+    """
+
+    up_to: str | None
+    price: str
+    per: str = "1"
+
+
 class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
 
     What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price;
-    `markup` q × cost ÷ per and percent on top. At least `minimum`, with any model.
+    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per. At least
+    `minimum`, with any model. allowance: units of the metric that are free for a customer in each billing period, with any model but
+    `flat`; q is what lies beyond them, and an event within them is free.
     """
 
     metric: str
@@ -43,6 +56,8 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     per: str | UnsetType = UNSET
     percent: str | UnsetType = UNSET
     minimum: str | UnsetType = UNSET
+    allowance: str | UnsetType = UNSET
+    tiers: Annotated[list[TierBody], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": cards.MAX_TIERS})] | UnsetType = UNSET
     match: dict[str, str] = {}
 
 
@@ -90,6 +105,8 @@ class ChargeLine(msgspec.Struct, rename="camel"):
     per: str | UnsetType = UNSET
     percent: str | UnsetType = UNSET
     minimum: str | UnsetType = UNSET
+    allowance: str | UnsetType = UNSET
+    tiers: list[TierBody] | UnsetType = UNSET
 
 
 class RateCard(msgspec.Struct, rename="camel"):
@@ -412,7 +429,8 @@ def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
     charges = []
     for line, one in enumerate(body.charges):
         amounts = {name: value for name in cards.AMOUNTS if (value := getattr(one, name)) is not UNSET}
-        charges.append(cards.check_charge(line, one.metric, one.match, one.model, **amounts))
+        tiers = None if one.tiers is UNSET else one.tiers
+        charges.append(cards.check_charge(line, one.metric, one.match, one.model, tiers=tiers, **amounts))
     effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
     return versions.Draft(body.product_id, body.name, body.currency, charges, effective_us)
 
@@ -437,7 +455,8 @@ def _lines(charges: Sequence[cards.Charge]) -> list[ChargeLine]:
 
 
 def _line(charge: cards.Charge) -> ChargeLine:
-    return ChargeLine(charge.metric, charge.model, charge.match, **charge.amounts)
+    tiers = [msgspec.convert(tier.wire, TierBody) for tier in charge.tiers]
+    return ChargeLine(charge.metric, charge.model, charge.match, **charge.amounts, tiers=tiers or UNSET)
 
 
 def _product(product: products.Product) -> Product:

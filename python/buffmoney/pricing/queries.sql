@@ -38,10 +38,10 @@ SELECT code, metric_id FROM metrics WHERE tenant_id = $1;
 INSERT INTO rate_cards (tenant_id, rate_card_id, product_id, name, currency, effective_from, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: insert_charges
-INSERT INTO rate_card_charges (tenant_id, rate_card_id, line, metric_id, match, model, price, per, percent, minimum)
-SELECT $1, $2, line - 1, metric_id, match::jsonb, model, price, per, percent, minimum
-FROM unnest($3::integer[], $4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::numeric[]) WITH ORDINALITY
-    AS charge (metric_id, match, model, price, per, percent, minimum, line);
+INSERT INTO rate_card_charges (tenant_id, rate_card_id, line, metric_id, match, model, price, per, percent, minimum, allowance, tiers)
+SELECT $1, $2, line - 1, metric_id, match::jsonb, model, price, per, percent, minimum, allowance, tiers::jsonb
+FROM unnest($3::integer[], $4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::numeric[], $10::numeric[], $11::text[])
+    WITH ORDINALITY AS charge (metric_id, match, model, price, per, percent, minimum, allowance, tiers, line);
 
 -- name: delete_charges
 DELETE FROM rate_card_charges WHERE tenant_id = $1 AND rate_card_id = $2;
@@ -69,9 +69,23 @@ JOIN products own ON own.tenant_id = c.tenant_id AND own.product_id = $3
 WHERE c.tenant_id = $1 AND c.rate_card_id = $2 AND o.product_id <> $3
 ORDER BY c.line LIMIT 1;
 
+-- name: name_counters
+-- Counters of a card's lines that count, as far as no version before has named them: of one product, metric and match there is one.
+INSERT INTO usage_counters (tenant_id, counter_id, product_id, metric_id, match, created_at)
+SELECT $1, nextval('counter_ids'), $3, metric_id, match, $4
+FROM (SELECT DISTINCT metric_id, match FROM rate_card_charges
+      WHERE tenant_id = $1 AND rate_card_id = $2 AND (tiers IS NOT NULL OR allowance IS NOT NULL)) AS counting
+WHERE NOT EXISTS (SELECT FROM usage_counters u
+                  WHERE u.tenant_id = $1 AND u.product_id = $3 AND u.metric_id = counting.metric_id AND u.match = counting.match);
+
 -- name: number_charges
--- The names by which usage events will know the lines.
-UPDATE rate_card_charges SET price_id = nextval('price_ids') WHERE tenant_id = $1 AND rate_card_id = $2;
+-- The names by which usage events will know the lines, and the counters of those that count.
+UPDATE rate_card_charges AS charge SET price_id = nextval('price_ids'), counter_id = numbered.counter_id
+FROM (SELECT c.line, u.counter_id FROM rate_card_charges c
+      LEFT JOIN usage_counters u ON u.tenant_id = c.tenant_id AND u.product_id = $3 AND u.metric_id = c.metric_id AND u.match = c.match
+          AND (c.tiers IS NOT NULL OR c.allowance IS NOT NULL)
+      WHERE c.tenant_id = $1 AND c.rate_card_id = $2) AS numbered
+WHERE charge.tenant_id = $1 AND charge.rate_card_id = $2 AND charge.line = numbered.line;
 
 -- name: publish_card
 UPDATE rate_cards SET status = 'published', version = $3, effective_from = $4, published_at = $5 WHERE tenant_id = $1 AND rate_card_id = $2;
@@ -87,7 +101,7 @@ WHERE tenant_id = $1 AND product_id = $2 AND version < coalesce($3::integer, 214
 ORDER BY version DESC LIMIT 1;
 
 -- name: get_charges
-SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum
+SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum, c.allowance, c.tiers::text AS tiers
 FROM rate_card_charges c JOIN metrics m USING (tenant_id, metric_id)
 WHERE c.tenant_id = $1 AND c.rate_card_id = $2 ORDER BY c.line;
 
@@ -114,8 +128,8 @@ SELECT count(*) FROM metrics WHERE tenant_id = $1;
 
 -- name: catalog
 -- All that the engine needs to rate a tenant's usage, in one snapshot. Cards lie in order of effect, lines in the card's order. Whether a
--- line has a model other than per_unit, a percentage or a minimum shows in the JSON only if it has.
-SELECT json_build_object(
+-- line has a model other than per_unit, a percentage, a minimum, an allowance or tiers shows in the JSON only if it has.
+SELECT t.time_zone, t.anchor_day, EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id) AS counts, json_build_object(
     'tenantId', t.tenant_id,
     'version', t.catalog_version,
     'currency', t.currency,
@@ -134,9 +148,10 @@ SELECT json_build_object(
                 SELECT coalesce(json_agg(json_strip_nulls(json_build_object(
                     'priceId', c.price_id, 'metricId', c.metric_id, 'match', c.match, 'model', nullif(c.model, 'per_unit'),
                     'price', trim_scale(c.price)::text, 'per', trim_scale(c.per)::text,
-                    'percent', trim_scale(c.percent)::text, 'minimum', trim_scale(c.minimum)::text)) ORDER BY c.line), '[]'::json)
+                    'percent', trim_scale(c.percent)::text, 'minimum', trim_scale(c.minimum)::text,
+                    'counterId', c.counter_id, 'allowance', trim_scale(c.allowance)::text, 'tiers', c.tiers)) ORDER BY c.line), '[]'::json)
                 FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id)
             ) ORDER BY r.effective_from NULLS FIRST, r.published_at, r.rate_card_id), '[]'::json)
         FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND r.status = 'published')
-    )::text
+    )::text AS catalog
 FROM tenants t JOIN merchants g USING (merchant_id) WHERE t.tenant_id = $1;

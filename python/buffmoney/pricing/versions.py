@@ -16,7 +16,7 @@ from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
 from buffmoney.pricing import products
-from buffmoney.pricing.cards import Charge, refuse_ambiguous
+from buffmoney.pricing.cards import Charge, refuse_ambiguous, stored_tiers
 
 if TYPE_CHECKING:
     from buffmoney.base.database import Connection
@@ -73,6 +73,8 @@ async def read(connection: Connection, tenant_id: int, card_id: str, param: str 
             line["model"],
             line["percent"],
             line["minimum"],
+            line["allowance"],
+            stored_tiers(line["tiers"]),
         )
         for line in lines
     ]
@@ -152,7 +154,8 @@ async def publish(connection: Connection, clock: Clock, tenant_id: int, card_id:
         if published["taken"]:
             raise Problem("invalid_rate_card", "Another rate card takes effect at this very moment.", "effectiveFrom")
         effect = effect or now
-    await connection.execute(_SQL["number_charges"], tenant_id, card_id)
+    await connection.execute(_SQL["name_counters"], tenant_id, card_id, card.product_id, now)
+    await connection.execute(_SQL["number_charges"], tenant_id, card_id, card.product_id)
     await connection.execute(_SQL["publish_card"], tenant_id, card_id, published["next"], effect, now)
     done = msgspec.structs.replace(card, status="published", version=published["next"], effective_from=effect, published_at=now)
     return Published(card, done, tenant["catalog_version"])
@@ -197,4 +200,6 @@ async def _insert_charges(connection: Connection, tenant_id: int, card_id: str, 
         [charge.per for charge in charges],
         [charge.percent for charge in charges],
         [charge.minimum for charge in charges],
+        [charge.allowance for charge in charges],
+        [msgspec.json.encode([tier.wire for tier in charge.tiers]).decode() if charge.tiers else None for charge in charges],
     )
