@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from buffmoney.base.clock import SystemClock
 from buffmoney.pricing import catalog, presets
 from tests.product import Merchant, assert_problem, event, moment
 
@@ -45,7 +46,7 @@ def engine_catalog(merchant: Merchant) -> dict[str, Any]:
     async def read() -> bytes:
         connection = await asyncpg.connect(merchant.product.run["databaseUrl"])
         try:
-            return await catalog.read(connection, merchant.tenant_id)
+            return await catalog.read(connection, SystemClock(), merchant.tenant_id)
         finally:
             await connection.close()
 
