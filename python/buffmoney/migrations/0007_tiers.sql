@@ -23,7 +23,7 @@ CREATE TABLE usage_counters (
     FOREIGN KEY (tenant_id, product_id) REFERENCES products,
     FOREIGN KEY (tenant_id, metric_id) REFERENCES metrics
 );
-CREATE INDEX usage_counters_metric ON usage_counters (tenant_id, metric_id);
+CREATE INDEX usage_counters_product ON usage_counters (tenant_id, product_id);
 CREATE SEQUENCE counter_ids AS integer;
 
 -- How much a customer had used of a counter in a period after each commit that moved it: the last row of a counter is where it stands.

@@ -69,23 +69,18 @@ JOIN products own ON own.tenant_id = c.tenant_id AND own.product_id = $3
 WHERE c.tenant_id = $1 AND c.rate_card_id = $2 AND o.product_id <> $3
 ORDER BY c.line LIMIT 1;
 
+-- name: counters
+SELECT counter_id, metric_id, match::text AS match FROM usage_counters WHERE tenant_id = $1 AND product_id = $2;
+
 -- name: name_counters
--- Counters of a card's lines that count, as far as no version before has named them: of one product, metric and match there is one.
 INSERT INTO usage_counters (tenant_id, counter_id, product_id, metric_id, match, created_at)
-SELECT $1, nextval('counter_ids'), $3, metric_id, match, $4
-FROM (SELECT DISTINCT metric_id, match FROM rate_card_charges
-      WHERE tenant_id = $1 AND rate_card_id = $2 AND (tiers IS NOT NULL OR allowance IS NOT NULL)) AS counting
-WHERE NOT EXISTS (SELECT FROM usage_counters u
-                  WHERE u.tenant_id = $1 AND u.product_id = $3 AND u.metric_id = counting.metric_id AND u.match = counting.match);
+SELECT $1, nextval('counter_ids'), $2, metric_id, match::jsonb, $5 FROM unnest($3::integer[], $4::text[]) AS named (metric_id, match)
+RETURNING counter_id, metric_id, match::text AS match;
 
 -- name: number_charges
--- The names by which usage events will know the lines, and the counters of those that count.
-UPDATE rate_card_charges AS charge SET price_id = nextval('price_ids'), counter_id = numbered.counter_id
-FROM (SELECT c.line, u.counter_id FROM rate_card_charges c
-      LEFT JOIN usage_counters u ON u.tenant_id = c.tenant_id AND u.product_id = $3 AND u.metric_id = c.metric_id AND u.match = c.match
-          AND (c.tiers IS NOT NULL OR c.allowance IS NOT NULL)
-      WHERE c.tenant_id = $1 AND c.rate_card_id = $2) AS numbered
-WHERE charge.tenant_id = $1 AND charge.rate_card_id = $2 AND charge.line = numbered.line;
+-- The names by which usage events will know the lines. $3: the counter of each line, 0 for those that do not count.
+UPDATE rate_card_charges SET price_id = nextval('price_ids'), counter_id = nullif(($3::integer[])[line + 1], 0)
+WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: publish_card
 UPDATE rate_cards SET status = 'published', version = $3, effective_from = $4, published_at = $5 WHERE tenant_id = $1 AND rate_card_id = $2;

@@ -19,6 +19,8 @@ from buffmoney.pricing import products
 from buffmoney.pricing.cards import Charge, refuse_ambiguous, stored_tiers
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from buffmoney.base.database import Connection
 
 _CARD_ID = re.compile(r"rc_[0-9a-f]{24}", re.ASCII)
@@ -154,11 +156,34 @@ async def publish(connection: Connection, clock: Clock, tenant_id: int, card_id:
         if published["taken"]:
             raise Problem("invalid_rate_card", "Another rate card takes effect at this very moment.", "effectiveFrom")
         effect = effect or now
-    await connection.execute(_SQL["name_counters"], tenant_id, card_id, card.product_id, now)
-    await connection.execute(_SQL["number_charges"], tenant_id, card_id, card.product_id)
+    await connection.execute(_SQL["number_charges"], tenant_id, card_id, await _counters(connection, tenant_id, card, now))
     await connection.execute(_SQL["publish_card"], tenant_id, card_id, published["next"], effect, now)
     done = msgspec.structs.replace(card, status="published", version=published["next"], effective_from=effect, published_at=now)
     return Published(card, done, tenant["catalog_version"])
+
+
+async def _counters(connection: Connection, tenant_id: int, card: Card, now: datetime) -> list[int]:
+    """The counter of each line of a card, 0 for lines that do not count. Of one product, metric and match there is one, for good: versions
+    of a line go on with it. Named here if no version before has done so."""
+    if not any(charge.counts for charge in card.charges):
+        return [0] * len(card.charges)
+    metric_ids = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
+    wanted = [(metric_ids[charge.metric], _canonical(charge.match)) if charge.counts else None for charge in card.charges]
+
+    def by_line(rows: list[asyncpg.Record]) -> dict[tuple[int, bytes], int]:
+        match = msgspec.json.decode
+        return {(row["metric_id"], _canonical(match(row["match"], type=dict[str, str]))): row["counter_id"] for row in rows}
+
+    known = by_line(await connection.fetch(_SQL["counters"], tenant_id, card.product_id))
+    new = [one for one in wanted if one is not None and one not in known]
+    if new:
+        names = [metric_id for metric_id, _ in new], [match.decode() for _, match in new]
+        known |= by_line(await connection.fetch(_SQL["name_counters"], tenant_id, card.product_id, *names, now))
+    return [0 if one is None else known[one] for one in wanted]
+
+
+def _canonical(match: dict[str, str]) -> bytes:
+    return msgspec.json.encode(match, order="sorted")
 
 
 async def _lock(connection: Connection, tenant_id: int) -> str:
