@@ -435,10 +435,10 @@ impl Engine {
                 wallet.pins = wallet.pins.saturating_sub(1);
             }
         }
-        for before in undo.counters {
-            if let Some(wallet) = self.wallets.slots[before.wallet as usize].as_mut() {
+        for moved in undo.counters {
+            if let Some(wallet) = self.wallets.slots[moved.wallet as usize].as_mut() {
                 let held = wallet.counters.len();
-                wallet.counters.restore(before.key, before.quantity);
+                wallet.counters.restore(moved.key, moved.before);
                 self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
             }
         }

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::copy::{Buffers, CopyWriter};
-use crate::counter::CounterBefore;
+use crate::counter::Moved;
 use crate::posting::{Id, PostingKind, account};
 use crate::wallet::{Grant, GrantKind, HoldState, Wallet, WalletState};
 
@@ -148,8 +148,8 @@ pub struct Work {
     pub expired_grants: Vec<(i64, Id)>,
     /// Holds before the group.
     pub holds_before: Vec<((i64, Id), Option<HoldState>)>,
-    /// Counters before the group, of those that it moved.
-    pub counters_before: Vec<CounterBefore>,
+    /// Counters that it moved.
+    pub counters: Vec<Moved>,
     /// Whether any catalogue counts: rows of `usage_events` then say what was counted before.
     pub counts: bool,
     /// Account ids taken from the pool.
@@ -189,7 +189,7 @@ impl Work {
             closed_holds: Vec::new(),
             expired_grants: Vec::new(),
             holds_before: Vec::new(),
-            counters_before: Vec::new(),
+            counters: Vec::new(),
             counts: false,
             account_ids: Vec::new(),
             warm: Vec::new(),

@@ -2,8 +2,8 @@
 
 use hashbrown::HashMap;
 
-use crate::copy::{Buffers, CopyStream, CopyWriter};
-use crate::counter::CounterBefore;
+use crate::copy::{Buffers, CopyStream, CopyWriter, POSTGRES_EPOCH_US};
+use crate::counter::Moved;
 use crate::group::{NewKey, OUTCOMES, Work};
 use crate::posting::{Commit, Digest, Id, Posting, fold_digest, head_mac};
 use crate::wallet::{HoldState, Wallet, WalletState};
@@ -85,8 +85,8 @@ pub struct Undo {
     pub commands: Vec<(i64, Id)>,
     /// Holds before it.
     pub holds: Vec<((i64, Id), Option<HoldState>)>,
-    /// Counters before it.
-    pub counters: Vec<CounterBefore>,
+    /// Counters it moved.
+    pub counters: Vec<Moved>,
     /// Account ids it took.
     pub account_ids: Vec<i64>,
     /// The position before it.
@@ -148,7 +148,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         keys: work.new_keys.iter().map(|key| key.hash).collect(),
         commands: work.new_commands.clone(),
         holds: std::mem::take(&mut work.holds_before),
-        counters: std::mem::take(&mut work.counters_before),
+        counters: std::mem::take(&mut work.counters),
         account_ids: std::mem::take(&mut work.account_ids),
         commit_seq: position.commit_seq,
         head: position.head,
@@ -242,7 +242,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         position.commit_seq = work.commit_seq;
         position.head = head;
         let keys = write_keys(&work.buffers, &mut work.new_keys, work.commit_id);
-        let counters = write_counters(&work.buffers, &undo.counters, wallets, work.commit_id);
+        let counters = write_counters(&work.buffers, &undo.counters, work.commit_id);
         let event_columns = if work.counts { EVENT_COLUMNS } else { &EVENT_COLUMNS[..EVENT_COLUMNS.len() - 1] };
         let mut commits = work.buffers.writer(256);
         write_commit(&mut commits, &commit, work.commit_id, &head);
@@ -337,25 +337,21 @@ fn write_keys(buffers: &Buffers, keys: &mut [NewKey], commit_id: i64) -> CopyWri
     rows
 }
 
-/// What each counter is after the group that moved it, in key order.
-fn write_counters(buffers: &Buffers, moved: &[CounterBefore], wallets: &[Option<Wallet>], commit_id: i64) -> CopyWriter {
-    let mut after: Vec<_> = moved
-        .iter()
-        .filter_map(|one| {
-            let wallet = wallets.get(one.wallet as usize)?.as_ref()?;
-            Some((wallet.tenant, wallet.account, one.key, wallet.counters.get(one.key)))
-        })
-        .collect();
-    after.sort_unstable();
-    let mut rows = buffers.writer(after.len() * 72);
-    for (tenant, account, key, quantity) in after {
+/// What each counter is after the group that moved it. Nearly in key order: minutes are enough to tell periods apart.
+fn write_counters(buffers: &Buffers, moved: &[Moved], commit_id: i64) -> CopyWriter {
+    let order = |one: &Moved| {
+        let minutes = u128::from((one.key.period_start_us / 60_000_000).cast_unsigned() & 0xffff_ffff);
+        u128::from(one.account.cast_unsigned()) << 64 | minutes << 32 | u128::from(one.key.counter_id.cast_unsigned())
+    };
+    let mut sorted: Vec<(u128, &Moved)> = moved.iter().map(|one| (order(one), one)).collect();
+    sorted.sort_unstable_by_key(|(order, _)| *order);
+    let mut rows = buffers.writer(moved.len() * 80);
+    for (_, one) in sorted {
         rows.row(6);
-        rows.int8(tenant);
-        rows.int8(account);
-        rows.timestamp(key.period_start_us);
-        rows.int4(key.counter_id);
+        rows.int8s([one.tenant, one.account, one.key.period_start_us - POSTGRES_EPOCH_US]);
+        rows.int4(one.key.counter_id);
         rows.int8(commit_id);
-        rows.numeric(quantity);
+        rows.numeric(one.after);
     }
     rows
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::copy::POSTGRES_EPOCH_US;
-use crate::counter::{COUNTED_FOR_US, CounterBefore, CounterKey};
+use crate::counter::{COUNTED_FOR_US, CounterKey, Moved};
 use crate::engine::{Engine, EngineError};
 use crate::group::{NewKey, Work};
 use crate::message::{EventReply, Message, UsageEvent, UsageReply, UsageSection};
@@ -110,8 +110,9 @@ impl Engine {
                     Err(outcome) => return Ok((outcome, 0)),
                 };
                 let wallet = place.and_then(|index| self.wallets.slots[index as usize].as_ref());
-                let before = wallet.map_or(0, |wallet| wallet.counters.get(key));
-                counted = Some((key, before));
+                let found = wallet.and_then(|wallet| wallet.counters.find(key));
+                let before = wallet.map_or(0, |wallet| wallet.counters.used(found));
+                counted = Some((key, found, before));
                 price.charge_after(before, event.quantity_nano).filter(|_| before + event.quantity_nano < AMOUNT_LIMIT)
             }
         };
@@ -136,11 +137,10 @@ impl Engine {
             return Ok((Outcome::InsufficientBalance, 0));
         }
         let posting_seq = if charge == 0 { 0 } else { work.debit_usage(slot, wallet, charge) };
-        if let Some((key, before)) = counted {
+        if let Some((key, found, before)) = counted {
             let held = wallet.counters.len();
-            if let Some(quantity) = wallet.counters.advance(key, before + event.quantity_nano, work.group_id, work.now_us) {
-                work.counters_before.push(CounterBefore { wallet: index, key, quantity });
-            }
+            let moved = Moved { wallet: index, tenant, account: wallet.account, key, before, after: before + event.quantity_nano };
+            wallet.counters.advance(found, moved, &mut work.counters, work.group_id, work.now_us);
             self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
         }
 
@@ -157,7 +157,7 @@ impl Engine {
         events.bytes(event.idempotency_key.as_bytes());
         events.bytes(dimensions.as_bytes());
         if work.counts {
-            events.numeric(counted.map_or(0, |(_, before)| before));
+            events.numeric(counted.map_or(0, |(_, _, before)| before));
         }
         Ok((Outcome::Accepted, charge))
     }

@@ -137,41 +137,46 @@ impl Counting {
     }
 }
 
+/// A tier ready for many events: where it ends (the last one: nowhere), and price over per, cut down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    end: i128,
+    over: i128,
+    under: i128,
+}
+
 /// Tiers made ready for many events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Graduated {
-    /// Where all tiers but the last end, rising.
-    bounds: Vec<i128>,
-    /// Price over per of each tier, cut down.
-    ratios: Vec<(i128, i128)>,
-    /// The same over one denominator, where that fits.
+    steps: Vec<Step>,
+    /// The fractions over one denominator, where that fits.
     common: Option<(Vec<i128>, i128)>,
 }
 
 impl Graduated {
     pub(super) fn new(tiers: &[Tier]) -> Self {
-        let ratios: Vec<(i128, i128)> = tiers
+        let steps: Vec<Step> = tiers
             .iter()
             .map(|tier| {
                 let (mut over, mut under) = (tier.price, tier.per);
                 cut(&mut over, &mut under);
-                (over, under)
+                Step { end: tier.up_to.unwrap_or(i128::MAX), over, under }
             })
             .collect();
-        Self { bounds: tiers.iter().filter_map(|tier| tier.up_to).collect(), common: common(&ratios), ratios }
+        Self { common: common(&steps), steps }
     }
 
     /// The exact charge of the stretch of this length from here on, rounded once; `None` when it does not fit.
     #[inline]
     pub(super) fn rounded(&self, from: i128, length: i128) -> Option<i128> {
-        let tier = self.bounds.partition_point(|bound| *bound <= from);
+        let first = self.steps.partition_point(|step| step.end <= from);
         let to = from.checked_add(length)?;
+        let step = self.steps.get(first)?;
         // Nearly every event lies within one tier.
-        if self.bounds.get(tier).is_none_or(|bound| to <= *bound) {
-            let (over, under) = *self.ratios.get(tier)?;
-            return mul_div_round(length, over, under);
+        if to <= step.end {
+            return mul_div_round(length, step.over, step.under);
         }
-        self.across(tier, from, to)
+        self.across(first, from, to)
     }
 
     #[inline(never)]
@@ -185,17 +190,17 @@ impl Graduated {
         let wide = |value: i128| BigUint::from(value.unsigned_abs());
         let (mut over, mut under) = (BigUint::ZERO, BigUint::from(1_u8));
         for (tier, part) in self.parts(first, from, to) {
-            let (price, per) = self.ratios[tier];
-            over = over * wide(per) + wide(part) * wide(price) * &under;
-            under *= wide(per);
+            let step = &self.steps[tier];
+            over = over * wide(step.under) + wide(part) * wide(step.over) * &under;
+            under *= wide(step.under);
         }
         divide_rounded(&over, &under)
     }
 
     /// (tier, units in it) of a stretch that begins in `first`.
     fn parts(&self, first: usize, from: i128, to: i128) -> impl Iterator<Item = (usize, i128)> {
-        (first..self.ratios.len()).scan(from, move |at, tier| {
-            let end = self.bounds.get(tier).map_or(to, |bound| to.min(*bound));
+        (first..self.steps.len()).scan(from, move |at, tier| {
+            let end = to.min(self.steps[tier].end);
             let part = end - *at;
             *at = end;
             (part > 0).then_some((tier, part))
@@ -204,13 +209,13 @@ impl Graduated {
 }
 
 /// The fractions over their least common denominator.
-fn common(ratios: &[(i128, i128)]) -> Option<(Vec<i128>, i128)> {
-    let denominator = ratios.iter().try_fold(1_i128, |all, (_, under)| {
-        let (mut left, mut right) = (all, *under);
+fn common(steps: &[Step]) -> Option<(Vec<i128>, i128)> {
+    let denominator = steps.iter().try_fold(1_i128, |all, step| {
+        let (mut left, mut right) = (all, step.under);
         cut(&mut left, &mut right);
         all.checked_mul(right)
     })?;
-    let overs = ratios.iter().map(|(over, under)| over.checked_mul(denominator / under)).collect::<Option<_>>()?;
+    let overs = steps.iter().map(|step| step.over.checked_mul(denominator / step.under)).collect::<Option<_>>()?;
     Some((overs, denominator))
 }
 
