@@ -14,6 +14,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benches.batches import EVENTS_PER_BATCH, MARK, MODELS, Shape, templates
 from buffmoney import _core
+from buffmoney.base.clock import SystemClock
+from buffmoney.base.periods import Periods
 
 TENANT = 1
 CUSTOMERS = 1000
@@ -22,7 +24,7 @@ GROUP_EVENTS = BATCHES_PER_GROUP * EVENTS_PER_BATCH
 METRICS = {"tokens_input": 1, "tokens_output": 2}
 
 
-def catalog(charges: list[dict[str, object]]) -> bytes:
+def catalog(charges: list[dict[str, object]], **more: object) -> bytes:
     """A catalogue of one card with these lines, in force since ever."""
     return json.dumps(
         {
@@ -38,6 +40,7 @@ def catalog(charges: list[dict[str, object]]) -> bytes:
                     "charges": [{"priceId": price_id, **charge} for price_id, charge in enumerate(charges, start=1)],
                 }
             ],
+            **more,
         }
     ).encode()
 
@@ -62,6 +65,22 @@ CATALOG_OF_1000_LINES = catalog(
         for number, name in enumerate(MANY_MODELS)
         for metric_id in METRICS.values()
     ]
+)
+
+
+TIERS = [
+    {"upTo": up_to, "price": f"{price}.123456789", "per": "1000000"}
+    for price, up_to in ((9, "20000"), (7, "100000"), (5, "1000000"), (4, "20000000"), (3, None))
+]
+CATALOG_OF_1000_TIERED_LINES = catalog(
+    [
+        {"metricId": metric_id, "match": {"model": name}, "model": "graduated", "price": "0", "per": "1", "tiers": TIERS}
+        | {"counterId": 2 * number + metric_id}
+        | ({"allowance": "5000"} if number % 2 else {})
+        for number, name in enumerate(MANY_MODELS)
+        for metric_id in METRICS.values()
+    ],
+    periods=Periods().wire(Periods().around(SystemClock().now_us())),
 )
 
 
@@ -118,8 +137,9 @@ def test_decode(benchmark: BenchmarkFixture, customers: int) -> None:
         ("rate_events_per_s", Shape(CUSTOMERS), CATALOG),
         ("rate_events_per_s_hot_customer", Shape(1), CATALOG),
         ("rate_events_per_s_1000_lines", Shape(CUSTOMERS, models=MANY_MODELS), CATALOG_OF_1000_LINES),
+        ("rate_events_per_s_1000_lines_tiered", Shape(CUSTOMERS, models=MANY_MODELS), CATALOG_OF_1000_TIERED_LINES),
     ],
-    ids=["1000-customers", "hot-customer", "1000-lines"],
+    ids=["1000-customers", "hot-customer", "1000-lines", "1000-lines-tiered"],
 )
 def test_rate(benchmark: BenchmarkFixture, figure: str, shape: Shape, prices: bytes) -> None:
     """Rate, deduct and encode prepared groups of 20,000 events, up to the bytes of COPY."""

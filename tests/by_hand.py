@@ -11,6 +11,7 @@ from typing import Any
 
 _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
+    ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
@@ -24,7 +25,12 @@ def nearest(value: Fraction, decimals: Fraction) -> Fraction:
     return (below if down < up or (down == up and below % 2 == 0) else below + 1) / scale
 
 
-_FUNCTIONS: dict[str, Callable[..., Fraction]] = {"ceil": lambda value: Fraction(math.ceil(value)), "max": max, "round": nearest}
+_FUNCTIONS: dict[str, Callable[..., Fraction]] = {
+    "ceil": lambda value: Fraction(math.ceil(value)),
+    "max": max,
+    "min": min,
+    "round": nearest,
+}
 
 
 def work_out(formula: str) -> Fraction:
@@ -56,9 +62,14 @@ def check(explained: dict[str, Any]) -> Fraction:
     return charge
 
 
-def charge_of(line: dict[str, Any], quantity: str) -> Fraction:
-    """What the line of a card, as the API writes it, asks for a quantity: the table of models, read once more."""
-    per, amount = Fraction(line.get("per", "1")), Fraction(quantity)
+def charge_of(line: dict[str, Any], quantity: str, before: str = "0") -> Fraction:
+    """What the line of a card, as the API writes it, asks for a quantity where the period had used `before`: the table of models, read
+    once more."""
+    per, free = Fraction(line.get("per", "1")), Fraction(line.get("allowance", "0"))
+    start, end = (max(Fraction(0), used - free) for used in (Fraction(before), Fraction(before) + Fraction(quantity)))
+    amount = end - start
+    if not amount:
+        return Fraction(0)
     match line["model"]:
         case "per_unit":
             exact = amount / per * Fraction(line["price"])
@@ -68,6 +79,12 @@ def charge_of(line: dict[str, Any], quantity: str) -> Fraction:
             exact = Fraction(line["price"])
         case "markup":
             exact = amount / per * Fraction(line["cost"]) * (100 + Fraction(line["percent"])) / 100
+        case "graduated":
+            exact, low = Fraction(0), Fraction(0)
+            for tier in line["tiers"]:
+                high = end if tier["upTo"] is None else Fraction(tier["upTo"])
+                exact += max(Fraction(0), min(end, high) - max(start, low)) * Fraction(tier["price"]) / Fraction(tier["per"])
+                low = high
         case other:
             raise ValueError(other)
     return max(nearest(exact, Fraction(9)), Fraction(line.get("minimum", "0")))

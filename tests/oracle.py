@@ -7,9 +7,13 @@ and every rule is written in the most obvious way. The property tests feed it an
 from __future__ import annotations
 
 import math
+from calendar import monthrange
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 NANO = 10**9
 """nano-units in one unit of a currency or of a metric"""
@@ -51,7 +55,8 @@ class Charge:
     """One line of a rate card: what usage of a metric costs where all of `match` is found in the dimensions.
 
     model: per_unit, `price` for `per` units in proportion; package, `price` for every begun block of `per` units; flat, `price` for
-    an event; markup, `price` is what `per` units cost us, and `percent` comes on top. No event costs less than `minimum`.
+    an event; markup, `price` is what `per` units cost us, and `percent` comes on top; graduated, each unit by the tier (up to, price, per)
+    that the period has reached. The first `allowance` units of a period are free. No event that is billed costs less than `minimum`.
     """
 
     metric: str
@@ -61,6 +66,14 @@ class Charge:
     model: str = "per_unit"
     percent: str | None = None
     minimum: str | None = None
+    allowance: str | None = None
+    tiers: tuple[tuple[str | None, str, str], ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether what was used before in the period matters."""
+        return self.model == "graduated" or self.allowance is not None
+
     currency: str | None = None
     """None: the card's"""
 
@@ -148,9 +161,48 @@ def exact_price(charge: Charge, quantity_nano: int) -> Fraction:
     raise ValueError(f"no such model: {charge.model}")
 
 
-def price_of(charge: Charge, quantity_nano: int) -> int:
-    """What an event of this quantity costs, in nano-units: rounded once, and then not less than the minimum."""
-    return max(round_half_even(exact_price(charge, quantity_nano) * NANO), nano(charge.minimum or "0"))
+def exact_after(charge: Charge, quantity_nano: int, before_nano: int) -> Fraction | None:
+    """What a quantity costs where the period had used so much before; None where all of it is free."""
+    free = nano(charge.allowance or "0")
+    start, end = max(0, before_nano - free), max(0, before_nano + quantity_nano - free)
+    if start == end:
+        return None
+    if charge.model != "graduated":
+        return exact_price(charge, end - start)
+    exact, low = Fraction(0), 0
+    for up_to, price, per in charge.tiers:
+        high = end if up_to is None else nano(up_to)
+        units = max(0, min(end, high) - max(start, low))
+        exact += Fraction(units, NANO) / Fraction(per) * Fraction(price)
+        low = high
+    return exact
+
+
+def price_of(charge: Charge, quantity_nano: int, before_nano: int = 0) -> int:
+    """What an event of this quantity costs, in nano-units: rounded once, and then not less than the minimum. Free within an allowance."""
+    exact = exact_after(charge, quantity_nano, before_nano)
+    return 0 if exact is None else max(round_half_even(exact * NANO), nano(charge.minimum or "0"))
+
+
+Month = tuple[int, int]
+
+
+def period_of(occurred_us: int, zone: str, anchor_day: int) -> Month:
+    """Year and month in which the billing period of a moment began, by the calendar on the wall: from the anchor day on, or the month's
+    last day where it is shorter, it is this month's."""
+    moment = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=occurred_us)).astimezone(ZoneInfo(zone))
+    if moment.day >= min(anchor_day, monthrange(moment.year, moment.month)[1]):
+        return moment.year, moment.month
+    return (moment.year, moment.month - 1) if moment.month > 1 else (moment.year - 1, 12)
+
+
+Counter = tuple[str, str, tuple[tuple[str, str], ...]]
+"""product, metric and match: what a line that counts has in common with its later versions"""
+
+
+def counter_of(card: Card, charge: Charge) -> Counter:
+    """Which counter a line counts by."""
+    return card.product, charge.metric, tuple(sorted(charge.match.items()))
 
 
 # ---------------------------------------------------------------- wallets
@@ -301,6 +353,9 @@ class Tenant:
     """One merchant in one mode: its catalogue, its customers, and everything it was ever told."""
 
     def __init__(self, *, billing: str = "prepaid", unknown_customers: str = "create", currency: str = "CNY") -> None:
+        self.zone, self.anchor_day = "Asia/Shanghai", 1
+        self.counters: dict[tuple[str, Counter, Month], int] = defaultdict(int)
+        """what each customer used of a line in a period, in nano-units"""
         self.default_limit = 0 if billing == "prepaid" else None
         self.unknown_customers = unknown_customers
         self.currency = currency
@@ -314,15 +369,35 @@ class Tenant:
 
     # -- usage
 
+    def currency_of(self, customer: str) -> str:
+        """That of the wallet; the tenant's as long as there is none."""
+        return self.wallets[customer].currency if customer in self.wallets else self.currency
+
+    def line_met(self, event: Usage, currency: str) -> tuple[Card, Charge] | None:
+        """The line that prices an event, by the card that its customer meets."""
+        card = card_met(cards_pricing(self.cards, event.metric), self.assignments, event.customer, event.occurred_us)
+        charge = matching_charge(card, event.metric, dict(event.dimensions), currency) if card else None
+        return (card, charge) if card and charge else None
+
+    def counter(self, event: Usage) -> tuple[str, Counter, Month] | None:
+        """By what an event is counted, if its line counts."""
+        met = self.line_met(event, self.currency_of(event.customer))
+        if met is None or not met[1].counts:
+            return None
+        return event.customer, counter_of(*met), period_of(event.occurred_us, self.zone, self.anchor_day)
+
     def rate(self, event: Usage, currency: str) -> Outcome:
         """The price of an event, or why it has none."""
         if event.metric not in self.metrics:
             return Outcome("unknown_metric")
-        card = card_met(cards_pricing(self.cards, event.metric), self.assignments, event.customer, event.occurred_us)
-        charge = matching_charge(card, event.metric, dict(event.dimensions), currency) if card else None
-        if charge is None:
+        met = self.line_met(event, currency)
+        if met is None:
             return Outcome("no_price")
-        amount = price_of(charge, event.quantity)
+        counter = self.counter(event)
+        before = self.counters[counter] if counter else 0
+        if before + event.quantity >= 10**38:
+            return Outcome("amount_out_of_range")
+        amount = price_of(met[1], event.quantity, before)
         return Outcome("accepted", amount) if amount < AMOUNT_LIMIT else Outcome("amount_out_of_range")
 
     def use(self, event: Usage, now_us: int) -> Outcome:
@@ -331,7 +406,7 @@ class Tenant:
             first, charge = self.known[event.key]
             return Outcome("duplicate", charge) if first == event else Outcome("conflict")
         wallet = self.wallets.get(event.customer)
-        outcome = self.rate(event, wallet.currency if wallet else self.currency)
+        outcome = self.rate(event, self.currency_of(event.customer))
         if outcome.code != "accepted":
             return outcome
         if wallet is None and self.unknown_customers == "refuse":
@@ -344,6 +419,9 @@ class Tenant:
         wallet = wallet or self.open(event.customer)
         wallet.take(outcome.charge, now_us)
         wallet.spent += outcome.charge
+        counter = self.counter(event)
+        if counter:
+            self.counters[counter] += event.quantity
         self.known[event.key] = (event, outcome.charge)
         return outcome
 

@@ -22,6 +22,7 @@ CURRENCIES = {"customer-1": "USD", "customer-3": "EUR"}
 """of customers that have not the tenant's"""
 MODELS = ("gpt-4o", "claude-sonnet", "qwen-max", "deepseek-v3")
 REGIONS = ("cn-east", "cn-north", "eu-west")
+ALLOWANCES = ("1", "3000", "12000.5", "0.000000001")
 BAD_FIELDS: tuple[tuple[str, Any, str], ...] = (
     ("quantity", "-1", "invalid_quantity"),
     ("quantity", "0", "invalid_quantity"),
@@ -146,14 +147,30 @@ Step = Batch | GiveGrant | PlaceHold | Capture | Release | Configure | ChangeCar
 
 
 def line(metric: str, chooser: random.Random, match: dict[str, str]) -> Charge:
-    """A line of any model, cheap enough that wallets last for some events; now and then with a minimum."""
-    model = chooser.choice(("per_unit", "per_unit", "package", "flat", "markup"))
+    """A line of any model, cheap enough that wallets last for some events; now and then with a minimum or an allowance."""
+    model = chooser.choice(("per_unit", "per_unit", "package", "flat", "markup", "graduated", "graduated"))
+    if model == "graduated":
+        return tiered_line(metric, chooser, match)
     decimals = chooser.choice(("0", f"{chooser.randint(0, 999):03d}", f"{chooser.randint(0, 10**9 - 1):09d}"))
     price = f"{chooser.randint(0, 40)}.{decimals}"
     per = "1" if model == "flat" else chooser.choice(("1", "1000", "1000000", "7", "333.333333333"))
     percent = chooser.choice(("0", "20", "12.5", "33.333333333", "0.000000001", "250")) if model == "markup" else None
     minimum = chooser.choice(("0.01", "0.000000001", "1.5")) if chooser.random() < 0.25 else None
-    return Charge(metric, price, per, match, model, percent, minimum)
+    allowance = chooser.choice(ALLOWANCES) if model != "flat" and chooser.random() < 0.25 else None
+    return Charge(metric, price, per, match, model, percent, minimum, allowance)
+
+
+def tiered_line(metric: str, chooser: random.Random, match: dict[str, str]) -> Charge:
+    """A graduated line whose tiers end where some thousand units, as these workloads use, get to; now and then with an allowance."""
+    tiers: list[tuple[str | None, str, str]] = []
+    end = 0
+    for _ in range(chooser.randint(0, 4)):
+        end += chooser.choice((1, 10**9, 700 * 10**9, chooser.randint(1, 5000 * 10**9)))
+        tiers.append((show(end), f"{chooser.randint(0, 9)}.{chooser.randint(0, 10**9 - 1):09d}", chooser.choice(("1", "1000", "7"))))
+    tiers.append((None, f"0.{chooser.randint(0, 999):03d}", chooser.choice(("1", "1000000", "333.333333333"))))
+    minimum = chooser.choice(("0.01", "1.5")) if chooser.random() < 0.25 else None
+    allowance = chooser.choice(ALLOWANCES) if chooser.random() < 0.4 else None
+    return Charge(metric, "0", "1", match, "graduated", None, minimum, allowance, tuple(tiers))
 
 
 def product_of(metric: str) -> str:

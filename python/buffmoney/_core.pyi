@@ -168,10 +168,12 @@ class Engine:
         rows: list[tuple[int, int, str, str, str | None, str | None, int, str, str, bytes, bytes | None]],
         grants: list[tuple[int, bytes, str, int, str, int | None, int]],
         absent: list[tuple[int, str]],
+        counters: list[tuple[int, int, int, str]] = ...,
     ) -> None:
         """rows: (tenant_id, account_id, external_id, currency, overdraft_limit, low_balance_threshold, seq, balance, held,
         chain hash, grants_after).
-        grants: (tenant_id, grant_id, kind, priority, amount, expires_at_us, created_at_us). absent: asked for and not there."""
+        grants: (tenant_id, grant_id, kind, priority, amount, expires_at_us, created_at_us). absent: asked for and not there.
+        counters: (account_id, counter_id, period_start_us, quantity), all that rows have of periods that began 128 days ago or later."""
     def load_holds(
         self,
         rows: list[tuple[int, bytes, int, str, bytes, int, str]],
@@ -226,14 +228,20 @@ class Verifier:
         """COPY (SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, amount, balance_after, held_after, grant_id,
         reference, commit_id, posted_at, grants_after, chain_hash FROM postings ORDER BY tenant_id, account_id, seq). Any chunking;
         returns rows so far."""
-    def prices(self, rows: list[tuple[int, int, str, str, str, str | None, str | None, str]]) -> None:
-        """(tenant_id, price_id, model, price, per, percent, minimum, currency). A line that cannot be charged by is a difference."""
+    def periods(self, rows: list[tuple[int, list[int]]]) -> None:
+        """(tenant_id, starts of its periods in microseconds, rising), before its prices."""
+    def prices(self, rows: list[tuple[int, int, str, str, str, str | None, str | None, int | None, str | None, str | None, str]]) -> None:
+        """(tenant_id, price_id, model, price, per, percent, minimum, counter_id, allowance, tiers as JSON, currency). A line that cannot be
+        charged by is a difference."""
     def metrics(self, rows: list[tuple[int, int, str]]) -> None: ...
     def customers(self, rows: list[tuple[int, int, str, str]]) -> None:
         """(tenant_id, account_id, external_id, currency)."""
     def events(self, chunk: bytes) -> int:
         """COPY (SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, price_id, quantity, charge, idempotency_key,
-        dimensions FROM usage_events). Any order, any chunking."""
+        dimensions, counter_before FROM usage_events). Any order, any chunking."""
+    def counters(self, chunk: bytes) -> int:
+        """COPY (SELECT tenant_id, account_id, period_start, counter_id, commit_id, quantity FROM usage_counter_quantities ORDER BY 1, 2, 3,
+        4, 5). After the events."""
     def event_keys(self, chunk: bytes) -> int:
         """COPY (SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys)."""
     def commits(self, chunk: bytes) -> int:
@@ -242,7 +250,7 @@ class Verifier:
     def heads(self, rows: list[tuple[int, int, bytes, bytes]], current: bool = True) -> None:
         """(partition_id, commit_seq, head, head_mac) from `partitions`, and, with current=False, from the head file."""
     def finish(self) -> bytes:
-        """JSON {"postings", "events", "wallets", "commits", "charged": {currency: sum},
+        """JSON {"postings", "events", "wallets", "commits", "counters", "charged": {currency: sum},
         "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]} (first 100)."""
 
 @final
@@ -255,8 +263,9 @@ class Simulation:
         day_starts_us: when each day of the merchant's time zone starts, first_day (days since 1970-01-01) and those after it; the last
         one only ends the day before it. Raises ValueError for what is not a catalogue."""
     def events(self, chunk: bytes) -> int:
-        """COPY (SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions FROM usage_events). Any order, any chunking;
-        returns rows so far. Raises ValueError for other rows, for a time outside of the days, and for sums that do not fit."""
+        """COPY (SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions FROM usage_events). Any chunking; any order, unless
+        the card counts: then commit by commit and as the events were written. Returns rows so far. Raises ValueError for other rows, for
+        a time outside of the days, and for sums that do not fit."""
     def finish(self, most: int | None = None) -> bytes:
         """JSON {SUMS, "outOfRangeEvents", "otherProductsEvents", "otherProductsBefore", "byMetric": [{"metric", SUMS}],
         "byDay": [{"day", SUMS}], "byCustomer": [{"accountId", SUMS}], "customers", "data": [{"accountId", "metric", "day", SUMS}],

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use hashbrown::{HashMap, HashSet};
 
 use crate::copy::Buffers;
+use crate::counter::Counters;
 use crate::group::Work;
 use crate::key_tables::KeyTables;
 use crate::message::{Message, MessageBody, MessageError, Outline};
@@ -81,6 +82,8 @@ pub struct WalletRow {
     pub currency: [u8; 3],
     /// Its state; grants in any order.
     pub state: WalletState,
+    /// All of it that usage can still be of: [`KEPT_FOR_US`](crate::counter::KEPT_FOR_US).
+    pub counters: Counters,
 }
 
 /// Account ids are reserved in blocks of at least this many.
@@ -96,6 +99,8 @@ pub struct Engine {
     pub(crate) wallets: Wallets,
     pub(crate) holds: HashMap<(i64, Id), HoldState>,
     pub(crate) catalogs: HashMap<i64, Catalog>,
+    /// Whether a line of any catalogue counted since the start.
+    counts: bool,
     pub(crate) keys: Recent<u64>,
     /// Where older keys are.
     pub key_tables: KeyTables,
@@ -111,6 +116,7 @@ pub struct Engine {
     wallets_touched: usize,
     groups: u64,
     max_wallets: usize,
+    may_evict: bool,
 }
 
 impl Engine {
@@ -122,6 +128,7 @@ impl Engine {
             wallets: Wallets::default(),
             holds: HashMap::new(),
             catalogs: HashMap::new(),
+            counts: false,
             keys: Recent::new(recent_keys),
             key_tables: KeyTables::default(),
             absent_keys: HashSet::new(),
@@ -136,6 +143,7 @@ impl Engine {
             wallets_touched: 0,
             groups: 0,
             max_wallets: max_wallets.max(16),
+            may_evict: true,
         }
     }
 
@@ -147,6 +155,7 @@ impl Engine {
         self.wallets = Wallets::default();
         self.holds.clear();
         self.catalogs.clear();
+        self.counts = false;
         self.keys.clear();
         self.key_tables = KeyTables::default();
         self.absent_keys.clear();
@@ -164,7 +173,9 @@ impl Engine {
     /// # Errors
     /// When it is malformed; the one before stays.
     pub fn load_catalog(&mut self, tenant: i64, json: &[u8]) -> Result<(), EngineError> {
-        self.catalogs.insert(tenant, Catalog::from_json(json)?);
+        let catalog = Catalog::from_json(json)?;
+        self.counts |= catalog.counts;
+        self.catalogs.insert(tenant, catalog);
         Ok(())
     }
 
@@ -192,6 +203,7 @@ impl Engine {
                 external_id: row.external_id.into_boxed_str(),
                 currency: row.currency,
                 state,
+                counters: row.counters,
                 touched: None,
                 pins: 0,
                 recently_used: true,
@@ -232,7 +244,8 @@ impl Engine {
     /// # Errors
     /// When a message is malformed.
     pub fn needs(&mut self, messages: &[&[u8]]) -> Result<Needs, EngineError> {
-        if self.wallets.len() > self.max_wallets {
+        // Once before each group: what is loaded for it must not leave again before it is applied, however much it weighs.
+        if std::mem::take(&mut self.may_evict) && self.wallets.weight() > self.max_wallets {
             let gone = self.wallets.evict(self.max_wallets - self.max_wallets / 16);
             self.evicted.extend(gone);
         }
@@ -329,11 +342,13 @@ impl Engine {
 
     fn begin(&mut self, now_us: i64, bytes: usize) -> Work {
         self.groups += 1;
+        self.may_evict = true;
         let seq = self.position.commit_seq + 1;
         let mut work = Work::new(self.groups, seq, commit_id(self.position.partition, seq), now_us, bytes, &self.buffers);
         work.key_table = self.key_tables.current();
         // As many as last time: what is kept of a wallet is large, and growing would move it again and again.
         work.touched.reserve(self.wallets_touched);
+        work.counts = self.counts;
         work
     }
 
@@ -456,6 +471,13 @@ impl Engine {
                 wallet.pins = wallet.pins.saturating_sub(1);
             }
         }
+        for moved in undo.counters {
+            if let Some(wallet) = self.wallets.slots[moved.wallet as usize].as_mut() {
+                let held = wallet.counters.len();
+                wallet.counters.restore(moved.key, moved.before);
+                self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
+            }
+        }
         for index in undo.created {
             if let Some(wallet) = self.wallets.remove(index) {
                 self.absent_wallets.insert((wallet.tenant, wallet.external_id.into()));
@@ -531,6 +553,7 @@ impl Engine {
             external_id: external_id.into(),
             currency: currency.unwrap_or(catalog.currency),
             state: WalletState::new(catalog.default_overdraft_limit),
+            counters: Counters::default(),
             touched: None,
             pins: 0,
             recently_used: true,

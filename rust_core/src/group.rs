@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::copy::{Buffers, CopyWriter};
+use crate::counter::Moved;
 use crate::message::Mark;
 use crate::posting::{Id, PostingKind, account};
 use crate::wallet::{Grant, GrantKind, HoldState, Wallet, WalletState};
@@ -150,6 +151,10 @@ pub struct Work {
     pub expired_grants: Vec<(i64, Id)>,
     /// Holds before the group.
     pub holds_before: Vec<((i64, Id), Option<HoldState>)>,
+    /// Counters that it moved.
+    pub counters: Vec<Moved>,
+    /// Whether any catalogue counts: rows of `usage_events` then say what was counted before.
+    pub counts: bool,
     /// Account ids taken from the pool.
     pub account_ids: Vec<i64>,
     /// Wallets to publish though nothing moved.
@@ -190,6 +195,8 @@ impl Work {
             closed_holds: Vec::new(),
             expired_grants: Vec::new(),
             holds_before: Vec::new(),
+            counters: Vec::new(),
+            counts: false,
             account_ids: Vec::new(),
             warm: Vec::new(),
             replies: Vec::new(),

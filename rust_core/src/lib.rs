@@ -8,6 +8,7 @@ pub mod balance;
 pub mod batch;
 pub mod command;
 pub mod copy;
+pub mod counter;
 pub mod engine;
 pub mod event;
 pub mod group;

@@ -9,12 +9,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::copy::{CopyError, CopyReader};
+use crate::counter::{CounterKey, Counters};
 use crate::engine::{Engine, EngineError, Needs, WalletRow, join_grants};
 use crate::key_filter::KeyFilter;
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
 use crate::posting::{Digest, Id};
-use crate::rate::{Currency, Terms, currency_code};
+use crate::rate::{CountingText, Currency, Terms, TierText, currency_code};
 use crate::simulate::{Days, Simulation};
 use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
@@ -240,6 +241,8 @@ impl PyNeeds {
 
 type PyWalletRow = (i64, i64, String, String, Option<String>, Option<String>, i64, String, String, Vec<u8>, Option<Vec<u8>>);
 type PyGrantRow = (i64, Vec<u8>, String, i16, String, Option<i64>, i64);
+type PyCounterRow = (i64, i32, i64, String);
+type CountersOf = HashMap<i64, Vec<(CounterKey, i128)>>;
 type PyHoldRow = (i64, Vec<u8>, i64, String, Vec<u8>, i64, String);
 
 fn grant_facts(rows: Vec<PyGrantRow>) -> PyResult<HashMap<Id, Grant>> {
@@ -252,7 +255,7 @@ fn grant_facts(rows: Vec<PyGrantRow>) -> PyResult<HashMap<Id, Grant>> {
         .collect()
 }
 
-fn wallet_row(row: PyWalletRow, grants: &HashMap<Id, Grant>) -> PyResult<WalletRow> {
+fn wallet_row(row: PyWalletRow, grants: &HashMap<Id, Grant>, counters: &mut CountersOf) -> PyResult<WalletRow> {
     let (tenant, account, external_id, currency, limit, threshold, seq, balance, held, chain, grants_after) = row;
     let parts = read_parts(grants_after.as_deref().unwrap_or_default()).ok_or_else(|| PyValueError::new_err("malformed grants_after"))?;
     Ok(WalletRow {
@@ -269,6 +272,7 @@ fn wallet_row(row: PyWalletRow, grants: &HashMap<Id, Grant>) -> PyResult<WalletR
             chain: digest(&chain)?,
             grants: join_grants(&parts, grants)?,
         },
+        counters: Counters::new(counters.remove(&account).unwrap_or_default()),
     })
 }
 
@@ -357,9 +361,20 @@ impl PyEngine {
     fn add_account_ids(&mut self, ids: Vec<i64>) {
         self.engine.add_account_ids(ids);
     }
-    fn load_wallets(&mut self, rows: Vec<PyWalletRow>, grants: Vec<PyGrantRow>, absent: Vec<(i64, String)>) -> PyResult<()> {
+    #[pyo3(signature = (rows, grants, absent, counters = Vec::new()))]
+    fn load_wallets(
+        &mut self,
+        rows: Vec<PyWalletRow>,
+        grants: Vec<PyGrantRow>,
+        absent: Vec<(i64, String)>,
+        counters: Vec<PyCounterRow>,
+    ) -> PyResult<()> {
         let grants = grant_facts(grants)?;
-        let rows = rows.into_iter().map(|row| wallet_row(row, &grants)).collect::<PyResult<_>>()?;
+        let mut by_account = CountersOf::new();
+        for (account, counter_id, period_start_us, quantity) in counters {
+            by_account.entry(account).or_default().push((CounterKey { period_start_us, counter_id }, amount(&quantity)?));
+        }
+        let rows = rows.into_iter().map(|row| wallet_row(row, &grants, &mut by_account)).collect::<PyResult<_>>()?;
         self.engine.load_wallets(rows, absent);
         Ok(())
     }
@@ -454,7 +469,8 @@ impl PyEngine {
     }
 }
 
-type PyPriceRow = (i64, i32, String, String, String, Option<String>, Option<String>, String);
+/// (tenant, price id, model, price, per, percent, minimum, counter, allowance, tiers as the catalogue's JSON has them, currency).
+type PyPriceRow = (i64, i32, String, String, String, Option<String>, Option<String>, Option<i32>, Option<String>, Option<String>, String);
 
 fn currency(text: &str) -> PyResult<Currency> {
     currency_code(text).ok_or_else(|| PyValueError::new_err("not a currency"))
@@ -488,11 +504,25 @@ impl PyVerifier {
     }
     fn prices(&mut self, rows: Vec<PyPriceRow>) -> PyResult<()> {
         let verifier = self.open()?;
-        for (tenant, price_id, model, price, per, percent, minimum, currency_text) in rows {
+        for (tenant, price_id, model, price, per, percent, minimum, counter_id, allowance, tiers, currency_text) in rows {
+            let tiers: Option<Vec<TierText>> = tiers
+                .map(|tiers| serde_json::from_str(&tiers))
+                .transpose()
+                .map_err(|error| PyValueError::new_err(format!("tiers of price {price_id}: {error}")))?;
+            let counting = CountingText { counter_id, allowance: allowance.as_deref(), tiers: tiers.as_deref() };
             let terms = Terms::parse(&model, &price, &per, percent.as_deref(), minimum.as_deref());
-            verifier.add_price(tenant, price_id, currency(&currency_text)?, terms);
+            verifier.add_price(tenant, price_id, currency(&currency_text)?, terms.and_then(|terms| terms.counted(&counting)));
         }
         Ok(())
+    }
+    fn periods(&mut self, rows: Vec<(i64, Vec<i64>)>) -> PyResult<()> {
+        let verifier = self.open()?;
+        rows.into_iter().for_each(|(tenant, starts_us)| verifier.add_periods(tenant, starts_us));
+        Ok(())
+    }
+    fn counters(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let verifier = self.open()?;
+        copied(py.detach(|| verifier.counters(chunk)))
     }
     fn metrics(&mut self, rows: Vec<(i64, i64, String)>) -> PyResult<()> {
         let verifier = self.open()?;

@@ -3,7 +3,8 @@
 //! A tenant's catalogue holds its metrics and rate cards in order of effect. A metric is priced by one product; of that
 //! product's cards the one assigned to the customer at `occurredAt` decides, else the default one in force then, and of
 //! its lines for the metric in the wallet's currency the most specific match wins. What the line then costs is in
-//! `rate/price.rs`; tier and allowance counters belong to the wallet in `wallet.rs`.
+//! `rate/price.rs`, and in `rate/counting.rs` where it depends on what was used in the period; the counters belong to the
+//! wallet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use self::shape::CurrencyPrices;
 use crate::money::{AMOUNT_INTEGER_DIGITS, parse_decimal_nano};
 
 mod assignment;
+mod counting;
 mod price;
 mod shape;
 
 pub use assignment::{Assignments, OwnCards};
-pub use price::{Model, Price, Terms, TermsError};
+pub use counting::{Counting, CountingText, MAX_TIERS, Outside, Periods, Tier, TierText};
+pub use price::{CountingTerms, Model, Price, Terms, TermsError};
 pub use shape::PricedShape;
 
 /// Prices of shapes that are remembered, each under every card; beyond it the memory starts anew.
@@ -44,6 +47,9 @@ pub enum CatalogError {
     /// An assignment of a card that the catalogue does not have, or has as another product's.
     #[error("account {0} is assigned a card that is not in the catalogue: {1}")]
     Assignment(i64, String),
+    /// Periods that do not follow each other.
+    #[error("the periods in the catalogue do not rise")]
+    Periods,
 }
 
 /// Three capital letters of ISO 4217.
@@ -63,6 +69,14 @@ struct WireCatalog {
     /// In the order in which they were made.
     #[serde(default)]
     assignments: Vec<WireAssignment>,
+    /// Absent: no line counts.
+    periods: Option<WirePeriods>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePeriods {
+    starts_us: Vec<i64>,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +126,17 @@ struct WireCharge {
     per: String,
     percent: Option<String>,
     minimum: Option<String>,
+    counter_id: Option<i32>,
+    allowance: Option<String>,
+    tiers: Option<Vec<TierText>>,
+}
+
+impl WireCharge {
+    fn terms(&self) -> Result<Terms, TermsError> {
+        let (percent, minimum) = (self.percent.as_deref(), self.minimum.as_deref());
+        let counting = CountingText { counter_id: self.counter_id, allowance: self.allowance.as_deref(), tiers: self.tiers.as_deref() };
+        Terms::parse(self.model.as_deref().unwrap_or("per_unit"), &self.price, &self.per, percent, minimum)?.counted(&counting)
+    }
 }
 
 /// What happens to usage of a customer nobody has seen.
@@ -221,6 +246,8 @@ pub struct Catalog {
     pub unknown_customers: UnknownCustomers,
     /// Of new customers; `None`: no floor.
     pub default_overdraft_limit: Option<i128>,
+    /// Whether any line has tiers or an allowance.
+    pub counts: bool,
     metrics: HashMap<String, i32>,
     /// Customers' own cards.
     pub assignments: Arc<Assignments>,
@@ -258,6 +285,8 @@ impl Catalog {
         let wire: WireCatalog = serde_json::from_slice(json)?;
         let tenant_currency = currency(&wire.currency)?;
         let mut currencies = vec![tenant_currency];
+        let periods = Periods::new(wire.periods.map(|periods| periods.starts_us).unwrap_or_default()).ok_or(CatalogError::Periods)?;
+        let (periods, mut counts) = (Arc::new(periods), false);
         let mut cards = wire.rate_cards;
         // Stable: of two cards with the same start, the one made later stays behind and counts.
         cards.sort_by_key(|card| card.effective_from_us.unwrap_or(i64::MIN));
@@ -271,16 +300,14 @@ impl Catalog {
             let card_currency = card.currency.as_deref().map_or(Ok(tenant_currency), currency)?;
             let mut by_metric: HashMap<(i32, Currency), MetricLines> = HashMap::new();
             for (line, charge) in card.charges.into_iter().enumerate() {
-                let (percent, minimum) = (charge.percent.as_deref(), charge.minimum.as_deref());
-                let model = charge.model.as_deref().unwrap_or("per_unit");
-                let terms = Terms::parse(model, &charge.price, &charge.per, percent, minimum)
-                    .map_err(|error| CatalogError::Terms(charge.price_id, error))?;
+                let terms = charge.terms().map_err(|error| CatalogError::Terms(charge.price_id, error))?;
+                counts |= terms.counting.is_some();
                 let currency = charge.currency.as_deref().map_or(Ok(card_currency), currency)?;
                 if !currencies.contains(&currency) {
                     currencies.push(currency);
                 }
-                let lines = by_metric.entry((charge.metric_id, currency)).or_default();
-                lines.add(charge.matches, line, Price::new(charge.price_id, &terms));
+                let price = Price::new(charge.price_id, &terms).in_periods(&periods);
+                by_metric.entry((charge.metric_id, currency)).or_default().add(charge.matches, line, price);
                 // No card is published that prices a metric of another product; if one were, the first product keeps it.
                 priced_by.entry(charge.metric_id).or_insert(product);
             }
@@ -314,6 +341,7 @@ impl Catalog {
             currency: tenant_currency,
             unknown_customers: wire.unknown_customers,
             default_overdraft_limit: wire.default_overdraft_limit.as_deref().map(amount).transpose()?,
+            counts,
             metrics: wire.metrics.into_iter().map(|metric| (metric.code, metric.id)).collect(),
             assignments: Arc::new(assignments),
             products,

@@ -1,7 +1,8 @@
 //! A rate card over past usage: what was charged, and what the card would have charged, by customer, metric and day.
 //!
-//! Fed with COPY BINARY in any chunking and any order. Every event is rated by the code that rates it in the engine ([`rate_event`]);
-//! nothing is written. Memory grows with customers × metrics × days, not with events.
+//! Fed with COPY BINARY in any chunking, and in any order unless the card counts: then in the order in which the events were
+//! stored, from which the counters of the card are made anew. Every event is rated by the code that rates it in the engine
+//! ([`rate_event`]); nothing is written. Memory grows with customers × metrics × days, not with events.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use hashbrown::{Equivalent, HashMap, HashSet};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
+use crate::counter::CounterKey;
 use crate::money::format_nano;
 use crate::rate::{Catalog, CatalogError, PricedShape};
 use crate::time::format_us;
-use crate::usage::CHARGE_LIMIT;
+use crate::usage::{AMOUNT_LIMIT, CHARGE_LIMIT};
 
 const DAY_US: i64 = 86_400_000_000;
 /// Metrics with their dimensions that are remembered; beyond it the memory starts anew.
@@ -70,13 +72,26 @@ pub enum Rated {
     OutOfRange,
 }
 
-/// Rates one event, as `usage.rs` does before it looks at the wallet.
+/// What customers used so far, by account.
+type Counters = HashMap<(i64, CounterKey), i128>;
+
+/// Rates one event, as `usage.rs` does before it looks at the balance, and counts it.
 #[inline]
-fn rate_event(shape: &PricedShape, occurred_us: i64, quantity: i128) -> Rated {
-    match shape.price_at(occurred_us) {
-        None => Rated::NoPrice,
-        Some(price) => price.charge(quantity).filter(|charge| *charge < CHARGE_LIMIT).map_or(Rated::OutOfRange, Rated::Charge),
-    }
+fn rate_event(shape: &PricedShape, counters: &mut Counters, account: i64, occurred_us: i64, quantity: i128) -> Rated {
+    let Some(price) = shape.price_at(occurred_us) else { return Rated::NoPrice };
+    let charge = match &price.counting {
+        None => price.charge(quantity),
+        Some(counting) => {
+            let Ok(period_start_us) = counting.periods.start_of(occurred_us) else { return Rated::OutOfRange };
+            let used = counters.entry((account, CounterKey { period_start_us, counter_id: counting.counter_id })).or_default();
+            let charge = price.charge_after(*used, quantity).filter(|charge| *charge < CHARGE_LIMIT && *used + quantity < AMOUNT_LIMIT);
+            if charge.is_some() {
+                *used += quantity;
+            }
+            charge
+        }
+    };
+    charge.filter(|charge| *charge < CHARGE_LIMIT).map_or(Rated::OutOfRange, Rated::Charge)
 }
 
 /// The start of every day of some time zone, from a first day on; the last start ends the day before it.
@@ -220,6 +235,7 @@ pub struct Simulation {
     elsewhere: HashSet<i32>,
     days: Days,
     shapes: HashMap<ShapeKey, Arc<PricedShape>>,
+    counters: Counters,
     /// By (account, metric, day).
     groups: HashMap<(i64, i32, u32), Sums>,
     read: u64,
@@ -249,6 +265,7 @@ impl Simulation {
             elsewhere,
             days,
             shapes: HashMap::new(),
+            counters: HashMap::new(),
             groups: HashMap::new(),
             read: 0,
             out_of_range: 0,
@@ -300,10 +317,10 @@ impl Simulation {
             return self.other.add(&one);
         }
         let rated = match self.shapes.get(&ShapeRef { metric, dimensions }) {
-            Some(shape) => rate_event(shape, occurred_us, quantity),
+            Some(shape) => rate_event(shape, &mut self.counters, account, occurred_us, quantity),
             None => {
                 let shape = self.shape(metric, dimensions)?;
-                rate_event(&shape, occurred_us, quantity)
+                rate_event(&shape, &mut self.counters, account, occurred_us, quantity)
             }
         };
         match rated {

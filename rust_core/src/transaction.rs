@@ -2,7 +2,8 @@
 
 use hashbrown::HashMap;
 
-use crate::copy::{Buffers, CopyStream, CopyWriter};
+use crate::copy::{Buffers, CopyStream, CopyWriter, POSTGRES_EPOCH_US};
+use crate::counter::Moved;
 use crate::group::{NewKey, OUTCOMES, Work};
 use crate::message::Mark;
 use crate::posting::{Commit, Digest, Id, Posting, fold_digest, head_mac};
@@ -89,6 +90,8 @@ pub struct Undo {
     pub commands: Vec<(i64, Id)>,
     /// Holds before it.
     pub holds: Vec<((i64, Id), Option<HoldState>)>,
+    /// Counters it moved.
+    pub counters: Vec<Moved>,
     /// Account ids it took.
     pub account_ids: Vec<i64>,
     /// The position before it.
@@ -127,7 +130,10 @@ const EVENT_COLUMNS: &[&str] = &[
     "charge",
     "idempotency_key",
     "dimensions",
+    // Left out where nothing counts.
+    "counter_before",
 ];
+const COUNTER_COLUMNS: &[&str] = &["tenant_id", "account_id", "period_start", "counter_id", "commit_id", "quantity"];
 const CUSTOMER_COLUMNS: &[&str] =
     &["tenant_id", "account_id", "external_id", "currency", "overdraft_limit", "low_balance_threshold", "created_at"];
 const GRANT_COLUMNS: &[&str] =
@@ -147,6 +153,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         keys: work.new_keys.iter().map(|key| key.hash).collect(),
         commands: work.new_commands.clone(),
         holds: std::mem::take(&mut work.holds_before),
+        counters: std::mem::take(&mut work.counters),
         account_ids: std::mem::take(&mut work.account_ids),
         commit_seq: position.commit_seq,
         head: position.head,
@@ -240,6 +247,8 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         position.commit_seq = work.commit_seq;
         position.head = head;
         let keys = write_keys(&work.buffers, &mut work.new_keys, work.commit_id, work.key_table);
+        let counters = write_counters(&work.buffers, &undo.counters, work.commit_id);
+        let event_columns = if work.counts { EVENT_COLUMNS } else { &EVENT_COLUMNS[..EVENT_COLUMNS.len() - 1] };
         let mut commits = work.buffers.writer(256);
         write_commit(&mut commits, &commit, work.commit_id, &head);
         // Identity first: a duplicate fails the transaction before the wide rows are sent.
@@ -249,7 +258,8 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
             ("customers", CUSTOMER_COLUMNS, customers),
             ("grants", GRANT_COLUMNS, work.grants),
             ("holds", HOLD_COLUMNS, work.holds),
-            ("usage_events", EVENT_COLUMNS, work.events),
+            ("usage_events", event_columns, work.events),
+            ("usage_counter_quantities", COUNTER_COLUMNS, counters),
             ("postings", POSTING_COLUMNS, postings),
             ("low_balance_alerts", &["tenant_id", "account_id", "seq", "threshold", "available", "commit_id"], alerts),
             ("commits", COMMIT_COLUMNS, commits),
@@ -331,6 +341,25 @@ fn write_keys(buffers: &Buffers, keys: &mut [NewKey], commit_id: i64, key_table:
         rows.uuid(&key.hash);
         rows.int8s([key.fingerprint.cast_signed(), commit_id]);
         rows.int4(key_table);
+    }
+    rows
+}
+
+/// What each counter is after the group that moved it. Nearly in key order: minutes are enough to tell periods apart.
+fn write_counters(buffers: &Buffers, moved: &[Moved], commit_id: i64) -> CopyWriter {
+    let order = |one: &Moved| {
+        let minutes = u128::from((one.key.period_start_us / 60_000_000).cast_unsigned() & 0xffff_ffff);
+        u128::from(one.account.cast_unsigned()) << 64 | minutes << 32 | u128::from(one.key.counter_id.cast_unsigned())
+    };
+    let mut sorted: Vec<(u128, &Moved)> = moved.iter().map(|one| (order(one), one)).collect();
+    sorted.sort_unstable_by_key(|(order, _)| *order);
+    let mut rows = buffers.writer(moved.len() * 80);
+    for (_, one) in sorted {
+        rows.row(6);
+        rows.int8s([one.tenant, one.account, one.key.period_start_us - POSTGRES_EPOCH_US]);
+        rows.int4(one.key.counter_id);
+        rows.int8(commit_id);
+        rows.numeric(one.after);
     }
     rows
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::copy::POSTGRES_EPOCH_US;
+use crate::counter::{COUNTED_FOR_US, CounterKey, Moved};
 use crate::engine::{Engine, EngineError};
 use crate::group::{NewKey, Work};
 use crate::message::{EventReply, Message, UsageEvent, UsageReply, UsageSection};
 use crate::outcome::Outcome;
-use crate::rate::{Assignments, Catalog, Price, PricedShape, UnknownCustomers};
+use crate::rate::{Assignments, Catalog, Counting, Outside, Price, PricedShape, UnknownCustomers};
 use crate::wallet::Wallet;
 
 /// No balance reaches this: 29 integer digits are what NUMERIC(38, 9) holds.
@@ -131,9 +132,21 @@ impl Engine {
         let Some(metric_id) = shape.metric_id else { return Ok((Outcome::UnknownMetric, 0)) };
         let payer = place.and_then(|index| self.wallets.slots[index as usize].as_ref());
         let Some(price) = policy.price(shape, payer, event.occurred_us) else { return Ok((Outcome::NoPrice, 0)) };
-        let Some(charge) = price.charge(event.quantity_nano).filter(|charge| *charge < CHARGE_LIMIT) else {
-            return Ok((Outcome::AmountOutOfRange, 0));
+        let mut counted = None;
+        let rated = match &price.counting {
+            None => price.charge(event.quantity_nano),
+            Some(counting) => {
+                let key = match counter_key(counting, event.occurred_us, work.now_us) {
+                    Ok(key) => key,
+                    Err(outcome) => return Ok((outcome, 0)),
+                };
+                let found = payer.and_then(|wallet| wallet.counters.find(key));
+                let before = payer.map_or(0, |wallet| wallet.counters.used(found));
+                counted = Some((key, found, before));
+                price.charge_after(before, event.quantity_nano).filter(|_| before + event.quantity_nano < AMOUNT_LIMIT)
+            }
         };
+        let Some(charge) = rated.filter(|charge| *charge < CHARGE_LIMIT) else { return Ok((Outcome::AmountOutOfRange, 0)) };
         let index = match *place {
             Some(index) => index,
             None if policy.unknown == UnknownCustomers::Refuse => return Ok((Outcome::UnknownCustomer, 0)),
@@ -151,11 +164,17 @@ impl Engine {
             return Ok((Outcome::InsufficientBalance, 0));
         }
         let posting_seq = if charge == 0 { 0 } else { work.debit_usage(slot, wallet, charge) };
+        if let Some((key, found, before)) = counted {
+            let held = wallet.counters.len();
+            let moved = Moved { wallet: index, tenant, account: wallet.account, key, before, after: before + event.quantity_nano };
+            wallet.counters.advance(found, moved, &mut work.counters, work.group_id, work.now_us);
+            self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
+        }
 
         self.keys.insert(event.key_hash, event.fingerprint);
         work.new_keys.push(NewKey { tenant, hash: event.key_hash, fingerprint: event.fingerprint });
         let events = &mut work.events;
-        events.row(12);
+        events.row(if work.counts { 13 } else { 12 });
         let times = [work.now_us, event.occurred_us].map(|unix_us| unix_us - POSTGRES_EPOCH_US);
         events.int8s([tenant, wallet.account, work.commit_id, posting_seq, times[0], times[1]]);
         events.int4(metric_id);
@@ -164,6 +183,22 @@ impl Engine {
         events.numeric(charge);
         events.bytes(event.idempotency_key.as_bytes());
         events.bytes(dimensions.as_bytes());
+        if work.counts {
+            events.numeric(counted.map_or(0, |(_, _, before)| before));
+        }
         Ok((Outcome::Accepted, charge))
+    }
+}
+
+/// Which counter an event is counted by: of the period in which it occurred.
+fn counter_key(counting: &Counting, occurred_us: i64, now_us: i64) -> Result<CounterKey, Outcome> {
+    // Counters of older periods may have left memory.
+    if occurred_us < now_us - COUNTED_FOR_US {
+        return Err(Outcome::TooOld);
+    }
+    match counting.periods.start_of(occurred_us) {
+        Ok(period_start_us) => Ok(CounterKey { period_start_us, counter_id: counting.counter_id }),
+        Err(Outside::Before) => Err(Outcome::TooOld),
+        Err(Outside::After) => Err(Outcome::InFuture),
     }
 }

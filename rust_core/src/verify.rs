@@ -1,7 +1,9 @@
 //! `ledger verify`: re-derives every chain, balance, grant, charge, identity and commit from the rows themselves.
 //!
-//! Fed with COPY BINARY in any chunking: postings in key order, then events, event keys in key order, commits, heads. Memory grows
-//! with the wallets that moved and the commits, not with the events.
+//! Fed with COPY BINARY in any chunking: postings in key order, then events, counters in key order, event keys in key order,
+//! commits, heads. Memory grows with the wallets and counters that moved and the commits, not with the events.
+
+use std::sync::Arc;
 
 use std::collections::BTreeMap;
 
@@ -9,10 +11,11 @@ use hashbrown::HashMap;
 use serde::Serialize;
 
 use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
+use crate::counter::CounterKey;
 use crate::identity::{Payload, key_hash};
 use crate::money::format_nano;
 use crate::posting::{Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac};
-use crate::rate::{Currency, Price, Terms, TermsError};
+use crate::rate::{Counting, Currency, Periods, Price, Terms, TermsError};
 use crate::wallet::read_parts;
 
 /// Differences that are kept; the rest is only counted.
@@ -46,6 +49,8 @@ pub struct Report {
     pub wallets: u64,
     /// Commits read.
     pub commits: u64,
+    /// Quantities of counters read.
+    pub counters: u64,
     /// Sums of the events' charges, by currency.
     pub charged: BTreeMap<String, String>,
     /// How many differences there are.
@@ -87,7 +92,12 @@ pub struct Verifier {
     keys: CopyReader,
     last_key: Option<(i64, Id)>,
     commits: CopyReader,
+    counters: CopyReader,
     walk: WalletWalk,
+    counter_walk: Option<(Counted, i128)>,
+    /// What events and quantities of a counter say, one less the other: [`link`].
+    links: HashMap<Counted, u128>,
+    periods: HashMap<i64, Arc<Periods>>,
     sums: HashMap<i64, CommitSum>,
     /// What usage postings took, less what events charged, by (account, commit).
     usage: HashMap<(i64, i64), i128>,
@@ -97,6 +107,9 @@ pub struct Verifier {
     commit_walk: HashMap<i64, (i64, Digest)>,
     heads_at: HashMap<(i64, i64), Digest>,
 }
+
+/// A counter of a customer in a period: (tenant, account, counter).
+type Counted = (i64, i64, CounterKey);
 
 type Row<'a> = (&'a [u8], &'a [Option<(usize, usize)>]);
 
@@ -145,6 +158,23 @@ fn identity(tenant: i64, key: &Id, fingerprint: i64, commit: i64) -> u128 {
     u128::from_le_bytes(first)
 }
 
+/// The step of a counter from one quantity to another in a commit, for sums in any order. Steps that follow each other
+/// add up to the step from the first to the last, and to nothing else: each quantity between goes out with one sign and
+/// comes in with the other, and every step goes up.
+fn link((tenant, account, key): Counted, commit: i64, from: i128, to: i128) -> u128 {
+    let end = |quantity: i128| {
+        let mut hasher = blake3::Hasher::new();
+        for number in [tenant, account, key.period_start_us, i64::from(key.counter_id), commit] {
+            hasher.update(&number.to_le_bytes());
+        }
+        hasher.update(&quantity.to_le_bytes());
+        let mut first = [0_u8; 16];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        u128::from_le_bytes(first)
+    };
+    end(to).wrapping_sub(end(from))
+}
+
 impl Verifier {
     /// Nothing read yet.
     #[must_use]
@@ -158,7 +188,11 @@ impl Verifier {
             keys: CopyReader::default(),
             last_key: None,
             commits: CopyReader::default(),
+            counters: CopyReader::default(),
             walk: WalletWalk::default(),
+            counter_walk: None,
+            links: HashMap::new(),
+            periods: HashMap::new(),
             sums: HashMap::new(),
             usage: HashMap::new(),
             prices: HashMap::new(),
@@ -176,11 +210,23 @@ impl Verifier {
         }
     }
 
+    /// When the periods of a tenant begin, as far as its usage goes; before its prices.
+    pub fn add_periods(&mut self, tenant: i64, starts_us: Vec<i64>) {
+        match Periods::new(starts_us) {
+            Some(periods) => {
+                self.periods.insert(tenant, Arc::new(periods));
+            }
+            None => self.differ("periods", tenant, 0, 0, "the starts of the periods do not rise".to_owned()),
+        }
+    }
+
     /// (tenant, price id) → what the line says, and in which currency. Terms that nobody can charge by are a difference of their own.
     pub fn add_price(&mut self, tenant: i64, price_id: i32, currency: Currency, terms: Result<Terms, TermsError>) {
         match terms {
             Ok(terms) => {
-                self.prices.insert((tenant, i64::from(price_id)), (Price::new(price_id, &terms), currency));
+                let price = Price::new(price_id, &terms);
+                let price = self.periods.get(&tenant).map_or_else(|| price.clone(), |periods| price.clone().in_periods(periods));
+                self.prices.insert((tenant, i64::from(price_id)), (price, currency));
             }
             Err(error) => self.differ("price", tenant, 0, 0, format!("price {price_id}: {error}")),
         }
@@ -331,18 +377,27 @@ impl Verifier {
         let (posting_seq, occurred_us) = (int(row, 3)?, time(row, 4)?);
         let (metric, price) = (int(row, 5)?, int(row, 6)?);
         let (quantity, charge) = (numeric(row, 7)?, numeric(row, 8)?);
-        let (key, dimensions) = (text(row, 9)?, text(row, 10)?);
+        let (key, dimensions, before) = (text(row, 9)?, text(row, 10)?, numeric(row, 11)?);
         let currency = self.customers.get(&account).map_or(*b"XXX", |(_, _, currency)| *currency);
         match self.prices.get(&(tenant, price)) {
             Some((_, other)) if *other != currency => {
                 let [theirs, ours] = [*other, currency].map(|code| String::from_utf8_lossy(&code).into_owned());
                 self.differ("currency", tenant, account, posting_seq, format!("event {key}: a price in {theirs}, a wallet in {ours}"));
             }
-            Some((price, _)) if price.charge(quantity) == Some(charge) => {}
             Some((price, _)) => {
-                let derived = price.charge(quantity).map_or("none".to_owned(), format_nano);
-                let detail = format!("event {key}: charged {}, its price makes {derived}", format_nano(charge));
-                self.differ("charge", tenant, account, posting_seq, detail);
+                let (derived, counting) = (price.charge_after(before, quantity), price.counting.clone());
+                if derived != Some(charge) {
+                    let derived = derived.map_or("none".to_owned(), format_nano);
+                    let detail = format!("event {key}: charged {}, its price makes {derived}", format_nano(charge));
+                    self.differ("charge", tenant, account, posting_seq, detail);
+                }
+                match counting {
+                    Some(counting) => self.count((tenant, account), commit, occurred_us, &counting, (before, quantity), key),
+                    None if before != 0 => {
+                        self.differ("counter", tenant, account, posting_seq, format!("event {key}: counted where nothing counts"));
+                    }
+                    None => {}
+                }
             }
             None => self.differ("price_missing", tenant, account, posting_seq, format!("event {key}: no price {price}")),
         }
@@ -364,6 +419,50 @@ impl Verifier {
         let charged = self.charged.entry(currency).or_default();
         *charged = charged.saturating_add(charge);
         Ok(())
+    }
+
+    fn count(
+        &mut self,
+        (tenant, account): (i64, i64),
+        commit: i64,
+        occurred_us: i64,
+        counting: &Counting,
+        (before, quantity): (i128, i128),
+        event: &str,
+    ) {
+        let Ok(period_start_us) = counting.periods.start_of(occurred_us) else {
+            return self.differ("counter", tenant, account, 0, format!("event {event}: in no period"));
+        };
+        let counted = (tenant, account, CounterKey { period_start_us, counter_id: counting.counter_id });
+        let sum = self.links.entry(counted).or_default();
+        *sum = sum.wrapping_add(link(counted, commit, before, before.saturating_add(quantity)));
+    }
+
+    /// Reads what counters were after commits; returns how many so far.
+    ///
+    /// # Errors
+    /// When the bytes are not those rows.
+    pub fn counters(&mut self, chunk: &[u8]) -> Result<u64, CopyError> {
+        let mut reader = std::mem::take(&mut self.counters);
+        reader.feed(chunk);
+        let mut ranges = Vec::new();
+        while let Some(bytes) = reader.next_row(&mut ranges)? {
+            let row = (bytes, &ranges[..]);
+            let counter_id = i32::try_from(int(row, 3)?).map_err(|_| CopyError("not a counter"))?;
+            let counted = (int(row, 0)?, int(row, 1)?, CounterKey { period_start_us: time(row, 2)?, counter_id });
+            let (commit, quantity) = (int(row, 4)?, numeric(row, 5)?);
+            let before = self.counter_walk.filter(|(walked, _)| *walked == counted).map_or(0, |(_, quantity)| quantity);
+            if quantity <= before {
+                let detail = format!("counter {counter_id}: {} does not follow {}", format_nano(quantity), format_nano(before));
+                self.differ("counter", counted.0, counted.1, commit & 0xffff_ffff_ffff, detail);
+            }
+            let sum = self.links.entry(counted).or_default();
+            *sum = sum.wrapping_sub(link(counted, commit, before, quantity));
+            self.counter_walk = Some((counted, quantity));
+            self.report.counters += 1;
+        }
+        self.counters = reader;
+        Ok(self.report.counters)
     }
 
     /// Reads event keys, in key order: their tables are unique each in itself, so here it is seen that no key is in two. Returns how
@@ -486,6 +585,14 @@ impl Verifier {
         for ((account, commit), left) in open {
             let tenant = self.customers.get(&account).map_or(0, |(tenant, ..)| *tenant);
             self.differ("usage", tenant, account, commit & 0xffff_ffff_ffff, format!("postings minus events is {}", format_nano(left)));
+        }
+        let mut broken: Vec<Counted> = self.links.iter().filter(|(_, sum)| **sum != 0).map(|(counted, _)| *counted).collect();
+        broken.sort_unstable();
+        for (tenant, account, key) in broken {
+            let period = crate::time::format_us(key.period_start_us);
+            let detail =
+                format!("counter {} of the period from {period}: its quantities are not what its events add up to", key.counter_id);
+            self.differ("counter", tenant, account, 0, detail);
         }
         let mut orphans: Vec<i64> = self.sums.keys().copied().collect();
         orphans.sort_unstable();

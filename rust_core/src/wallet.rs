@@ -5,6 +5,7 @@
 
 use smallvec::SmallVec;
 
+use crate::counter::Counters;
 use crate::posting::{Digest, Id};
 use crate::usage::AMOUNT_LIMIT;
 
@@ -120,6 +121,8 @@ pub struct Wallet {
     pub currency: [u8; 3],
     /// What changes.
     pub state: WalletState,
+    /// What was used in a period, of lines that count. Not part of the state: an undo puts back those that moved.
+    pub counters: Counters,
     /// Where the current group keeps what it does to this wallet.
     pub touched: Option<u32>,
     /// How many open groups could still put back its state: while any does, it stays in memory.

@@ -4,7 +4,11 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+use crate::counter::CounterKey;
 use crate::wallet::Wallet;
+
+/// Counters that take as much room as a wallet without any.
+const COUNTERS_PER_WALLET: usize = 8;
 
 /// The wallets in memory: found by name or account, let go by a clock hand.
 #[derive(Debug, Default)]
@@ -15,6 +19,8 @@ pub struct Wallets {
     by_account: HashMap<i64, u32>,
     hasher: DefaultHashBuilder,
     hand: usize,
+    /// Of all wallets.
+    pub(crate) counters: usize,
 }
 
 impl Wallets {
@@ -47,7 +53,13 @@ impl Wallets {
         self.by_account.is_empty()
     }
 
+    /// How much room they take, in wallets without counters.
+    pub(crate) fn weight(&self) -> usize {
+        self.len() + self.counters / COUNTERS_PER_WALLET
+    }
+
     pub(crate) fn insert(&mut self, wallet: Wallet) -> u32 {
+        self.counters += wallet.counters.len();
         let hash = self.hasher.hash_one((wallet.tenant, &*wallet.external_id));
         let account = wallet.account;
         let index = self.free.pop().unwrap_or_else(|| {
@@ -70,15 +82,16 @@ impl Wallets {
             entry.remove();
         }
         self.by_account.remove(&wallet.account);
+        self.counters -= wallet.counters.len();
         self.free.push(index);
         self.slots[index as usize].take()
     }
 
-    /// Lets go of wallets that no open group holds and nobody used since the hand came by, until `target` are left.
+    /// Lets go of wallets that no open group holds and nobody used since the hand came by, until they weigh no more than `target`.
     pub(crate) fn evict(&mut self, target: usize) -> Vec<Vec<u8>> {
         let mut fields = Vec::new();
         let mut steps = self.slots.len() * 2;
-        while self.len() > target && steps > 0 {
+        while self.weight() > target && steps > 0 {
             steps -= 1;
             self.hand = (self.hand + 1) % self.slots.len();
             let Some(wallet) = self.slots[self.hand].as_mut() else { continue };
@@ -93,6 +106,9 @@ impl Wallets {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Option<Wallet>>() + self.by_name.allocation_size() + self.by_account.allocation_size()
+        self.slots.capacity() * size_of::<Option<Wallet>>()
+            + self.counters * size_of::<(CounterKey, i128, u64)>()
+            + self.by_name.allocation_size()
+            + self.by_account.allocation_size()
     }
 }

@@ -11,7 +11,7 @@ use buffmoney_core::engine::{Engine, EngineError};
 use buffmoney_core::identity::key_hash;
 use buffmoney_core::key_filter::KeyFilter;
 use buffmoney_core::publish;
-use buffmoney_core::rate::{Terms, TermsError, currency_code};
+use buffmoney_core::rate::{CountingText, Terms, TermsError, TierText, currency_code};
 use buffmoney_core::transaction::Group;
 use buffmoney_core::verify::{Report, Verifier};
 use proptest::prelude::*;
@@ -21,9 +21,27 @@ const TENANT: i64 = 3;
 const START_US: i64 = 1_790_000_000_000_000;
 const NANO: i128 = 1_000_000_000;
 const CATALOG: &str = r#"{"tenantId":3,"version":1,"currency":"CNY","unknownCustomers":"create","defaultOverdraftLimit":"0",
-    "metrics":[{"id":1,"code":"tokens"},{"id":2,"code":"free"}],
+    "metrics":[{"id":1,"code":"tokens"},{"id":2,"code":"free"},{"id":3,"code":"tiered"}],"periods":{"anchorDay":1,"startsUs":[1788000000000000,1792000000000000]},
     "rateCards":[{"rateCardId":"rc","currency":"CNY","effectiveFromUs":null,"charges":[
-        {"priceId":1,"metricId":1,"match":{},"price":"0.3","per":"7"},{"priceId":2,"metricId":2,"match":{},"price":"0","per":"1"}]}]}"#;
+        {"priceId":1,"metricId":1,"match":{},"price":"0.3","per":"7"},{"priceId":2,"metricId":2,"match":{},"price":"0","per":"1"},
+        {"priceId":3,"metricId":3,"match":{},"model":"graduated","price":"0","per":"1","counterId":9,"allowance":"3","tiers":[
+            {"upTo":"5","price":"0.2","per":"3"},{"upTo":"11.5","price":"0.1","per":"7"},{"upTo":null,"price":"0.05","per":"1"}]}]}]}"#;
+const METRICS: [&str; 3] = ["tokens", "free", "tiered"];
+const PERIODS: [i64; 2] = [1_788_000_000_000_000, 1_792_000_000_000_000];
+
+fn tiered(allowance: &str) -> Result<Terms, TermsError> {
+    let tier = |up_to: Option<&str>, price: &str, per: &str| TierText {
+        up_to: up_to.map(str::to_owned),
+        price: price.to_owned(),
+        per: per.to_owned(),
+    };
+    let tiers = [tier(Some("5"), "0.2", "3"), tier(Some("11.5"), "0.1", "7"), tier(None, "0.05", "1")];
+    Terms::parse("graduated", "0", "1", None, None)?.counted(&CountingText {
+        counter_id: Some(9),
+        allowance: Some(allowance),
+        tiers: Some(&tiers),
+    })
+}
 
 fn short(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
@@ -56,8 +74,8 @@ fn header(kind: u8, id: u64) -> Vec<u8> {
 fn section(customer: &str, events: &[(&str, &str, i128)]) -> Vec<u8> {
     let mut out = 1_u16.to_le_bytes().to_vec();
     short(&mut out, customer);
-    out.extend_from_slice(&2_u16.to_le_bytes());
-    for metric in ["tokens", "free"] {
+    out.extend_from_slice(&3_u16.to_le_bytes());
+    for metric in METRICS {
         short(&mut out, metric);
         short(&mut out, "{}");
     }
@@ -69,7 +87,8 @@ fn section(customer: &str, events: &[(&str, &str, i128)]) -> Vec<u8> {
         out.extend_from_slice(&fingerprint(customer, metric, *quantity).to_le_bytes());
         out.extend_from_slice(&(index as u16).to_le_bytes());
         out.extend_from_slice(&0_u16.to_le_bytes());
-        out.extend_from_slice(&u16::from(*metric == "free").to_le_bytes());
+        let shape = METRICS.iter().position(|known| known == metric).unwrap_or(0);
+        out.extend_from_slice(&(shape as u16).to_le_bytes());
         out.extend_from_slice(&quantity.to_le_bytes());
         out.extend_from_slice(&START_US.to_le_bytes());
         out.extend_from_slice(&(key.len() as u16).to_le_bytes());
@@ -160,27 +179,38 @@ fn stream(rows: &Rows, columns: &[usize]) -> Vec<u8> {
 }
 
 fn verify(tables: &BTreeMap<&'static str, Rows>, last: &Group) -> Report {
-    verify_with(tables, last, Terms::parse("per_unit", "0.3", "7", None, None))
+    verify_with(tables, last, Terms::parse("per_unit", "0.3", "7", None, None), tiered("3"))
 }
 
 /// As if the line for tokens said this.
-fn verify_with(tables: &BTreeMap<&'static str, Rows>, last: &Group, tokens: Result<Terms, TermsError>) -> Report {
+fn verify_with(
+    tables: &BTreeMap<&'static str, Rows>,
+    last: &Group,
+    tokens: Result<Terms, TermsError>,
+    tiered: Result<Terms, TermsError>,
+) -> Report {
     let empty = Vec::new();
     let rows = |name: &str| tables.get(name).unwrap_or(&empty);
     let mut verifier = Verifier::new(KEY);
     let mut postings = rows("postings").clone();
     postings.sort_by(|left, right| left[..3].cmp(&right[..3]));
     verifier.postings(&stream(&postings, &(0..15).collect::<Vec<_>>())).unwrap();
+    verifier.add_periods(TENANT, PERIODS.to_vec());
     verifier.add_price(TENANT, 1, *b"CNY", tokens);
+    verifier.add_price(TENANT, 3, *b"CNY", tiered);
     verifier.add_price(TENANT, 2, *b"CNY", Terms::parse("per_unit", "0", "1", None, None));
     verifier.add_metric(TENANT, 1, "tokens".to_owned());
     verifier.add_metric(TENANT, 2, "free".to_owned());
+    verifier.add_metric(TENANT, 3, "tiered".to_owned());
     for fields in rows("customers") {
         let account = i64::from_be_bytes(fields[1].clone().unwrap().try_into().unwrap());
         let currency = currency_code(std::str::from_utf8(fields[3].as_ref().unwrap()).unwrap()).unwrap();
         verifier.add_customer(TENANT, account, String::from_utf8(fields[2].clone().unwrap()).unwrap(), currency);
     }
-    verifier.events(&stream(rows("usage_events"), &[0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11])).unwrap();
+    verifier.events(&stream(rows("usage_events"), &[0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12])).unwrap();
+    let mut counters = rows("usage_counter_quantities").clone();
+    counters.sort_by(|left, right| left[..5].cmp(&right[..5]));
+    verifier.counters(&stream(&counters, &[0, 1, 2, 3, 4, 5])).unwrap();
     verifier.event_keys(&stream(rows("event_keys"), &[0, 1, 2, 3])).unwrap();
     verifier.commits(&stream(rows("commits"), &(0..11).collect::<Vec<_>>())).unwrap();
     verifier.head(0, last.commit_seq - i64::from(last.empty), &last.head, &last.head_mac, true);
@@ -253,11 +283,11 @@ fn charges_of_every_model_are_derived_again() {
         let mut tables = BTreeMap::new();
         collect(&mut tables, &group);
         for other in lines {
-            let report = verify_with(&tables, &group, Terms::parse(other.0, other.1, other.2, other.3, other.4));
+            let report = verify_with(&tables, &group, Terms::parse(other.0, other.1, other.2, other.3, other.4), tiered("3"));
             let charges = report.differences.iter().filter(|difference| difference.what == "charge").count();
             assert_eq!((report.difference_count == 0, charges > 0), (line == other, line != other), "{line:?} {other:?} {report:?}");
         }
-        let report = verify_with(&tables, &group, Terms::parse(model, price, "0", percent, minimum));
+        let report = verify_with(&tables, &group, Terms::parse(model, price, "0", percent, minimum), tiered("3"));
         let found: Vec<_> = report.differences.iter().map(|difference| difference.what).collect();
         assert_eq!(found, ["price", "price_missing", "price_missing"]);
     }
@@ -279,6 +309,35 @@ fn a_price_in_another_currency_is_found() {
     let detail = |key: &str| format!("event {key}: a price in CNY, a wallet in USD");
     assert_eq!(found, [("currency", detail("k1").as_str()), ("currency", detail("k2").as_str())]);
     assert_eq!(report.charged, BTreeMap::from([("USD".to_owned(), "0.3".to_owned())]));
+}
+
+/// Counters go on from commit to commit and are taken back with their group; the verifier tells any other allowance apart.
+#[test]
+fn tiers_go_on_over_commits_and_are_undone_with_their_group() {
+    let mut engine = engine();
+    let mut tables = BTreeMap::new();
+    let first = apply(
+        &mut engine,
+        &[grant(1, "a", "100", 0, None), usage(2, "a", &[("k1", "tiered", 2 * NANO), ("k2", "tiered", 4 * NANO)])],
+        START_US,
+    );
+    // Three are free, three of the first tier cost 0.2 together.
+    assert_eq!(first.charged, NANO / 5);
+    collect(&mut tables, &first);
+    engine.commit(first.group_id);
+    let messages = [usage(3, "a", &[("k3", "tiered", 9 * NANO)]), usage(4, "a", &[("k4", "tiered", NANO)])];
+    let undone = apply(&mut engine, &messages[..1], START_US);
+    engine.rollback();
+    let group = apply(&mut engine, &messages, START_US);
+    // Two of 0.2 for three, six and a half of 0.1 for seven, half a unit at 0.05; and one more at 0.05.
+    assert_eq!((undone.charged, group.charged), (251_190_476, 251_190_476 + 50_000_000));
+    collect(&mut tables, &group);
+    assert_eq!(tables["usage_counter_quantities"].len(), 2);
+    let report = verify(&tables, &group);
+    assert_eq!((report.difference_count, report.counters), (0, 2), "{report:?}");
+    let report = verify_with(&tables, &group, Terms::parse("per_unit", "0.3", "7", None, None), tiered("2"));
+    assert!(report.differences.iter().all(|difference| difference.what == "charge"), "{report:?}");
+    assert_eq!(report.difference_count, 2);
 }
 
 /// Whatever a group did to memory, rollback takes back: applied again it gives the same bytes.
@@ -426,7 +485,7 @@ fn commands(mut bytes: &[u8]) -> (Vec<&str>, Vec<usize>) {
 #[derive(Debug, Clone)]
 enum Step {
     Grant { customer: u8, amount: u32, priority: i16, lives_us: Option<i64> },
-    Usage { customer: u8, keys: Vec<u8>, quantity: u16 },
+    Usage { customer: u8, keys: Vec<u8>, quantity: u16, tiered: bool },
     Hold { customer: u8, amount: u32, lives_ms: i64 },
     Capture { hold: u8, part: Option<u32>, events: bool },
     Release { hold: u8 },
@@ -438,7 +497,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0..4_u8, 1..2_000_u32, 0..3_i16, prop::option::of(1..4_000_i64))
             .prop_map(|(customer, amount, priority, lives_us)| Step::Grant { customer, amount, priority, lives_us }),
-        4 => (0..4_u8, prop::collection::vec(any::<u8>(), 1..6), 1..9_000_u16).prop_map(|(customer, keys, quantity)| Step::Usage { customer, keys, quantity }),
+        4 => (0..4_u8, prop::collection::vec(any::<u8>(), 1..6), 1..9_000_u16, any::<bool>())
+            .prop_map(|(customer, keys, quantity, tiered)| Step::Usage { customer, keys, quantity, tiered }),
         2 => (0..4_u8, 1..900_u32, 1..5_i64).prop_map(|(customer, amount, lives_ms)| Step::Hold { customer, amount, lives_ms }),
         2 => (any::<u8>(), prop::option::of(1..900_u32), any::<bool>()).prop_map(|(hold, part, events)| Step::Capture { hold, part, events }),
         1 => any::<u8>().prop_map(|hold| Step::Release { hold }),
@@ -464,9 +524,12 @@ fn run(steps: &[Step]) -> (BTreeMap<&'static str, Rows>, Group) {
                 let amount = format!("{}.{:03}", amount / 1_000, amount % 1_000);
                 waiting.push(grant(id, &customer(number), &amount, *priority, lives_us.map(|lives| now_us + lives)));
             }
-            Step::Usage { customer: number, keys, quantity } => {
+            Step::Usage { customer: number, keys, quantity, tiered } => {
                 let keys: Vec<String> = keys.iter().map(|key| format!("k{key}")).collect();
-                let events: Vec<_> = keys.iter().map(|key| (key.as_str(), "tokens", i128::from(*quantity) * NANO / 1_000)).collect();
+                let events: Vec<_> = keys
+                    .iter()
+                    .map(|key| (key.as_str(), if *tiered { "tiered" } else { "tokens" }, i128::from(*quantity) * NANO / 1_000))
+                    .collect();
                 waiting.push(usage(id, &customer(number), &events));
             }
             Step::Hold { customer: number, amount, lives_ms } => {
@@ -537,7 +600,8 @@ proptest! {
         // accepted_at and posting_seq of events are not part of what is derived: the rest of every row is.
         let checked: &[(&str, &[usize])] = &[
             ("postings", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]),
-            ("usage_events", &[0, 1, 2, 5, 6, 7, 8, 9, 10, 11]),
+            ("usage_events", &[0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12]),
+            ("usage_counter_quantities", &[0, 1, 2, 3, 4, 5]),
             ("event_keys", &[0, 1, 2, 3]),
             ("commits", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
         ];
@@ -558,7 +622,7 @@ proptest! {
                 other => *other = Some(vec![1; 16]),
             }
             // A numeric's display scale says nothing about its value.
-            if [("postings", 6), ("postings", 7), ("postings", 8), ("usage_events", 8), ("usage_events", 9), ("commits", 7)].contains(&(name, column)) {
+            if [("postings", 6), ("postings", 7), ("postings", 8), ("usage_events", 8), ("usage_events", 9), ("usage_events", 12), ("usage_counter_quantities", 5), ("commits", 7)].contains(&(name, column)) {
                 let value = |field: &Option<Vec<u8>>| field.as_deref().map(buffmoney_core::copy::read_numeric);
                 prop_assume!(value(&before) != value(&rows[at][column]));
             }

@@ -203,6 +203,32 @@ def test_a_simulation_is_in_one_currency(merchant: Merchant) -> None:
     assert (report["currency"], report["before"], report["after"]) == ("USD", "1.2", "2")
 
 
+def test_tiers_and_allowances_in_several_currencies(merchant: Merchant) -> None:
+    """Proves: an allowance goes with prices side by side, tiers are lines of their own for each currency; each customer has its own
+    count, a card of its own goes on with it, and a simulation counts the customers of its currency alone."""
+    tiers = [[{"upTo": "1000", "price": price, "per": "1000"}, {"upTo": None, "price": "0", "per": "1"}] for price in ("8", "1")]
+    graduated = {"metric": "tokens_output", "model": "graduated", "match": {}}
+    lines = [
+        {"metric": "tokens_input", "model": "per_unit", "match": {}, **BOTH, "allowance": "1000"},
+        {**graduated, "tiers": tiers[0]},
+        {**graduated, "tiers": tiers[1], "currency": "USD"},
+    ]
+    made = merchant.ok("POST", CARDS, card(*lines))
+    assert made["charges"] == lines
+    customer(merchant, "sam", "USD")
+    for name, prices in (("acme", ("0", "4", "8", "0")), ("sam", ("0", "0.6", "1", "0"))):
+        events = (event(name, metric=metric) for metric in ("tokens_input", "tokens_input", "tokens_output", "tokens_output"))
+        assert tuple(result["charge"] for result in merchant.usage(*events)["results"]) == prices
+    tried = make(merchant, {**lines[0], "allowance": "500"}, draft=True)
+    for currency, after in (("CNY", "6"), ("USD", "0.9")):
+        report = merchant.ok("POST", f"{CARDS}/{tried}/simulate", {"currency": currency})
+        assert (report["events"], report["after"], report["unpricedEvents"]) == (4, after, 2)
+    assign(merchant, make(merchant, {**LINE, "price": "3", "allowance": "2500"}, audience="assigned"))
+    assert charge(merchant) == "1.5"
+    verified = json.loads(merchant.product.cli("ledger", "verify", "--json").stdout)
+    assert verified["ok"], verified["differences"]
+
+
 # ---------------------------------------------------------------- own cards
 
 

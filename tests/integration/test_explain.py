@@ -29,7 +29,8 @@ def explain(merchant: Merchant, key: str) -> dict[str, Any]:
     """GET /v1/usage-events/{key}/charge, worked out again."""
     found = merchant.ok("GET", f"/v1/usage-events/{quote(key, safe='')}/charge")
     assert found["idempotencyKey"] == key
-    assert by_hand.check(found) == by_hand.charge_of(found["line"], found["quantity"])
+    before = "0" if found["counter"] is None else found["counter"]["before"]
+    assert by_hand.check(found) == by_hand.charge_of(found["line"], found["quantity"], before)
     assert Fraction(found["charge"]) == sum(Fraction(one["shareOfThisEvent"]) for one in found["postings"])
     assert found["posting"] == (found["postings"][0] if found["postings"] else None)
     return found

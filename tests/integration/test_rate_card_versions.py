@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from buffmoney.base.clock import SystemClock
 from buffmoney.pricing import catalog, presets
 from tests.product import Merchant, assert_problem, event, moment
 
@@ -45,7 +46,7 @@ def engine_catalog(merchant: Merchant) -> dict[str, Any]:
     async def read() -> bytes:
         connection = await asyncpg.connect(merchant.product.run["databaseUrl"])
         try:
-            return await catalog.read(connection, merchant.tenant_id)
+            return await catalog.read(connection, SystemClock(), merchant.tenant_id)
         finally:
             await connection.close()
 
@@ -280,6 +281,37 @@ def test_every_model_is_kept_and_handed_to_the_engine(merchant: Merchant) -> Non
     ]
 
 
+def tiers(*ends: str | None, **fields: Any) -> dict[str, Any]:
+    """Tiers that end there, each at a price of 1."""
+    return {"tiers": [{"upTo": end, "price": "1", **fields} for end in ends]}
+
+
+BAD_TIERS: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "missing_field", "tiers"),
+    (tiers(), "invalid_rate_card", "tiers"),
+    (tiers(*map(str, range(1, 101)), None), "invalid_rate_card", "tiers"),
+    (tiers("5"), "invalid_rate_card", "tiers[0].upTo"),
+    (tiers("5", "7"), "invalid_rate_card", "tiers[1].upTo"),
+    (tiers(None, None), "invalid_rate_card", "tiers[0].upTo"),
+    (tiers("5", "5", None), "invalid_rate_card", "tiers[1].upTo"),
+    (tiers("5", "4", None), "invalid_rate_card", "tiers[1].upTo"),
+    (tiers("0", None), "invalid_price", "tiers[0].upTo"),
+    (tiers("-5", None), "invalid_price", "tiers[0].upTo"),
+    (tiers("1e3", None), "invalid_price", "tiers[0].upTo"),
+    (tiers("1.0000000001", None), "invalid_price", "tiers[0].upTo"),
+    (tiers(None, price="-1"), "invalid_price", "tiers[0].price"),
+    (tiers(None, price="NaN"), "invalid_price", "tiers[0].price"),
+    (tiers(None, per="0"), "invalid_price", "tiers[0].per"),
+    ({**tiers(None), "price": "1"}, "invalid_rate_card", "price"),
+    ({**tiers(None), "per": "1"}, "invalid_rate_card", "per"),
+    ({**tiers(None), "allowance": "0"}, "invalid_price", "allowance"),
+    ({**tiers(None), "allowance": "-3"}, "invalid_price", "allowance"),
+    ({"model": "flat", "price": "1", "allowance": "3"}, "invalid_rate_card", "allowance"),
+    ({"model": "package", "price": "1", "per": "5", **tiers(None)}, "invalid_rate_card", "tiers"),
+]
+"""fields of a graduated line, the code and the place of the one error it gets"""
+
+
 @pytest.mark.parametrize("as_draft", [False, True])
 @pytest.mark.parametrize(
     ("charges", "code", "param"),
@@ -292,6 +324,7 @@ def test_every_model_is_kept_and_handed_to_the_engine(merchant: Merchant) -> Non
         ([{"metric": "images", "price": "1", "minimum": "0"}], "invalid_price", "charges[0].minimum"),
         ([{"metric": "images", "price": "-1"}], "invalid_price", "charges[0].price"),
         ([{"metric": "images", "price": None}], "invalid_body", None),
+        *(([{"metric": "images", "model": "graduated", **fields}], code, f"charges[0].{place}") for fields, code, place in BAD_TIERS),
         ([{"metric": "unheard_of", "price": "1"}], "unknown_metric", "charges[0].metric"),
         ([{"metric": "images", "price": "1", "match": {"n": str(n)}} for n in range(10_001)], "invalid_body", None),
     ],

@@ -24,9 +24,10 @@ NUMERIC = frozenset(
         "low_balance_threshold",
         "threshold",
         "available",
+        "counter_before",
     ]
 )
-TIMES = frozenset(["posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at"])
+TIMES = frozenset(["posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at", "period_start"])
 INTEGERS = frozenset(
     [
         "tenant_id",
@@ -49,6 +50,7 @@ INTEGERS = frozenset(
         "postings",
         "expired_commit_id",
         "closed_commit_id",
+        "counter_id",
     ]
 )
 BYTES = frozenset(

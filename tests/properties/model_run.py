@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from buffmoney import _core
-from tests.oracle import Hold, Outcome, RefusedError, Tenant, Usage, nano, show
-from tests.properties.partition import REPLY_TO, Partition, catalog_json, command_message
+from buffmoney.base.periods import Periods
+from tests.oracle import Hold, Outcome, RefusedError, Tenant, Usage, nano, period_of, show
+from tests.properties.partition import REPLY_TO, Partition, catalog_json, command_message, counter_ids
 from tests.workload import START_US, Assign, Batch, Capture, ChangeCard, Configure, GiveGrant, PassTime, PlaceHold, Release, Step
 
 TENANT_ID = 7
@@ -28,9 +29,19 @@ class ModelRun:
     Messages are collected and applied as groups of up to `group_size`; the oracle is asked in the same order.
     """
 
-    def __init__(self, *, billing: str = "prepaid", unknown_customers: str = "create", group_size: int = 4, **engine: int) -> None:
+    def __init__(
+        self,
+        *,
+        billing: str = "prepaid",
+        unknown_customers: str = "create",
+        group_size: int = 4,
+        periods: Periods | None = None,
+        **engine: int,
+    ) -> None:
+        self.periods = periods or Periods()
         self.partition = Partition(**engine)
         self.model = Tenant(billing=billing, unknown_customers=unknown_customers)
+        self.model.zone, self.model.anchor_day = self.periods.zone, self.periods.anchor_day
         self.group_size = group_size
         self.now_us = START_US
         self.version = 0
@@ -78,7 +89,8 @@ class ModelRun:
         model = self.model
         accounts = {row["external_id"]: row["account_id"] for row in self.partition.tables.of("customers", TENANT_ID)}
         assignments = [(accounts[one.customer], one) for one in model.assignments]
-        catalog = catalog_json(TENANT_ID, self.version, model.cards, model.unknown_customers, model.default_limit, assignments=assignments)
+        settings = (model.unknown_customers, model.default_limit, self.periods)
+        catalog = catalog_json(TENANT_ID, self.version, model.cards, *settings, assignments=assignments)
         self.partition.set_catalog(TENANT_ID, catalog)
 
     def flush(self) -> None:
@@ -267,6 +279,16 @@ class ModelRun:
             found[customer["external_id"]] = (last["balance_after"], last["held_after"], remaining)
         return found
 
+    def counters(self) -> dict[Any, int]:
+        """What every customer has used of a line in a period, from the tables as they were written, in the oracle's words."""
+        names = {number: counter for counter, number in counter_ids(self.model.cards).items()}
+        found = {}
+        for customer in self.partition.tables.of("customers", TENANT_ID):
+            for (counter_id, start_us), quantity in self.partition.counters(customer["account_id"]).items():
+                period = period_of(start_us, self.model.zone, self.model.anchor_day)
+                found[customer["external_id"], names[counter_id], period] = quantity
+        return found
+
     def compare(self) -> None:
         """Every wallet is the same in the tables and in the oracle, and the oracle has kept its own rules."""
         self.model.check()
@@ -276,6 +298,7 @@ class ModelRun:
             expected = (wallet.available, wallet.held, remaining)
             assert written.get(name, (0, 0, {})) == expected, f"{name}: tables {written.get(name)}, oracle {expected}"
         assert set(written) == set(self.model.wallets), "the customers differ"
+        assert self.counters() == {key: quantity for key, quantity in self.model.counters.items() if quantity}
 
 
 def reply_outcomes(body: bytes) -> list[tuple[int, int, int]]:

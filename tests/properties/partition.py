@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buffmoney import _core
-from tests.oracle import Assignment, Card, nano, show
+from buffmoney.base.periods import Periods
+from tests.oracle import Assignment, Card, Counter, counter_of, nano, show
 from tests.properties.copies import SIGNATURE, rows
 
 LEDGER_KEY = bytes(range(32))
@@ -29,9 +30,20 @@ PRIMARY_KEYS: dict[str, tuple[str, ...]] = {
     "low_balance_alerts": ("tenant_id", "account_id", "seq"),
     # Unique in each of its tables only, as in PostgreSQL.
     "event_keys": ("key_table", "tenant_id", "key_hash"),
+    "usage_counter_quantities": ("tenant_id", "account_id", "period_start", "counter_id", "commit_id"),
 }
 Row = dict[str, Any]
 Key = tuple[Any, ...]
+
+
+def counter_ids(cards: list[Card]) -> dict[Counter, int]:
+    """The numbers of counters as publishing one card after the other gives them."""
+    found: dict[Counter, int] = {}
+    for card in cards:
+        for charge in card.charges:
+            if charge.counts:
+                found.setdefault(counter_of(card, charge), 500 + len(found))
+    return found
 
 
 def catalog_json(
@@ -40,18 +52,26 @@ def catalog_json(
     cards: list[Card],
     unknown_customers: str,
     default_limit: int | None,
+    periods: Periods | None = None,
     *,
     currency: str = "CNY",
     assignments: Sequence[tuple[int, Assignment]] = (),
 ) -> bytes:
-    """The catalogue as the engine reads it. Price ids count up over all cards' lines. assignments: with the customers' accounts."""
+    """The catalogue as the engine reads it. Price ids count up over all cards' lines. assignments: with the customers' accounts. periods:
+    Shanghai's months without it."""
     wire_cards, price_id = [], 0
+    counters = counter_ids(cards)
+    periods = periods or Periods()
     for card in cards:
         charges = []
         for charge in card.charges:
             price_id += 1
             line = {"priceId": price_id, "metricId": METRIC_IDS[charge.metric], "match": dict(charge.match), "price": charge.price}
-            optional = {"model": charge.model, "percent": charge.percent, "minimum": charge.minimum, "currency": charge.currency}
+            optional: dict[str, Any] = {"model": charge.model, "percent": charge.percent, "minimum": charge.minimum}
+            optional |= {"allowance": charge.allowance, "counterId": counters.get(counter_of(card, charge)) if charge.counts else None}
+            tiers = [{"upTo": up_to, "price": price, "per": per} for up_to, price, per in charge.tiers]
+            optional["tiers"] = tiers or None
+            optional["currency"] = charge.currency
             # As from a catalogue that was written before lines had models: what is not said is absent.
             said = {name: value for name, value in optional.items() if value not in (None, "per_unit")}
             charges.append({**line, "per": charge.per, **said})
@@ -80,6 +100,7 @@ def catalog_json(
             "metrics": [{"id": number, "code": code} for code, number in METRIC_IDS.items()],
             "rateCards": wire_cards,
             **({"assignments": wire_assignments} if wire_assignments else {}),
+            **({"periods": periods.wire(periods.starts_us)} if counters else {}),
         }
     ).encode()
 
@@ -176,7 +197,7 @@ class Partition:
             self.next_account += 2 * needs.account_ids
         asked = [((tenant_id, name), self._customer(tenant_id, external_id=name)) for tenant_id, name in needs.wallets]
         asked += [((tenant_id, ""), self._customer(tenant_id, account_id=number)) for tenant_id, number in needs.accounts]
-        wallet_rows, wallet_grants = [], []
+        wallet_rows, wallet_grants, counters = [], [], []
         for (tenant_id, _), row in asked:
             if row is None:
                 continue
@@ -200,9 +221,10 @@ class Partition:
                 )
             )
             wallet_grants += self._grant_rows(tenant_id, last["grants_after"] if last else None)
+            counters += [(account_id, *key, show(quantity)) for key, quantity in self.counters(account_id).items()]
         absent = [name for name, row in asked if row is None]
         if wallet_rows or absent:
-            engine.load_wallets(wallet_rows, wallet_grants, absent)
+            engine.load_wallets(wallet_rows, wallet_grants, absent, counters)
         if needs.holds:
             hold_rows, hold_grants, missing = [], [], []
             for tenant_id, hold_id in needs.holds:
@@ -227,7 +249,7 @@ class Partition:
         places = [(table, *keys[place]) for table, place in self.engine.key_tables_with(keys)]
         return [(place[2], stored[place]["fingerprint"]) for place in places if place in stored]
 
-    def restart(self, *, with_filters: bool) -> None:
+    def restart(self, *, with_filters: bool = True) -> None:
         """Another core takes over: memory is lost, and so are the filters if the database has none of them yet."""
         commits = self.tables.of("commits")
         self.engine.start(commits[-1]["commit_seq"] if commits else 0, self.head[0], 2)
@@ -240,6 +262,11 @@ class Partition:
             whole = _core.KeyFilter(self.keys_per_table)
             assert whole.feed(copy_of_keys(held)) == len(held)
             self.engine.complete_key_table(number, whole, len(held))
+
+    def counters(self, account_id: int) -> dict[tuple[int, int], int]:
+        """Where an account's counters stand in the tables: nano-units by (counter id, period start)."""
+        rows = (row for row in self.tables.of("usage_counter_quantities") if row["account_id"] == account_id)
+        return {(row["counter_id"], row["period_start"]): row["quantity"] for row in rows}
 
     # -- groups
 

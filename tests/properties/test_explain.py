@@ -20,6 +20,7 @@ from buffmoney.pricing.explain import Line, UnexplainedError, explain, explain_c
 from tests import by_hand
 from tests.oracle import show
 from tests.properties.model_run import ModelRun
+from tests.properties.test_models import line_of
 from tests.workload import Workload
 
 SEEDS = st.integers(0, 2**40)
@@ -158,10 +159,9 @@ def test_the_engine_charged_what_the_explanation_says(seed: int) -> None:
     run.feed(Workload(seed).steps(60))
     lines = [charge for card in run.model.cards for charge in card.charges]
     for event in run.partition.tables.usage_events:
-        charge = lines[event["price_id"] - 1]
-        percent, minimum = (None if text is None else Decimal(text) for text in (charge.percent, charge.minimum))
-        line = Line(charge.model, Decimal(charge.price), Decimal(charge.per), percent, minimum)
-        found = explain_charge(line, from_nano(event["quantity"]), from_nano(event["charge"]))
+        line = line_of(lines[event["price_id"] - 1])
+        before = from_nano(event.get("counter_before", 0))
+        found = explain_charge(line, from_nano(event["quantity"]), from_nano(event["charge"]), before)
         assert by_hand.check(msgspec.to_builtins(found)) == Fraction(event["charge"], 10**9)
 
 

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from buffmoney.base.money import from_nano
+from buffmoney.pricing.cards import Tier
 from buffmoney.pricing.explain import Line, explain
-from tests.oracle import NANO, Card, Charge, Outcome, Usage, exact_price, nano, show
+from tests.oracle import NANO, Card, Charge, Outcome, Usage, exact_after, nano, show
 from tests.properties.model_run import TENANT_ID, ModelRun
 from tests.workload import START_US, Batch, ChangeCard
 
@@ -118,18 +119,37 @@ ROWS = golden()
 @pytest.mark.parametrize("model, row", ROWS, ids=[f"{model}: {row['what']}" for model, row in ROWS])
 def test_golden(model: str, row: dict[str, str]) -> None:
     """Proves: the table's row is what the oracle, the explanation and the engine's own commit say."""
-    price = row["cost"] if model == "markup" else row["price"]
-    line = Charge("images", price, row["per"], {}, model, row.get("percent"), row["minimum"] or None)
-    quantity = nano(row["quantity"])
-    percent, minimum = (None if text is None else Decimal(text) for text in (line.percent, line.minimum))
-    answer = explain(Line(model, Decimal(line.price), Decimal(line.per), percent, minimum), from_nano(quantity))
+    model = row.get("model", model)
+    price = row.get("cost") or row.get("price") or "0"
+    tiers = tuple(tier_of(text) for text in row.get("tiers", "").split(";") if text)
+    allowance = row.get("allowance") or None
+    line = Charge("images", price, row.get("per", "1"), {}, model, row.get("percent") or None, row["minimum"] or None, allowance, tiers)
+    quantity, before = nano(row["quantity"]), nano(row.get("used before", "0"))
+    answer = explain(line_of(line), from_nano(quantity), from_nano(before))
     assert (answer.exact, answer.charge) == (row["before rounding"], row["charge"])
-    run = through_engine(line, [quantity])
-    (event,) = run.partition.tables.usage_events
+    run = through_engine(line, [before, quantity] if before else [quantity])
+    event = run.partition.tables.usage_events[-1]
     assert (event["tenant_id"], event["quantity"], event["charge"]) == (TENANT_ID, quantity, nano(row["charge"]))
-    assert Fraction(row["before rounding"]) == exact_price(line, quantity)
+    assert event.get("counter_before", 0) == before
+    assert Fraction(row["before rounding"]) == (exact_after(line, quantity, before) or 0)
+
+
+def tier_of(text: str) -> tuple[str | None, str, str]:
+    """A tier as the tables write it: `to 1000: 4 per 1000000`, or `beyond: 3 per 1`."""
+    end, _, rest = text.strip().partition(": ")
+    price, _, per = rest.partition(" per ")
+    return (None if end == "beyond" else end.removeprefix("to ")), price, per
+
+
+def line_of(charge: Charge) -> Line:
+    """The oracle's line as the product explains it."""
+    percent, minimum, allowance = (None if text is None else Decimal(text) for text in (charge.percent, charge.minimum, charge.allowance))
+    tiers = tuple(Tier(None if up_to is None else Decimal(up_to), Decimal(price), Decimal(per)) for up_to, price, per in charge.tiers)
+    return Line(charge.model, Decimal(charge.price), Decimal(charge.per), percent, minimum, allowance, tiers)
 
 
 def test_the_golden_tables_cover_every_model() -> None:
     """Proves: the tables are read, all of them."""
-    assert {model: sum(each == model for each, _ in ROWS) for model in MODELS} == {"per_unit": 17, "package": 12, "flat": 6, "markup": 14}
+    counts = {"per_unit": 17, "package": 12, "flat": 6, "markup": 14, "graduated": 23, "allowance": 16}
+    assert {model: sum(each == model for each, _ in ROWS) for model in counts} == counts
+    assert len(ROWS) == sum(counts.values())

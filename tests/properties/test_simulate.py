@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from buffmoney import _core
 from buffmoney.pricing import simulation
-from tests.oracle import AMOUNT_LIMIT, Card, Charge, card_in_force, matching_charge, nano, price_of, show
+from tests.oracle import AMOUNT_LIMIT, Card, Charge, card_in_force, counter_of, matching_charge, nano, period_of, price_of, show
 from tests.properties.copies import POSTGRES_EPOCH_US, SIGNATURE
 from tests.properties.model_run import TENANT_ID, ModelRun
 from tests.properties.partition import METRIC_IDS, Row, catalog_json
@@ -57,6 +57,8 @@ class Expected:
     """The oracle's own simulation: each event rated by itself, with exact fractions."""
 
     groups: Groups = field(default_factory=lambda: defaultdict(Sums))
+    used: defaultdict[tuple[Any, ...], int] = field(default_factory=lambda: defaultdict(int))
+    """by account, counter and period, counted anew"""
     others: Sums = field(default_factory=Sums)
 
     def add(self, row: Row, card: Card, cards: list[Card], zone: str, currency: str) -> None:
@@ -69,7 +71,9 @@ class Expected:
         in_force = card_in_force([card], row["occurred_at"])
         assert in_force is not None
         charge = matching_charge(in_force, metric, json.loads(row["dimensions"]), currency)
-        after = None if charge is None else price_of(charge, row["quantity"])
+        counter = charge and (row["account_id"], counter_of(in_force, charge), period_of(row["occurred_at"], "Asia/Shanghai", 1))
+        after = None if charge is None else price_of(charge, row["quantity"], self.used[counter])
+        self.used[counter] += row["quantity"]
         day = datetime.fromtimestamp(row["occurred_at"] // 10**6, UTC).astimezone(ZoneInfo(zone)).date().isoformat()
         for key in ((), ("metric", metric), ("day", day), ("account", row["account_id"]), (row["account_id"], metric, day)):
             sums = self.groups[key]

@@ -32,6 +32,8 @@ def merchants_create(
     billing: Annotated[Literal["prepaid", "pay-as-you-go"], Parameter(help="Whether its customers pay before or after.")] = "prepaid",
     unknown_customers: Annotated[Literal["create", "refuse"], Parameter(help="What usage of an unknown customer does.")] = "create",
     currency: Annotated[str, Parameter(help="Currency of its customers' wallets, ISO 4217.")] = "CNY",
+    time_zone: Annotated[str, Parameter(help="Where its billing periods begin.")] = "Asia/Shanghai",
+    anchor_day: Annotated[int, Parameter(help="Day of the month on which they begin, 1 to 31: a month without it has its last.")] = 1,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -53,6 +55,8 @@ def merchants_create(
             billing=billing,
             unknown_customers=unknown_customers,
             currency=currency,
+            zone=time_zone,
+            anchor_day=anchor_day,
         ),
         data_dir,
     )

@@ -80,12 +80,15 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         return
     card, line = found["rateCard"], found["line"]
     version = f" version {card['version']}" if card.get("version") else ""
-    terms = "  ".join(f"{name}={line[name]}" for name in ("price", "cost", "per", "percent", "minimum") if name in line)
+    terms = "  ".join(f"{name}={line[name]}" for name in ("price", "cost", "per", "percent", "minimum", "allowance") if name in line)
     used = f"{found['quantity']} {found['metric']} at {found['occurredAt']}"
     say(f"{found['customerExternalId']}: {used}, charged {found['charge']} {found['currency']}")
     say("  dimensions  " + (_named(found["dimensions"]) or "none"))
     say(f"  rate card   {card['name']}{version} ({card['rateCardId']}), in force from {card['effectiveFrom'] or 'ever'}")
     say(f"  line        {line['index']}: {line['model']}  {terms}  for {_named(line['match']) or 'all dimensions'}")
+    if (counter := found["counter"]) is not None:
+        say(f"  period      {counter['periodStart']} to {counter['periodEnd']} ({counter['timeZone']})")
+        say(f"  counter     {counter['before']} before, {counter['after']} after, {counter['allowanceUsed']} of it free")
     for step in found["steps"]:
         say(f"  {step['what']}: {step['formula']} = {step['amount']}")
     for posting in found["postings"]:

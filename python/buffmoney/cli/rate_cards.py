@@ -131,8 +131,8 @@ def show(rate_card_id: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         say_json(card)
         return 0
     _say_state(card)
-    amounts = ("price", "prices", "cost", "costs", "per", "percent", "minimum", "minimums", "currency")
-    used = [name for name in amounts if any(name in line for line in card["charges"])]
+    fields = ("price", "prices", "cost", "costs", "per", "percent", "minimum", "minimums", "currency", "allowance", "tiers")
+    used = [name for name in fields if any(name in line for line in card["charges"])]
     say_table(
         ("line", "metric", "for", "model", *used),
         (
@@ -141,7 +141,7 @@ def show(rate_card_id: str, *, url: Url = None, api_key: ApiKey = None, as_json:
                 line["metric"],
                 ", ".join(f"{name}={value}" for name, value in line["match"].items()),
                 line["model"],
-                *(_amount(line.get(name, "")) for name in used),
+                *(_tiers(line) if name == "tiers" else _amount(line.get(name, "")) for name in used),
             )
             for number, line in enumerate(card["charges"])
         ),
@@ -239,6 +239,11 @@ def _with(body: bytes, changes: dict[str, Any], file: Path) -> bytes:
 
 def _amount(value: str | dict[str, str]) -> str:
     return value if isinstance(value, str) else ", ".join(f"{amount} {currency}" for currency, amount in value.items())
+
+
+def _tiers(line: dict[str, Any]) -> str:
+    ends = ((f"to {tier['upTo']}" if tier["upTo"] else "beyond", tier) for tier in line.get("tiers", []))
+    return "; ".join(f"{end}: {tier['price']} per {tier['per']}" for end, tier in ends)
 
 
 def _version(card: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from buffmoney.base import queries
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect
 from buffmoney.base.errors import DatabaseUnavailable
+from buffmoney.base.periods import Periods
 from buffmoney.ledger import heads
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ FEED_BYTES = 1 << 20
 SHOWN_DIFFERENCES = 20
 
 Report = dict[str, Any]
-"""{"ok", "postings", "events", "wallets", "commits", "charged": {currency: sum}, "auditEntries", "differenceCount",
-"differences": [{"what", "tenantId", "accountId", "seq", "detail"}]}"""
+"""{"ok", "postings", "events", "wallets", "commits", "counters", "charged": {currency: sum},
+"auditEntries", "differenceCount", "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]}"""
 Step = Callable[[str, int, int | None], None]
 """Told of progress: what is read, rows so far, and about how many there are."""
 
@@ -91,12 +92,16 @@ async def verify(settings: Settings, step: Step) -> Report:
     async with _snapshot(settings) as connection:
         estimates = await connection.fetchrow(SQL["estimates"])
         assert estimates is not None
+        verifier.periods(
+            [(tenant_id, Periods(zone, anchor_day).starts_us) for tenant_id, zone, anchor_day in await connection.fetch(SQL["periods"])]
+        )
         verifier.prices([tuple(row) for row in await connection.fetch(SQL["prices"])])
         verifier.metrics([tuple(row) for row in await connection.fetch(SQL["metrics"])])
         verifier.customers([tuple(row) for row in await connection.fetch(SQL["customers"])])
         for name, take in (
             ("postings", verifier.postings),
             ("events", verifier.events),
+            ("counters", verifier.counters),
             ("event_keys", verifier.event_keys),
             ("commits", verifier.commits),
         ):

@@ -6,8 +6,17 @@ SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, am
 FROM postings ORDER BY tenant_id, account_id, seq
 
 -- name: events
-SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, price_id, quantity, charge, idempotency_key, dimensions
+SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, price_id, quantity, charge, idempotency_key, dimensions,
+    counter_before
 FROM usage_events
+
+-- name: counters
+SELECT tenant_id, account_id, period_start, counter_id, commit_id, quantity
+FROM usage_counter_quantities ORDER BY tenant_id, account_id, period_start, counter_id, commit_id
+
+-- name: periods
+-- Where the periods of those tenants begin that count anything.
+SELECT tenant_id, time_zone, anchor_day FROM tenants t WHERE EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id)
 
 -- name: event_keys
 -- In key order, so that a key which is in two tables comes twice in a row.
@@ -19,7 +28,8 @@ FROM commits ORDER BY 1, 2
 
 -- name: prices
 -- A draft's lines have no price_id: nothing was ever charged by them.
-SELECT tenant_id, price_id, model, price::text, per::text, percent::text, minimum::text, currency FROM rate_card_charges WHERE price_id IS NOT NULL
+SELECT tenant_id, price_id, model, price::text, per::text, percent::text, minimum::text, counter_id, allowance::text, tiers::text, currency
+FROM rate_card_charges WHERE price_id IS NOT NULL
 
 -- name: metrics
 SELECT tenant_id, metric_id, code FROM metrics
@@ -38,6 +48,7 @@ SELECT head FROM commits WHERE partition_id = $1 AND commit_seq = $2
 SELECT coalesce((SELECT reltuples FROM pg_class WHERE oid = 'postings'::regclass), 0)::bigint AS postings,
     coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
               WHERE i.inhparent = 'usage_events'::regclass), 0)::bigint AS events,
+    coalesce((SELECT reltuples FROM pg_class WHERE oid = 'usage_counter_quantities'::regclass), 0)::bigint AS counters,
     coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
               WHERE i.inhparent = 'event_keys'::regclass), 0)::bigint AS event_keys,
     coalesce((SELECT reltuples FROM pg_class WHERE oid = 'commits'::regclass), 0)::bigint AS commits

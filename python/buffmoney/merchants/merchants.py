@@ -11,6 +11,7 @@ from buffmoney.base import money, queries
 from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
+from buffmoney.base.periods import ASIA_SHANGHAI, time_zone
 from buffmoney.merchants import keys
 
 if TYPE_CHECKING:
@@ -50,10 +51,13 @@ async def create(
     billing: Billing = "prepaid",
     unknown_customers: UnknownCustomers = "create",
     currency: str = "CNY",
+    zone: str = ASIA_SHANGHAI,
+    anchor_day: int = 1,
 ) -> NewMerchant:
     """Makes a merchant, its sandbox and live tenants, their built-in metrics, default product and one key each, in one transaction.
 
-    connection: the schema's owner's. currency: of the wallets of new customers, ISO 4217. Raises Problem invalid_merchant.
+    connection: the schema's owner's. currency: of the wallets of new customers, ISO 4217. zone, anchor_day: where its billing
+    periods begin; a month without such a day has its last one in its place. Raises Problem invalid_merchant.
     """
     if not 1 <= len(name) <= 255 or any(ord(character) < 32 or 0xD800 <= ord(character) <= 0xDFFF for character in name):
         raise Problem("invalid_merchant", "A merchant's name has 1 to 255 characters and no control characters.", param="name")
@@ -63,6 +67,9 @@ async def create(
         raise Problem("invalid_merchant", "Unknown customers are to be created or refused: create or refuse.", param="unknownCustomers")
     if currency not in money.CURRENCIES:
         raise Problem("invalid_merchant", f"The currencies are {', '.join(money.CURRENCIES)}.", param="currency")
+    if not 1 <= anchor_day <= 31:
+        raise Problem("invalid_merchant", "A billing period begins on a day from 1 to 31.", param="anchorDay")
+    zone = time_zone(zone, "timeZone", "invalid_merchant")
 
     merchant_id = new_short("mer", clock)
     created_at = to_datetime(clock.now_us())
@@ -77,7 +84,7 @@ async def create(
         partition_id = partitions[count // 2 % len(partitions)]
         for mode in get_args(Mode):
             tenant_id: int = await connection.fetchval(
-                _SQL["insert_tenant"], merchant_id, mode, partition_id, currency, unknown_customers, created_at
+                _SQL["insert_tenant"], merchant_id, mode, partition_id, currency, unknown_customers, created_at, zone, anchor_day
             )
             await connection.executemany(
                 _SQL["insert_builtin_metric"], [(tenant_id, metric_id, code, unit, created_at) for metric_id, code, unit in BUILTIN_METRICS]
@@ -91,6 +98,8 @@ async def create(
                 "billing": billing,
                 "currency": currency,
                 "unknownCustomers": unknown_customers,
+                "timeZone": zone,
+                "anchorDay": anchor_day,
                 "metrics": [code for _, code, _ in BUILTIN_METRICS],
             }
             await log.record(connection, by, tenant_id, "merchant.create", merchant_id, None, told)

@@ -12,8 +12,8 @@ SELECT partition_id FROM partitions ORDER BY partition_id;
 INSERT INTO merchants (merchant_id, name, billing, created_at) VALUES ($1, $2, $3, $4);
 
 -- name: insert_tenant
-INSERT INTO tenants (merchant_id, mode, partition_id, currency, unknown_customers, created_at)
-VALUES ($1, $2, $3, $4, $5, $6) RETURNING tenant_id;
+INSERT INTO tenants (merchant_id, mode, partition_id, currency, unknown_customers, created_at, time_zone, anchor_day)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING tenant_id;
 
 -- name: insert_builtin_metric
 INSERT INTO metrics (tenant_id, metric_id, code, unit, created_at) VALUES ($1, $2, $3, $4, $5);

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from buffmoney.base import money
-from buffmoney.base.clock import format_time
+from buffmoney.base.clock import format_time, to_us
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
+from buffmoney.base.periods import Periods
 from buffmoney.metering.usage import find_event
-from buffmoney.pricing.explain import ChargeStep, Line, explain_charge
+from buffmoney.pricing.cards import stored_tiers
+from buffmoney.pricing.explain import ChargeStep, Line, PricedTier, explain_charge
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     import asyncpg
 
     from buffmoney.metering.shares import SharedPosting
@@ -30,6 +31,14 @@ class ChargingCard(msgspec.Struct, rename="camel"):
     effective_from: str | None
 
 
+class ChargingTier(msgspec.Struct, rename="camel"):
+    """A tier of a graduated line. upTo null: all units beyond the tier before."""
+
+    up_to: str | None
+    price: str
+    per: str
+
+
 class ChargingLine(msgspec.Struct, rename="camel", omit_defaults=True):
     """The line of the rate card that priced an event, with the fields of its model. index: from 0, within the card."""
 
@@ -42,6 +51,23 @@ class ChargingLine(msgspec.Struct, rename="camel", omit_defaults=True):
     per: str | None = None
     percent: str | None = None
     minimum: str | None = None
+    allowance: str | None = None
+    tiers: list[ChargingTier] | None = None
+
+
+class CountedUsage(msgspec.Struct, rename="camel"):
+    """How the event was counted: in the billing period in which it occurred, of its customer, on this line and its versions.
+
+    before, after: units that the period had used. allowanceUsed: those of this event that were free; billable: the others.
+    """
+
+    period_start: str
+    period_end: str
+    time_zone: str
+    before: str
+    after: str
+    allowance_used: str
+    billable: str
 
 
 class ChargePosting(msgspec.Struct, rename="camel"):
@@ -63,8 +89,8 @@ class ChargePosting(msgspec.Struct, rename="camel"):
 class ExplainedCharge(msgspec.Struct, rename="camel"):
     """A charge, recomputable by hand. posting: the first of postings; null and empty if the event was free of charge.
 
-    exact: before rounding, `a/b` where a decimal takes more than 18 places. The shares of an event add up to its charge, and those of
-    a posting's events to its amount.
+    exact: before rounding, `a/b` where a decimal takes more than 18 places. counter: null for a line without tiers and allowance. tiers:
+    what of the event lies in each. The shares of an event add up to its charge, and those of a posting's events to its amount.
     """
 
     idempotency_key: str
@@ -83,6 +109,8 @@ class ExplainedCharge(msgspec.Struct, rename="camel"):
     rounding: str
     minimum_applied: bool
     charge: str
+    counter: CountedUsage | None
+    tiers: list[PricedTier]
     posting: ChargePosting | None
     postings: list[ChargePosting]
     commit_id: str
@@ -93,8 +121,16 @@ async def get_charge(call: Call) -> Answer:
     key = call.path["idempotencyKey"]
     found = await find_event(call, key)
     event = found.row
-    line = Line(event["model"], event["price"], event["per"], event["percent"], event["minimum"])
-    why = explain_charge(line, event["quantity"], event["charge"])
+    line = Line(
+        event["model"],
+        event["price"],
+        event["per"],
+        event["percent"],
+        event["minimum"],
+        event["allowance"],
+        stored_tiers(event["tiers"]),
+    )
+    why = explain_charge(line, event["quantity"], event["charge"], event["counter_before"])
     postings = [_posting(row, posting, share) for row, posting, share in found.postings]
     since = None if event["effective_from"] is None else format_time(event["effective_from"])
     return Answer(
@@ -115,6 +151,8 @@ async def get_charge(call: Call) -> Answer:
             rounding=why.rounding,
             minimum_applied=why.minimum_applied,
             charge=why.charge,
+            counter=_counted(event, why.billable) if line.counts else None,
+            tiers=why.tiers,
             posting=postings[0] if postings else None,
             postings=postings,
             commit_id=str(found.commit_id),
@@ -129,11 +167,27 @@ def _line(event: asyncpg.Record, line: Line) -> ChargingLine:
         event["metric"],
         msgspec.json.decode(event["match"], type=dict[str, str]),
         line.model,
-        price=None if line.model == "markup" else price,
+        price=None if line.model in ("markup", "graduated") else price,
         cost=price if line.model == "markup" else None,
-        per=None if line.model == "flat" else money.format_decimal(line.per),
+        per=None if line.model in ("flat", "graduated") else money.format_decimal(line.per),
         percent=_optional(line.percent),
         minimum=_optional(line.minimum),
+        allowance=_optional(line.allowance),
+        tiers=[msgspec.convert(tier.wire, ChargingTier) for tier in line.tiers] or None,
+    )
+
+
+def _counted(event: asyncpg.Record, billable: str) -> CountedUsage:
+    start, end = Periods(event["time_zone"], event["anchor_day"]).of(to_us(event["occurred_at"]))
+    before, quantity = event["counter_before"], event["quantity"]
+    return CountedUsage(
+        format_time(start),
+        format_time(end),
+        event["time_zone"],
+        money.format_decimal(before),
+        money.format_decimal(before + quantity),
+        money.format_decimal(quantity - Decimal(billable)),
+        billable,
     )
 
 

@@ -117,6 +117,28 @@ LEFT JOIN LATERAL (
     WHERE tenant_id = c.tenant_id AND account_id = c.account_id ORDER BY seq DESC LIMIT 1
 ) p ON true
 
+-- name: counters_of
+-- Where the counters of these accounts stand, of periods that began at $3 or later: from one to the next down the index, a descent each.
+WITH RECURSIVE walk AS (
+    SELECT wanted.tenant_id, wanted.account_id, newest.*
+    FROM unnest($1::bigint[], $2::bigint[]) AS wanted (tenant_id, account_id)
+    CROSS JOIN LATERAL (
+        SELECT period_start, counter_id, quantity FROM usage_counter_quantities q
+        WHERE q.tenant_id = wanted.tenant_id AND q.account_id = wanted.account_id AND q.period_start >= $3
+        ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
+    ) AS newest
+    UNION ALL
+    SELECT walk.tenant_id, walk.account_id, following.*
+    FROM walk
+    CROSS JOIN LATERAL (
+        SELECT period_start, counter_id, quantity FROM usage_counter_quantities q
+        WHERE q.tenant_id = walk.tenant_id AND q.account_id = walk.account_id AND q.period_start >= $3
+            AND (q.period_start, q.counter_id) < (walk.period_start, walk.counter_id)
+        ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
+    ) AS following
+)
+SELECT account_id, counter_id, (extract(epoch FROM period_start) * 1000000)::bigint AS period_start_us, quantity::text AS quantity FROM walk
+
 -- name: holds_by_id
 SELECT h.tenant_id, h.hold_id, h.account_id, h.amount::text AS amount, h.parts,
     (extract(epoch FROM h.expires_at) * 1000000)::bigint AS expires_us, h.status

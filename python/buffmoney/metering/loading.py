@@ -1,4 +1,4 @@
-"""Loads what the engine needs from the ledger: price catalogues, wallets with their open grants, and holds.
+"""Loads what the engine needs from the ledger: price catalogues, wallets with their open grants and counters, and holds.
 
 Reading never races writing: the engine asks only for what it does not hold, and it holds everything an open group has touched.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from buffmoney._core import Engine, Needs
 from buffmoney.base import queries
+from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.pricing import catalog
 
 if TYPE_CHECKING:
@@ -23,17 +25,23 @@ MOST_ROUNDS = 8
 """What is loaded can name what to load next (a hold its wallet, a wallet its grants), but not for ever."""
 SMALL_BYTES = 16 * 1024
 """Below this the engine is quicker than a change of thread."""
+COUNTED_FOR = timedelta(days=128)
+"""How long ago the periods began whose counters are loaded: what the engine calls KEPT_FOR_US."""
 
 GrantRow = tuple[int, bytes, str, int, str, int | None, int]
+CounterRow = tuple[int, int, int, str]
 WalletRow = tuple[int, int, str, str, str | None, str | None, int, str, str, bytes, bytes | None]
 
 
 class Loader:
     """Fills an engine's memory. One connection of its own, outside of any transaction."""
 
-    def __init__(self, connection: Connection, engine: Engine) -> None:
+    def __init__(self, connection: Connection, engine: Engine, clock: Clock) -> None:
         self._connection = connection
         self._engine = engine
+        self._clock = clock
+        self._counting: set[int] = set()
+        """tenants with a line that counts, now or ever: only their customers can have counters"""
         self.catalog_versions: dict[int, int] = {}
         """tenant -> a version that is certainly not newer than the catalogue in memory"""
 
@@ -96,7 +104,10 @@ class Loader:
     async def _load_catalog(self, tenant_id: int) -> None:
         # The version is read first: a change in between makes the next poll load once more, never once less.
         version = await self._connection.fetchval("SELECT catalog_version FROM tenants WHERE tenant_id = $1", tenant_id)
-        self._engine.load_catalog(tenant_id, await catalog.read(self._connection, tenant_id))
+        content = await catalog.read(self._connection, self._clock, tenant_id)
+        self._engine.load_catalog(tenant_id, content)
+        if b'"counterId"' in content:
+            self._counting.add(tenant_id)
         self.catalog_versions[tenant_id] = version or 0
 
     async def _load_wallets(self, rows: list[asyncpg.Record], absent: list[tuple[int, str]]) -> None:
@@ -117,7 +128,16 @@ class Loader:
             )
             for row in rows
         ]
-        self._engine.load_wallets(wallets, grants, absent)
+        self._engine.load_wallets(wallets, grants, absent, await self._counters(rows))
+
+    async def _counters(self, rows: list[asyncpg.Record]) -> list[CounterRow]:
+        wanted = [(row["tenant_id"], row["account_id"]) for row in rows if row["tenant_id"] in self._counting]
+        if not wanted:
+            return []
+        tenants, accounts = zip(*wanted, strict=True)
+        since = to_datetime(self._clock.now_us()) - COUNTED_FOR
+        found = await self._connection.fetch(SQL["counters_of"], tenants, accounts, since)
+        return [(row["account_id"], row["counter_id"], row["period_start_us"], row["quantity"]) for row in found]
 
     async def _load_holds(self, wanted: list[tuple[int, bytes]]) -> None:
         tenants, holds = zip(*wanted, strict=True)

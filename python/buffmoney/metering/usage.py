@@ -77,12 +77,12 @@ class UsageReport(msgspec.Struct, rename="camel"):
 
 
 class PriceLine(msgspec.Struct, rename="camel"):
-    """The line of a rate card that priced an event. line: from 0."""
+    """The line of a rate card that priced an event. line: from 0. price and per: null for a graduated line, which has several."""
 
     rate_card_id: str
     line: int
-    price: str
-    per: str
+    price: str | None
+    per: str | None
 
 
 class UsagePosting(msgspec.Struct, rename="camel"):
@@ -229,7 +229,7 @@ async def get_event(call: Call) -> Answer:
             msgspec.Raw(event["dimensions"].encode()),
             money.format_decimal(event["charge"]),
             event["currency"],
-            PriceLine(event["rate_card_id"], event["line"], money.format_decimal(event["price"]), money.format_decimal(event["per"])),
+            _price_line(event),
             carried[0] if carried else None,
             carried,
             str(found.commit_id),
@@ -265,6 +265,11 @@ def _quarter_hour(text: str | None, param: str) -> int | None:
     if time_us % QUARTER_HOUR_US:
         raise Problem("invalid_parameter", "Usage is summed by quarter hours: give a time at minute 0, 15, 30 or 45.", param)
     return time_us
+
+
+def _price_line(event: asyncpg.Record) -> PriceLine:
+    price, per = (None if event["tiers"] else money.format_decimal(event[name]) for name in ("price", "per"))
+    return PriceLine(event["rate_card_id"], event["line"], price, per)
 
 
 def _row(row: asyncpg.Record, currency: str) -> UsageRow:

@@ -69,8 +69,9 @@ SELECT k.commit_id, c.committed_at FROM event_keys k JOIN commits c USING (commi
 -- The event itself, in the table of its day, with the line of the rate card that priced it.
 SELECT e.ctid::text AS place, e.account_id, e.posting_seq, c.external_id, c.currency, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
     p.rate_card_id, p.line, p.price, p.per, p.match::text AS match, r.name AS card_name, r.effective_from,
-    p.model, p.percent, p.minimum, r.version
+    p.model, p.percent, p.minimum, r.version, e.counter_before, p.allowance, p.tiers::text AS tiers, t.time_zone, t.anchor_day
 FROM usage_events e
+JOIN tenants t USING (tenant_id)
 JOIN customers c USING (tenant_id, account_id)
 JOIN metrics m USING (tenant_id, metric_id)
 JOIN rate_card_charges p USING (tenant_id, price_id)

@@ -30,12 +30,26 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
 Status = Literal["draft", "published"]
 
 
+class TierBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A tier of a graduated line: units of a billing period, beyond the allowance, after the tier before and up to the `upTo`th.
+
+    upTo: null for the last tier, and only for it. price: for `per` units.
+    """
+
+    up_to: str | None
+    price: str
+    per: str = "1"
+
+
 class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
 
     What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price;
-    `markup` q × cost ÷ per and percent on top. At least `minimum`, with any model. In the card's currency unless it names its own;
-    `prices`, `costs` and `minimums` (currency → amount) say it in several side by side. The currency of the customer's wallet decides.
+    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per. At least
+    `minimum`, with any model. allowance: units of the metric that are free for a customer in each billing period, with any model but
+    `flat`; q is what lies beyond them, and an event within them is free. In the card's
+    currency unless it names its own; `prices`, `costs` and `minimums` (currency → amount) say it in several side by side. The currency of
+    the customer's wallet decides.
     """
 
     metric: str
@@ -45,6 +59,8 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     per: str | UnsetType = UNSET
     percent: str | UnsetType = UNSET
     minimum: str | UnsetType = UNSET
+    allowance: str | UnsetType = UNSET
+    tiers: Annotated[list[TierBody], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": cards.MAX_TIERS})] | UnsetType = UNSET
     match: dict[str, str] = {}
     currency: str | UnsetType = UNSET
     prices: dict[str, str] | UnsetType = UNSET
@@ -103,6 +119,8 @@ class ChargeLine(msgspec.Struct, rename="camel"):
     prices: dict[str, str] | UnsetType = UNSET
     costs: dict[str, str] | UnsetType = UNSET
     minimums: dict[str, str] | UnsetType = UNSET
+    allowance: str | UnsetType = UNSET
+    tiers: list[TierBody] | UnsetType = UNSET
 
 
 class RateCard(msgspec.Struct, rename="camel"):
@@ -431,7 +449,8 @@ def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
     for line, one in enumerate(body.charges):
         names = ("currency", *cards.AMOUNTS, *cards.SIDE_BY_SIDE)
         said = {name: value for name in names if (value := getattr(one, name)) is not UNSET}
-        charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, **said)
+        tiers = None if one.tiers is UNSET else one.tiers
+        charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, tiers=tiers, **said)
     if len(charges) > cards.MAX_CHARGES:
         raise Problem("invalid_rate_card", f"A rate card has at most {cards.MAX_CHARGES} prices, all currencies counted.", "charges")
     effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
@@ -467,6 +486,8 @@ def _line(charges: Sequence[cards.Charge], card_currency: str) -> ChargeLine:
         for name, one in cards.SIDE_BY_SIDE.items():
             if table := {charge.currency: charge.amounts[one] for charge in charges if one in charge.amounts}:
                 fields[name] = table
+    if first.tiers:
+        fields["tiers"] = [tier.wire for tier in first.tiers]
     return msgspec.convert(fields, ChargeLine)
 
 

@@ -21,8 +21,12 @@ MAX_MATCH_SHAPES = 64
 """different sets of dimensions that the lines of one metric may match on; keeps the search for ambiguous lines short"""
 
 
+MAX_TIERS = 100
+
+
 PER_UNIT = "per_unit"
 MARKUP = "markup"
+GRADUATED = "graduated"
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -33,22 +37,54 @@ class Model(msgspec.Struct, frozen=True):
 
 
 MODELS = {
-    PER_UNIT: Model(("price",), ("per",)),
-    "package": Model(("price", "per")),
+    PER_UNIT: Model(("price",), ("per", "allowance")),
+    "package": Model(("price", "per"), ("allowance",)),
     "flat": Model(("price",)),
-    MARKUP: Model(("cost", "percent"), ("per",)),
+    MARKUP: Model(("cost", "percent"), ("per", "allowance")),
+    GRADUATED: Model(("tiers",), ("allowance",)),
 }
 """what an event of quantity q costs: q * price / per; price for each `per` units or part of them; price, whatever q; the cost
-q * cost / per and `percent` on top"""
-AMOUNTS = ("price", "cost", "per", "percent", "minimum")
+q * cost / per and `percent` on top; of each part of q, by the tier it lies in within the period, part * price / per.
+The first `allowance` units of a period are free: q is what lies beyond them"""
+AMOUNTS = ("price", "cost", "per", "percent", "minimum", "allowance")
 """the fields of a line that are numbers"""
 SIDE_BY_SIDE = {"prices": "price", "costs": "cost", "minimums": "minimum"}
 """the fields of a line that are numbers by currency, and the one that each stands for"""
 
 
-class Charge(msgspec.Struct, frozen=True):
-    """A checked line in one currency, for events of a metric whose dimensions contain `match`. price: the cost in the model markup.
+class Tier(msgspec.Struct, frozen=True):
+    """Units of a period up to and with the `up_to`th (beyond an allowance), `price` for `per` of them. up_to None: all the others."""
 
+    up_to: Decimal | None
+    price: Decimal
+    per: Decimal
+
+    @property
+    def wire(self) -> dict[str, str | None]:
+        """As JSON has it."""
+        up_to = None if self.up_to is None else money.format_decimal(self.up_to)
+        return {"upTo": up_to, "price": money.format_decimal(self.price), "per": money.format_decimal(self.per)}
+
+
+def stored_tiers(stored: str | None) -> tuple[Tier, ...]:
+    """Tiers as the database has them: the JSON of their `wire`, or nothing."""
+    if stored is None:
+        return ()
+    tiers = msgspec.json.decode(stored, type=list[_StoredTier])
+    return tuple(Tier(None if one.up_to is None else Decimal(one.up_to), Decimal(one.price), Decimal(one.per)) for one in tiers)
+
+
+class _StoredTier(msgspec.Struct, rename="camel"):
+    up_to: str | None
+    price: str
+    per: str
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """A checked line in one currency, for events of a metric whose dimensions contain `match`.
+
+    price: the cost in the model markup, 0 in graduated.
+    allowance: units of the metric that are free in each billing period. tiers: of the model graduated, and only of it.
     line: its place in the card, from 0; a line with prices side by side is one of these for each currency.
     """
 
@@ -59,17 +95,25 @@ class Charge(msgspec.Struct, frozen=True):
     model: str = PER_UNIT
     percent: Decimal | None = None
     minimum: Decimal | None = None
+    allowance: Decimal | None = None
+    tiers: tuple[Tier, ...] = ()
     currency: str = ""
     line: int = 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether what an event costs depends on what was used in the period before."""
+        return self.allowance is not None or bool(self.tiers)
 
     @property
     def amounts(self) -> dict[str, str]:
         """The numbers of the line as decimal strings, by the field's name on the wire, in the order of AMOUNTS."""
         values = {
-            "cost" if self.model == MARKUP else "price": self.price,
-            "per": None if self.model == "flat" else self.per,
+            "cost" if self.model == MARKUP else "price": None if self.model == GRADUATED else self.price,
+            "per": None if self.model in ("flat", GRADUATED) else self.per,
             "percent": self.percent,
             "minimum": self.minimum,
+            "allowance": self.allowance,
         }
         return {name: money.format_decimal(value) for name, value in values.items() if value is not None}
 
@@ -85,8 +129,32 @@ def check_text(text: str, param: str, *, longest_bytes: int, what: str) -> str:
     return text
 
 
-def check_charge(line: int, metric: str, match: dict[str, str], model: str = PER_UNIT, /, **amounts: object) -> Charge:
-    """One line as a client wrote it. line: from 0. amounts: those of AMOUNTS that the client gave.
+def check_tiers(tiers: object, where: str) -> tuple[Tier, ...]:
+    """Tiers as a client wrote them: at most MAX_TIERS, each up to a higher bound than the one before, the last one open.
+
+    Every unit of a period then lies in exactly one of them. Raises Problem invalid_price or invalid_rate_card naming the tier.
+    """
+    if not isinstance(tiers, list) or not 1 <= len(tiers) <= MAX_TIERS:
+        raise Problem("invalid_rate_card", f"A graduated line has 1 to {MAX_TIERS} tiers.", param=where)
+    found: list[Tier] = []
+    for place, tier in enumerate(tiers):
+        at, last = f"{where}[{place}]", place == len(tiers) - 1
+        up_to = None if tier.up_to is None else money.parse(tier.up_to, f"{at}.upTo", code="invalid_price")
+        if last and up_to is not None:
+            raise Problem("invalid_rate_card", "Units beyond the last tier would have no price: its upTo is null.", param=f"{at}.upTo")
+        if not last and up_to is None:
+            raise Problem("invalid_rate_card", "No unit gets beyond a tier without an end: only the last upTo is null.", param=f"{at}.upTo")
+        if up_to is not None and found and up_to <= (found[-1].up_to or 0):
+            raise Problem("invalid_rate_card", "Tiers overlap: each upTo is greater than the one before.", param=f"{at}.upTo")
+        price = money.parse(tier.price, f"{at}.price", code="invalid_price", zero=True)
+        found.append(Tier(up_to, price, money.parse(tier.per, f"{at}.per", code="invalid_price")))
+    return tuple(found)
+
+
+def check_charge(
+    line: int, metric: str, match: dict[str, str], model: str = PER_UNIT, /, *, tiers: object = None, **amounts: object
+) -> Charge:
+    """One line as a client wrote it. line: from 0. amounts: those of AMOUNTS that the client gave. tiers: with up_to, price and per.
 
     Raises Problem invalid_price, invalid_rate_card or missing_field naming the line.
     """
@@ -100,24 +168,27 @@ def check_charge(line: int, metric: str, match: dict[str, str], model: str = PER
     if fields is None:
         raise Problem("invalid_rate_card", f"There is no such model. The models are {', '.join(MODELS)}.", param=f"{where}.model")
     known = (*fields.required, *fields.optional, "minimum")
-    for name in amounts:
+    given = [*amounts, *([] if tiers is None else ["tiers"])]
+    for name in given:
         if name not in known:
             raise Problem("invalid_rate_card", f"A {model} line has {', '.join(known)}, but no {name}.", param=f"{where}.{name}")
     for name in fields.required:
-        if name not in amounts:
-            raise Problem("missing_field", f"A {model} line has a {name}.", param=f"{where}.{name}")
+        if name not in given:
+            raise Problem("missing_field", f"A {model} line has {name if name == 'tiers' else f'a {name}'}.", param=f"{where}.{name}")
 
     def amount(name: str, *, zero: bool = False) -> Decimal:
         return money.parse(amounts[name], f"{where}.{name}", code="invalid_price", zero=zero)
 
     return Charge(
         metric,
-        amount("cost" if model == MARKUP else "price", zero=True),
+        Decimal(0) if model == GRADUATED else amount("cost" if model == MARKUP else "price", zero=True),
         amount("per") if "per" in amounts else Decimal(1),
         dict(sorted(match.items())),
         model,
         amount("percent", zero=True) if "percent" in amounts else None,
         amount("minimum") if "minimum" in amounts else None,
+        amount("allowance") if "allowance" in amounts else None,
+        () if tiers is None else check_tiers(tiers, f"{where}.tiers"),
     )
 
 

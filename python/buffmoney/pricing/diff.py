@@ -50,9 +50,22 @@ def describe(charge: Charge) -> str:
             text = f"{amounts['price']} {currency} an event"
         case "markup":
             text = f"cost of {amounts['cost']} {currency} per {amounts['per']} plus {amounts['percent']} %"
+        case "graduated":
+            text = describe_tiers(charge, currency)
         case _:
             text = f"{amounts['price']} {currency} per {amounts['per']}"
-    return f"{text}, at least {amounts['minimum']} {currency} an event" if "minimum" in amounts else text
+    if "minimum" in amounts:
+        text = f"{text}, at least {amounts['minimum']} {currency} an event"
+    return f"{text}, the first {amounts['allowance']} of a period free" if "allowance" in amounts else text
+
+
+def describe_tiers(charge: Charge, currency: str) -> str:
+    """The tiers of a line in words: `4 CNY per 1000000 up to 1000000, then 3 CNY per 1000000`."""
+    texts = []
+    for tier in charge.tiers:
+        wire = tier.wire
+        texts.append(f"{wire['price']} {currency} per {wire['per']}" + ("" if tier.up_to is None else f" up to {wire['upTo']}"))
+    return ", then ".join(texts)
 
 
 def name(charge: Charge) -> str:

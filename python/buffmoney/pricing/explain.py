@@ -13,6 +13,7 @@ from fractions import Fraction
 import msgspec
 
 from buffmoney.base import money
+from buffmoney.pricing.cards import Tier
 
 ROUNDING = f"half to even at {money.SCALE} decimals"
 MAX_DECIMALS = 18
@@ -26,13 +27,20 @@ class UnexplainedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a line of a rate card asks. price: the cost for a mark-up. percent: only of a mark-up."""
+    """What a line of a rate card asks. price: the cost for a mark-up. percent: only of a mark-up. tiers: only of a graduated line."""
 
     model: str
     price: Decimal
     per: Decimal
     percent: Decimal | None = None
     minimum: Decimal | None = None
+    allowance: Decimal | None = None
+    tiers: tuple[Tier, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether the charge depends on what was used in the period before."""
+        return self.allowance is not None or bool(self.tiers)
 
 
 class ChargeStep(msgspec.Struct, rename="camel"):
@@ -43,8 +51,22 @@ class ChargeStep(msgspec.Struct, rename="camel"):
     amount: str
 
 
+class PricedTier(msgspec.Struct, rename="camel"):
+    """The part of an event that lies in one tier. number: from 1. amount: quantity × price ÷ per, before any rounding."""
+
+    number: int
+    up_to: str | None
+    quantity: str
+    price: str
+    per: str
+    amount: str
+
+
 class Explanation(msgspec.Struct, rename="camel"):
-    """A charge in the making: exact, rounded once, and not less than the line's minimum."""
+    """A charge in the making: exact, rounded once, and not less than the line's minimum.
+
+    billable: what is left of the quantity beyond the allowance. tiers: of a graduated line.
+    """
 
     steps: list[ChargeStep]
     exact: str
@@ -52,28 +74,97 @@ class Explanation(msgspec.Struct, rename="camel"):
     rounding: str
     minimum_applied: bool
     charge: str
+    billable: str
+    tiers: list[PricedTier]
 
 
-def explain(line: Line, quantity: Decimal) -> Explanation:
-    """What a quantity costs, and why. Raises UnexplainedError for a model that is not known."""
-    exact, steps = _price(line, quantity)
+def explain(line: Line, quantity: Decimal, before: Decimal = Decimal(0)) -> Explanation:
+    """What a quantity costs, and why. before: what the period's counter was, of a line that counts.
+
+    Raises UnexplainedError for a model that is not known.
+    """
+    billable, steps = _billable(line, quantity, before)
+    tiers: list[PricedTier] = []
+    if not billable:
+        exact = Fraction(0)
+    elif line.tiers:
+        exact, priced, tiers = _graduated(line, billable, before)
+        steps += priced
+    else:
+        exact, priced = _price(line, billable)
+        steps += priced
     rounded = round(exact * _NANO)
     if exact * _NANO != rounded:
         steps.append(ChargeStep(f"rounded {ROUNDING}", f"round({_text(exact)}, {money.SCALE})", money.format_nano(rounded)))
     charge = rounded
-    if line.minimum is not None:
+    if line.minimum is not None and billable:
         charge = max(rounded, money.to_nano(line.minimum))
         formula = f"max({money.format_nano(rounded)}, {money.format_decimal(line.minimum)})"
         steps.append(ChargeStep("at least the minimum", formula, money.format_nano(charge)))
-    return Explanation(steps, _text(exact), money.format_nano(rounded), ROUNDING, charge > rounded, money.format_nano(charge))
+    return Explanation(
+        steps,
+        _text(exact),
+        money.format_nano(rounded),
+        ROUNDING,
+        charge > rounded,
+        money.format_nano(charge),
+        money.format_decimal(billable),
+        tiers,
+    )
 
 
-def explain_charge(line: Line, quantity: Decimal, charged: Decimal) -> Explanation:
+def explain_charge(line: Line, quantity: Decimal, charged: Decimal, before: Decimal = Decimal(0)) -> Explanation:
     """Why an event was charged this. Raises UnexplainedError if the line does not give it."""
-    found = explain(line, quantity)
+    found = explain(line, quantity, before)
     if found.charge != money.format_decimal(charged):
         raise UnexplainedError(f"charged {charged}, but {line} gives {found.charge} for {quantity}")
     return found
+
+
+def _billable(line: Line, quantity: Decimal, before: Decimal) -> tuple[Decimal, list[ChargeStep]]:
+    """What of a quantity lies beyond the allowance of the period."""
+    if line.allowance is None:
+        return quantity, []
+    left = max(line.allowance - before, Decimal(0))
+    free = min(quantity, left)
+    billable = quantity - free
+    allowance, used, amount, rest, taken, billed = (
+        money.format_decimal(value) for value in (line.allowance, before, quantity, left, free, billable)
+    )
+    return billable, [
+        ChargeStep("left of the period's allowance: allowance − used before, not below 0", f"max({allowance} - {used}, 0)", rest),
+        ChargeStep("free of charge: as much of the quantity as is left", f"min({amount}, {rest})", taken),
+        ChargeStep("to be billed: quantity − what is free", f"{amount} - {taken}", billed),
+    ]
+
+
+def _graduated(line: Line, billable: Decimal, before: Decimal) -> tuple[Fraction, list[ChargeStep], list[PricedTier]]:
+    """Tier by tier. Tiers count what the period has used beyond the allowance."""
+    steps, tiers, exact = [], [], Fraction(0)
+    start = max(before - (line.allowance or 0), Decimal(0))
+    at, end = start, start + billable
+    for number, tier in enumerate(line.tiers, 1):
+        to = end if tier.up_to is None else min(end, tier.up_to)
+        if to <= at:
+            continue
+        part, wire = to - at, tier.wire
+        amount = Fraction(part) * Fraction(tier.price) / Fraction(tier.per)
+        shown = money.format_decimal(part)
+        reach = "beyond the one before" if tier.up_to is None else f"up to {wire['upTo']}"
+        steps.append(
+            ChargeStep(
+                f"units in tier {number}, {reach}: from {money.format_decimal(at)} to {money.format_decimal(to)}",
+                f"{money.format_decimal(to)} - {money.format_decimal(at)}",
+                shown,
+            )
+        )
+        steps.append(ChargeStep(f"tier {number}: units × price ÷ per", f"{shown} × {wire['price']} ÷ {wire['per']}", _text(amount)))
+        tiers.append(PricedTier(number, wire["upTo"], shown, str(wire["price"]), str(wire["per"]), _text(amount)))
+        exact += amount
+        at = to
+    if len(tiers) > 1:
+        steps.append(ChargeStep("all tiers together", " + ".join(tier.amount for tier in tiers), _text(exact)))
+    return exact, steps, tiers
 
 
 def _price(line: Line, quantity: Decimal) -> tuple[Fraction, list[ChargeStep]]:

@@ -40,10 +40,11 @@ INSERT INTO rate_cards (tenant_id, rate_card_id, product_id, name, currency, eff
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: insert_charges
-INSERT INTO rate_card_charges (tenant_id, rate_card_id, metric_id, match, model, price, per, percent, minimum, currency, line)
-SELECT $1, $2, metric_id, match::jsonb, model, price, per, percent, minimum, currency, line
-FROM unnest($3::integer[], $4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::numeric[], $10::text[], $11::integer[])
-    AS charge (metric_id, match, model, price, per, percent, minimum, currency, line);
+INSERT INTO rate_card_charges (tenant_id, rate_card_id, metric_id, match, model, price, per, percent, minimum, allowance, tiers, currency, line)
+SELECT $1, $2, metric_id, match::jsonb, model, price, per, percent, minimum, allowance, tiers::jsonb, currency, line
+FROM unnest($3::integer[], $4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::numeric[], $10::numeric[], $11::text[],
+            $12::text[], $13::integer[])
+    AS charge (metric_id, match, model, price, per, percent, minimum, allowance, tiers, currency, line);
 
 -- name: delete_charges
 DELETE FROM rate_card_charges WHERE tenant_id = $1 AND rate_card_id = $2;
@@ -72,9 +73,18 @@ JOIN products own ON own.tenant_id = c.tenant_id AND own.product_id = $3
 WHERE c.tenant_id = $1 AND c.rate_card_id = $2 AND o.product_id <> $3
 ORDER BY c.line LIMIT 1;
 
+-- name: counters
+SELECT counter_id, metric_id, match::text AS match FROM usage_counters WHERE tenant_id = $1 AND product_id = $2;
+
+-- name: name_counters
+INSERT INTO usage_counters (tenant_id, counter_id, product_id, metric_id, match, created_at)
+SELECT $1, nextval('counter_ids'), $2, metric_id, match::jsonb, $5 FROM unnest($3::integer[], $4::text[]) AS named (metric_id, match)
+RETURNING counter_id, metric_id, match::text AS match;
+
 -- name: number_charges
--- The names by which usage events will know the lines.
-UPDATE rate_card_charges SET price_id = nextval('price_ids') WHERE tenant_id = $1 AND rate_card_id = $2;
+-- The names by which usage events will know the lines. $3: the counter of each line, 0 for those that do not count.
+UPDATE rate_card_charges SET price_id = nextval('price_ids'), counter_id = nullif(($3::integer[])[line + 1], 0)
+WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: publish_card
 UPDATE rate_cards SET status = 'published', version = $3, effective_from = $4, published_at = $5, audience = $6
@@ -91,7 +101,8 @@ WHERE tenant_id = $1 AND product_id = $2 AND version < coalesce($3::integer, 214
 ORDER BY version DESC LIMIT 1;
 
 -- name: get_charges
-SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum, c.currency, c.line
+SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum, c.allowance, c.tiers::text AS tiers,
+    c.currency, c.line
 FROM rate_card_charges c JOIN rate_cards r USING (tenant_id, rate_card_id) JOIN metrics m USING (tenant_id, metric_id)
 WHERE c.tenant_id = $1 AND c.rate_card_id = $2 ORDER BY c.line, c.currency <> r.currency, c.currency;
 
@@ -118,8 +129,9 @@ SELECT count(*) FROM metrics WHERE tenant_id = $1;
 
 -- name: catalog
 -- All that the engine needs to rate a tenant's usage, in one snapshot. Cards lie in order of effect, lines in the card's order. Whether a
--- line has a model other than per_unit, a percentage, a minimum or a currency other than the card's shows in the JSON only if it has.
-SELECT json_build_object(
+-- line has a model other than per_unit, a percentage, a minimum, an allowance, tiers or a currency other than the card's shows in the
+-- JSON only if it has.
+SELECT t.time_zone, t.anchor_day, EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id) AS counts, json_build_object(
     'tenantId', t.tenant_id,
     'version', t.catalog_version,
     'currency', t.currency,
@@ -140,7 +152,8 @@ SELECT json_build_object(
                     'priceId', c.price_id, 'metricId', c.metric_id, 'match', c.match, 'model', nullif(c.model, 'per_unit'),
                     'currency', nullif(c.currency, r.currency),
                     'price', trim_scale(c.price)::text, 'per', trim_scale(c.per)::text,
-                    'percent', trim_scale(c.percent)::text, 'minimum', trim_scale(c.minimum)::text)) ORDER BY c.line, c.currency), '[]'::json)
+                    'percent', trim_scale(c.percent)::text, 'minimum', trim_scale(c.minimum)::text,
+                    'counterId', c.counter_id, 'allowance', trim_scale(c.allowance)::text, 'tiers', c.tiers)) ORDER BY c.line, c.currency), '[]'::json)
                 FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id)
             ) ORDER BY r.effective_from NULLS FIRST, r.published_at, r.rate_card_id), '[]'::json)
         FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND r.status = 'published'),
@@ -150,7 +163,7 @@ SELECT json_build_object(
             'effectiveFromUs', (extract(epoch FROM a.effective_from) * 1000000)::bigint
             ) ORDER BY a.effective_from, a.account_id, a.product_id, a.sequence), '[]'::json)
         FROM customer_rate_cards a WHERE a.tenant_id = t.tenant_id)
-    )::text
+    )::text AS catalog
 FROM tenants t JOIN merchants g USING (merchant_id) WHERE t.tenant_id = $1;
 
 -- name: customer

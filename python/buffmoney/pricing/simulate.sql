@@ -27,6 +27,9 @@ SELECT json_build_object(
     )::text
 FROM tenants t WHERE t.tenant_id = $1;
 
+-- name: periods
+SELECT time_zone, anchor_day FROM tenants WHERE tenant_id = $1;
+
 -- name: account
 SELECT account_id FROM customers WHERE tenant_id = $1 AND external_id = $2;
 
@@ -56,4 +59,16 @@ WHERE tenant_id = $1
     AND ($4::timestamptz IS NULL OR accepted_at >= $4) AND ($5::timestamptz IS NULL OR accepted_at < $5)
     AND ($6::bigint IS NULL OR account_id = $6)
     AND ($8::text IS NULL OR account_id IN (SELECT account_id FROM customers WHERE tenant_id = $1 AND currency = $8))
+LIMIT $7::bigint;
+
+-- name: events_in_order
+-- The same in the order in which they were counted: commit by commit, and in each as they were written.
+SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions
+FROM usage_events
+WHERE tenant_id = $1
+    AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND ($3::timestamptz IS NULL OR occurred_at < $3)
+    AND ($4::timestamptz IS NULL OR accepted_at >= $4) AND ($5::timestamptz IS NULL OR accepted_at < $5)
+    AND ($6::bigint IS NULL OR account_id = $6)
+    AND ($8::text IS NULL OR account_id IN (SELECT account_id FROM customers WHERE tenant_id = $1 AND currency = $8))
+ORDER BY commit_id, ctid
 LIMIT $7::bigint;

@@ -18,6 +18,7 @@ from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect, connection_failures
 from buffmoney.base.errors import Problem
+from buffmoney.base.periods import time_zone
 from buffmoney.merchants import keys
 from buffmoney.pricing import cards, products, simulation
 from buffmoney.pricing.api import RateCardBody, draft_of
@@ -111,7 +112,7 @@ def run(
     """The command. Raises Problem for what cannot be simulated and OSError for a file that cannot be read."""
     import uvloop
 
-    span, zone = simulation.span_of(from_, to, customer), simulation.time_zone(zone, "--time-zone")
+    span, zone = simulation.span_of(from_, to, customer), time_zone(zone, "--time-zone")
     tried = card if _CARD_ID.fullmatch(card) else read_card(card)
     if as_json:
         report = uvloop.run(_simulate(settings, api_key, tried, span, zone, currency, _Steps()))

@@ -27,6 +27,7 @@ from buffmoney.base import money, queries
 from buffmoney.base.clock import EPOCH, format_time, to_datetime, to_us
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route
+from buffmoney.base.periods import Periods, time_zone
 from buffmoney.base.times import parse_time
 from buffmoney.pricing import cards
 
@@ -48,7 +49,7 @@ ARRIVES_AFTER = timedelta(days=70)
 
 _SQL = queries.load("buffmoney.pricing", "simulate.sql")
 # Of a line's columns and fields, what the catalogue does not have; the others are called there as here, in its own spelling.
-_NOT_IN_CATALOG = frozenset({"tenant_id", "rate_card_id", "line", "price_id", "metric"})
+_NOT_IN_CATALOG = frozenset({"tenant_id", "rate_card_id", "line", "price_id", "metric", "counter_id"})
 
 Report = dict[str, Any]
 """As the Rust simulation gives it, with `customerExternalId` in place of `accountId`."""
@@ -86,6 +87,11 @@ class Card:
     currency: str
     rate_card_id: str | None = None
 
+    @property
+    def counts(self) -> bool:
+        """Whether any line has tiers or an allowance: then the order of events matters."""
+        return any("counterId" in charge for charge in self.charges)
+
 
 # ---------------------------------------------------------------- the card
 
@@ -107,7 +113,8 @@ def written_card(name: str, currency: str, charges: list[cards.Charge], metric_i
     for number, charge in enumerate(charges, 1):
         if charge.metric not in metric_ids:
             raise Problem("unknown_metric", f"There is no metric {charge.metric}.", f"charges[{charge.line}].metric")
-        fields = {**msgspec.structs.asdict(charge), "metric_id": metric_ids[charge.metric]}
+        tiers = [tier.wire for tier in charge.tiers] or None
+        fields = {**msgspec.structs.asdict(charge), "metric_id": metric_ids[charge.metric], "tiers": tiers}
         lines.append(_charge(number, fields))
     return Card(name, lines, product_id, currency)
 
@@ -115,7 +122,8 @@ def written_card(name: str, currency: str, charges: list[cards.Charge], metric_i
 def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
     """A line of the catalogue from a row's columns or a checked line's fields: amounts as strings, absent where there is none.
 
-    price_id: any, for what was never published has none.
+    price_id: any, for what was never published has none. A line that counts gets a counter of its own by the same number: a simulation
+    counts anew.
     """
     charge: dict[str, Any] = {"priceId": price_id}
     for name, value in fields.items():
@@ -124,27 +132,23 @@ def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
         first, *others = name.split("_")
         amount = isinstance(value, Decimal) or (isinstance(value, int) and not name.endswith("_id"))
         charge[first + "".join(map(str.capitalize, others))] = money.format_decimal(Decimal(value)) if amount else value
+    if "allowance" in charge or "tiers" in charge:
+        charge["counterId"] = price_id
     return charge
 
 
-def catalog_with(before: bytes, card: Card, currency: str) -> bytes:
+def catalog_with(before: bytes, card: Card, currency: str, periods: Periods) -> bytes:
     """The tenant's catalogue with this card alone, in force since ever, for customers of one currency."""
     content = json.loads(before)
     content["currency"] = currency
     tested = {"rateCardId": card.rate_card_id or "", "productId": card.product_id, "currency": card.currency, "effectiveFromUs": None}
     content["rateCards"] = [{**tested, "charges": card.charges}]
+    if card.counts:
+        content["periods"] = periods.wire(periods.starts_us)
     return json.dumps(content).encode()
 
 
 # ---------------------------------------------------------------- days
-
-
-def time_zone(name: str, param: str = "timeZone") -> str:
-    """A time zone that exists. Raises Problem invalid_parameter."""
-    try:
-        return zoneinfo.ZoneInfo(name).key
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise Problem("invalid_parameter", "Give the name of a time zone, for example Asia/Shanghai.", param) from None
 
 
 @lru_cache(maxsize=64)
@@ -223,8 +227,11 @@ async def simulate(
         # A customer without a wallet has used nothing, and no account has this number.
         account_id = await connection.fetchval(_SQL["account"], tenant_id, span.customer) or 0
     before = (await connection.fetchval(_SQL["catalog"], tenant_id)).encode()
+    where = await connection.fetchrow(_SQL["periods"], tenant_id)
+    assert where is not None
     starts = await asyncio.to_thread(day_starts, zone)
-    simulation = Simulation(before, catalog_with(before, card, currency), (FIRST_DAY - EPOCH.date()).days, starts)
+    after = catalog_with(before, card, currency, Periods(where["time_zone"], where["anchor_day"]))
+    simulation = Simulation(before, after, (FIRST_DAY - EPOCH.date()).days, starts)
     feed = _Feed(simulation, step)
     output: Callable[[bytes], Coroutine[Any, Any, None]] = feed.__call__
     limit = None if most_events is None else most_events + 1
@@ -232,7 +239,15 @@ async def simulate(
     only = currency if await connection.fetchval(_SQL["other_currencies"], tenant_id, currency) else None
     try:
         await connection.copy_from_query(
-            _SQL["events"], tenant_id, *span.occurred, *span.arrived, account_id, limit, only, output=output, format="binary"
+            _SQL["events_in_order" if card.counts else "events"],
+            tenant_id,
+            *span.occurred,
+            *span.arrived,
+            account_id,
+            limit,
+            only,
+            output=output,
+            format="binary",
         )
         await feed.finish()
         if most_events is not None and feed.events > most_events:

@@ -16,9 +16,11 @@ from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
 from buffmoney.pricing import products
-from buffmoney.pricing.cards import Charge, refuse_ambiguous
+from buffmoney.pricing.cards import Charge, refuse_ambiguous, stored_tiers
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from buffmoney.base.database import Connection
 
 _CARD_ID = re.compile(r"rc_[0-9a-f]{24}", re.ASCII)
@@ -78,6 +80,8 @@ async def read(connection: Connection, tenant_id: int, card_id: str, param: str 
             line["model"],
             line["percent"],
             line["minimum"],
+            line["allowance"],
+            stored_tiers(line["tiers"]),
             line["currency"],
             line["line"],
         )
@@ -170,12 +174,40 @@ async def publish(
         if published["taken"]:
             raise Problem("invalid_rate_card", "Another rate card takes effect at this very moment.", "effectiveFrom")
         effect = effect or now
-    await connection.execute(_SQL["number_charges"], tenant_id, card_id)
+    await connection.execute(_SQL["number_charges"], tenant_id, card_id, await _counters(connection, tenant_id, card, now))
     await connection.execute(_SQL["publish_card"], tenant_id, card_id, published["next"], effect, now, audience)
     done = msgspec.structs.replace(
         card, audience=audience, status="published", version=published["next"], effective_from=effect, published_at=now
     )
     return Published(card, done, tenant["catalog_version"])
+
+
+async def _counters(connection: Connection, tenant_id: int, card: Card, now: datetime) -> list[int]:
+    """The counter of each line of a card, 0 for lines that do not count. Of one product, metric and match there is one, for good: versions
+    of a line go on with it, and its currencies share it, since a customer has only one. Named here if no version before has done so."""
+    by_number = [0] * (1 + max(charge.line for charge in card.charges))
+    if not any(charge.counts for charge in card.charges):
+        return by_number
+    metric_ids = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
+    wanted = [(metric_ids[charge.metric], _canonical(charge.match)) if charge.counts else None for charge in card.charges]
+
+    def by_line(rows: list[asyncpg.Record]) -> dict[tuple[int, bytes], int]:
+        match = msgspec.json.decode
+        return {(row["metric_id"], _canonical(match(row["match"], type=dict[str, str]))): row["counter_id"] for row in rows}
+
+    known = by_line(await connection.fetch(_SQL["counters"], tenant_id, card.product_id))
+    new = list(dict.fromkeys(one for one in wanted if one is not None and one not in known))
+    if new:
+        names = [metric_id for metric_id, _ in new], [match.decode() for _, match in new]
+        known |= by_line(await connection.fetch(_SQL["name_counters"], tenant_id, card.product_id, *names, now))
+    for charge, one in zip(card.charges, wanted, strict=True):
+        if one is not None:
+            by_number[charge.line] = known[one]
+    return by_number
+
+
+def _canonical(match: dict[str, str]) -> bytes:
+    return msgspec.json.encode(match, order="sorted")
 
 
 async def _lock(connection: Connection, tenant_id: int) -> str:
@@ -216,6 +248,8 @@ async def _insert_charges(connection: Connection, tenant_id: int, card_id: str, 
         [charge.per for charge in charges],
         [charge.percent for charge in charges],
         [charge.minimum for charge in charges],
+        [charge.allowance for charge in charges],
+        [msgspec.json.encode([tier.wire for tier in charge.tiers]).decode() if charge.tiers else None for charge in charges],
         [charge.currency for charge in charges],
         [charge.line for charge in charges],
     )

@@ -6,11 +6,16 @@
 //! | `package` | ⌈q ÷ per⌉ × price: begun blocks count whole |
 //! | `flat` | price, whatever q |
 //! | `markup` | q × cost ÷ per × (1 + percent ÷ 100) |
+//! | `graduated` | of each part of q in its tier: part × price ÷ per |
 //!
-//! It is rounded half to even, once, to nano-units; a `minimum` is compared with what was rounded.
+//! It is rounded half to even, once, to nano-units; a `minimum` is compared with what was rounded. Lines with tiers or a
+//! free allowance count: `rate/counting.rs`.
+
+use std::sync::Arc;
 
 use num_bigint::BigUint;
 
+use super::counting::{Counting, CountingText, Graduated, Periods, Tier};
 use crate::money::{AMOUNT_INTEGER_DIGITS, DecimalError, NANO, mul_div_round, parse_decimal_nano};
 
 /// A hundred per cent in nano-units.
@@ -27,6 +32,8 @@ pub enum Model {
     Flat,
     /// A cost for so many units, in proportion, and a percentage on top.
     Markup,
+    /// A price for so many units, in proportion, that changes with what was used in the period.
+    Graduated,
 }
 
 impl Model {
@@ -38,6 +45,7 @@ impl Model {
             "package" => Some(Self::Package),
             "flat" => Some(Self::Flat),
             "markup" => Some(Self::Markup),
+            "graduated" => Some(Self::Graduated),
             _ => None,
         }
     }
@@ -61,10 +69,39 @@ pub enum TermsError {
     /// Another model with one: somebody expects it to count.
     #[error("only a mark-up has a percentage")]
     Percent,
+    /// Tiers that leave a gap, overlap or end.
+    #[error("tiers: {0}")]
+    Tiers(&'static str),
+    /// A graduated line without them.
+    #[error("a graduated line needs tiers")]
+    NoTiers,
+    /// Another model with them.
+    #[error("only a graduated line has tiers")]
+    NotGraduated,
+    /// A price that does not know the quantity.
+    #[error("a flat price has no allowance")]
+    FlatAllowance,
+    /// Tiers or an allowance that nothing counts.
+    #[error("a line with tiers or an allowance needs a counter")]
+    NoCounter,
+    /// A counter without a use.
+    #[error("a counter needs tiers or an allowance above zero")]
+    NothingToCount,
+}
+
+/// What a line that counts says besides, in nano-units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CountingTerms {
+    /// Names the counter in `usage_counters`.
+    pub counter_id: i32,
+    /// Units that are free in a period; zero: none.
+    pub allowance: i128,
+    /// Of a graduated line, and only of it.
+    pub tiers: Vec<Tier>,
 }
 
 /// What a line says, in nano-units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// How it prices.
     pub model: Model,
@@ -74,8 +111,14 @@ pub struct Terms {
     pub per: i128,
     /// Of a mark-up, and only of it.
     pub percent: Option<i128>,
-    /// No event costs less.
+    /// No event costs less that is not free by an allowance.
     pub minimum: Option<i128>,
+    /// Of a line with tiers or an allowance.
+    pub counting: Option<CountingTerms>,
+}
+
+pub(super) fn parse_amount(what: &'static str, text: &str) -> Result<i128, TermsError> {
+    parse_decimal_nano(text.as_bytes(), AMOUNT_INTEGER_DIGITS).map_err(|error| TermsError::Amount(what, text.to_owned(), error))
 }
 
 impl Terms {
@@ -84,22 +127,45 @@ impl Terms {
     /// # Errors
     /// When one cannot be read, or is not of the model.
     pub fn parse(model: &str, price: &str, per: &str, percent: Option<&str>, minimum: Option<&str>) -> Result<Self, TermsError> {
-        let amount = |what: &'static str, text: &str| {
-            parse_decimal_nano(text.as_bytes(), AMOUNT_INTEGER_DIGITS).map_err(|error| TermsError::Amount(what, text.to_owned(), error))
-        };
         let terms = Self {
             model: Model::from_name(model).ok_or_else(|| TermsError::Model(model.to_owned()))?,
-            price: amount("price", price)?,
-            per: amount("per", per)?,
-            percent: percent.map(|text| amount("percent", text)).transpose()?,
-            minimum: minimum.map(|text| amount("minimum", text)).transpose()?,
+            price: parse_amount("price", price)?,
+            per: parse_amount("per", per)?,
+            percent: percent.map(|text| parse_amount("percent", text)).transpose()?,
+            minimum: minimum.map(|text| parse_amount("minimum", text)).transpose()?,
+            counting: None,
         };
         match (terms.model, terms.percent) {
             _ if terms.per == 0 => Err(TermsError::Per),
             (Model::Markup, None) => Err(TermsError::NoPercent),
-            (Model::PerUnit | Model::Package | Model::Flat, Some(_)) => Err(TermsError::Percent),
+            (Model::PerUnit | Model::Package | Model::Flat | Model::Graduated, Some(_)) => Err(TermsError::Percent),
             _ => Ok(terms),
         }
+    }
+
+    /// The same with what a line says that counts; nothing for one that does not.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not of the model.
+    pub fn counted(mut self, text: &CountingText<'_>) -> Result<Self, TermsError> {
+        let allowance = text.allowance.map(|text| parse_amount("allowance", text)).transpose()?;
+        let tiers = text.tiers.map(Tier::parse_all).transpose()?;
+        match (self.model, &tiers) {
+            (Model::Graduated, None) => return Err(TermsError::NoTiers),
+            (Model::PerUnit | Model::Package | Model::Flat | Model::Markup, Some(_)) => return Err(TermsError::NotGraduated),
+            (Model::Flat, None) if allowance.is_some() => return Err(TermsError::FlatAllowance),
+            _ => {}
+        }
+        let counts = tiers.is_some() || allowance.is_some_and(|allowance| allowance > 0);
+        self.counting = match (text.counter_id, counts) {
+            (Some(counter_id), true) => {
+                Some(CountingTerms { counter_id, allowance: allowance.unwrap_or_default(), tiers: tiers.unwrap_or_default() })
+            }
+            (None, true) => return Err(TermsError::NoCounter),
+            (None, false) if allowance.is_none() => None,
+            _ => return Err(TermsError::NothingToCount),
+        };
+        Ok(self)
     }
 }
 
@@ -114,6 +180,8 @@ enum Rule {
     Flat { price: i128 },
     /// A mark-up whose fraction does not fit 128 bits.
     Wide(Box<WideRatio>),
+    /// Tiers.
+    Graduated(Arc<Graduated>),
 }
 
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -127,13 +195,16 @@ struct WideRatio {
 pub struct Price {
     /// Names the line in `rate_card_charges`.
     pub price_id: i32,
+    /// What it counts by; `None`: an event's price depends on nothing but its quantity.
+    pub counting: Option<Arc<Counting>>,
     rule: Rule,
     /// Nano-units; `i128::MIN`: none.
     minimum: i128,
 }
 
 impl Price {
-    /// Fractions are cut down: small numbers multiply and divide several times as fast.
+    /// Fractions are cut down: small numbers multiply and divide several times as fast. A line that counts does so in no
+    /// period yet: [`in_periods`](Self::in_periods).
     #[must_use]
     pub fn new(price_id: i32, terms: &Terms) -> Self {
         let rule = match terms.model {
@@ -145,11 +216,24 @@ impl Price {
             Model::Package => Rule::Package { price: terms.price, per: terms.per },
             Model::Flat => Rule::Flat { price: terms.price },
             Model::Markup => markup(terms.price, terms.per, terms.percent.unwrap_or_default()),
+            Model::Graduated => Rule::Graduated(Arc::new(Graduated::new(terms.counting.as_ref().map_or(&[], |counting| &counting.tiers)))),
         };
-        Self { price_id, rule, minimum: terms.minimum.unwrap_or(i128::MIN) }
+        let counting = terms
+            .counting
+            .as_ref()
+            .map(|counting| Arc::new(Counting { counter_id: counting.counter_id, allowance: counting.allowance, periods: Arc::default() }));
+        Self { price_id, counting, rule, minimum: terms.minimum.unwrap_or(i128::MIN) }
     }
 
-    /// The charge for a quantity, in nano-units; `None` when it does not fit.
+    /// The same, counting in these periods.
+    #[must_use]
+    pub fn in_periods(mut self, periods: &Arc<Periods>) -> Self {
+        self.counting = self.counting.map(|counting| Arc::new(Counting { periods: Arc::clone(periods), ..*counting }));
+        self
+    }
+
+    /// The charge for a quantity, in nano-units; `None` when it does not fit. Of a line that counts: for the first units of
+    /// a period without an allowance.
     #[must_use]
     #[inline]
     pub fn charge(&self, quantity: i128) -> Option<i128> {
@@ -158,6 +242,20 @@ impl Price {
             other => other.rounded(quantity),
         };
         rounded.map(|rounded| rounded.max(self.minimum))
+    }
+
+    /// The charge for a quantity where so much was used in the period before; `None` when it does not fit.
+    #[must_use]
+    pub fn charge_after(&self, before: i128, quantity: i128) -> Option<i128> {
+        let Some(counting) = &self.counting else { return self.charge(quantity) };
+        let (from, billable) = counting.billable(before, quantity)?;
+        if billable == 0 {
+            return Some(0);
+        }
+        match &self.rule {
+            Rule::Graduated(tiers) => tiers.rounded(from, billable).map(|rounded| rounded.max(self.minimum)),
+            _ => self.charge(billable),
+        }
     }
 }
 
@@ -170,6 +268,7 @@ impl Rule {
             Self::Package { price, per } => blocks(quantity, *per)?.checked_mul(*price),
             Self::Flat { price } => Some(*price),
             Self::Wide(ratio) => ratio.rounded(quantity),
+            Self::Graduated(tiers) => tiers.rounded(0, quantity),
         }
     }
 }
@@ -203,19 +302,23 @@ impl WideRatio {
     /// Allocates, unlike all other ways to a charge: only a cost or percentage of some 20 digits and more comes here.
     #[cold]
     fn rounded(&self, quantity: i128) -> Option<i128> {
-        let product = BigUint::from(quantity.unsigned_abs()) * &self.over;
-        let (mut quotient, remainder) = (&product / &self.under, &product % &self.under);
-        let left = &self.under - &remainder;
-        if remainder > left || (remainder == left && quotient.bit(0)) {
-            quotient += 1_u8;
-        }
-        let magnitude = i128::try_from(quotient).ok()?;
+        let magnitude = divide_rounded(&(BigUint::from(quantity.unsigned_abs()) * &self.over), &self.under)?;
         Some(if quantity < 0 { -magnitude } else { magnitude })
     }
 }
 
+/// A fraction rounded half to even; `None` when it does not fit.
+pub(super) fn divide_rounded(over: &BigUint, under: &BigUint) -> Option<i128> {
+    let (mut quotient, remainder) = (over / under, over % under);
+    let left = under - &remainder;
+    if remainder > left || (remainder == left && quotient.bit(0)) {
+        quotient += 1_u8;
+    }
+    i128::try_from(quotient).ok()
+}
+
 /// Divides both by their greatest common divisor.
-fn cut(left: &mut i128, right: &mut i128) {
+pub(super) fn cut(left: &mut i128, right: &mut i128) {
     let (mut divisor, mut rest) = (*left, *right);
     while rest != 0 {
         (divisor, rest) = (rest, divisor % rest);
@@ -294,6 +397,7 @@ mod tests {
             Model::Package => ((big(quantity) + &per - 1_i32) / &per * price, big(1)),
             Model::Flat => (price, big(1)),
             Model::Markup => (big(quantity) * price * (big(100) * &nano + big(terms.percent.unwrap())), per * 100_i32 * nano),
+            Model::Graduated => unreachable!("the oracle of tiers is in counting.rs"),
         };
         // ⌊x + 1/2⌋, less one where x + 1/2 is whole and odd.
         let (doubled, twice): (BigInt, BigInt) = (&over * 2_i32 + &under, &under * 2_i32);
@@ -322,6 +426,7 @@ mod tests {
             per: per.max(1),
             percent: (model == Model::Markup).then_some(percent),
             minimum,
+            counting: None,
         })
     }
 
@@ -335,7 +440,7 @@ mod tests {
 
         #[test]
         fn edges_of_blocks_agree(price in 0..10_i128.pow(12), per in 1..10_i128.pow(27), count in 0..10_i128.pow(6), nudge in -1_i128..=1) {
-            let terms = Terms { model: Model::Package, price, per, percent: None, minimum: None };
+            let terms = Terms { model: Model::Package, price, per, percent: None, minimum: None, counting: None };
             let quantity = (per * count + nudge).max(0);
             prop_assert_eq!(Price::new(1, &terms).charge(quantity), oracle(&terms, quantity));
         }
@@ -343,7 +448,7 @@ mod tests {
         #[test]
         fn halves_of_mark_ups_agree(cost in 0..10_i128.pow(12), quantity in 1..10_i128.pow(12), whole in 0..2_000_i128) {
             // Percentages of whole halves against blocks of one unit make many exact ties.
-            let terms = Terms { model: Model::Markup, price: cost, per: 2 * NANO, percent: Some(whole * NANO / 2), minimum: None };
+            let terms = Terms { model: Model::Markup, price: cost, per: 2 * NANO, percent: Some(whole * NANO / 2), minimum: None, counting: None };
             prop_assert_eq!(Price::new(1, &terms).charge(quantity), oracle(&terms, quantity));
         }
 
