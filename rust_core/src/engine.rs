@@ -9,11 +9,13 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::copy::Buffers;
 use crate::group::Work;
+use crate::identity::key_hash;
 use crate::message::{Message, MessageBody, MessageError};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
 use crate::rate::{Catalog, CatalogError};
 use crate::recent::Recent;
 use crate::transaction::{Group, Position, Undo, finish};
+use crate::void::{StoredEvent, Voided};
 use crate::wallet::{Grant, Hold, HoldState, Wallet, WalletState};
 use crate::wallets::Wallets;
 
@@ -48,6 +50,8 @@ pub struct Needs {
     pub accounts: Vec<(i64, i64)>,
     /// Holds not in memory.
     pub holds: Vec<(i64, Id)>,
+    /// Stored events that are to be voided: tenant, identity, key.
+    pub events: Vec<(i64, Id, String)>,
     /// Account ids to reserve.
     pub account_ids: usize,
 }
@@ -56,7 +60,12 @@ impl Needs {
     /// Whether `apply` can run.
     #[must_use]
     pub const fn nothing(&self) -> bool {
-        self.catalogs.is_empty() && self.wallets.is_empty() && self.accounts.is_empty() && self.holds.is_empty() && self.account_ids == 0
+        self.catalogs.is_empty()
+            && self.wallets.is_empty()
+            && self.accounts.is_empty()
+            && self.holds.is_empty()
+            && self.events.is_empty()
+            && self.account_ids == 0
     }
 }
 
@@ -90,6 +99,8 @@ pub struct Engine {
     pub(crate) catalogs: HashMap<i64, Catalog>,
     pub(crate) keys: Recent<u64>,
     pub(crate) commands: Recent<(i64, u64, String)>,
+    pub(crate) voids: Recent<Voided>,
+    pub(crate) stored_events: HashMap<Id, Option<StoredEvent>>,
     pub(crate) absent_wallets: HashSet<(i64, String)>,
     absent_holds: HashSet<(i64, Id)>,
     pub(crate) account_ids: VecDeque<i64>,
@@ -112,6 +123,8 @@ impl Engine {
             catalogs: HashMap::new(),
             keys: Recent::new(recent_keys),
             commands: Recent::new(recent_keys / 8),
+            voids: Recent::new(recent_keys / 8),
+            stored_events: HashMap::new(),
             absent_wallets: HashSet::new(),
             absent_holds: HashSet::new(),
             account_ids: VecDeque::new(),
@@ -134,6 +147,8 @@ impl Engine {
         self.catalogs.clear();
         self.keys.clear();
         self.commands.clear();
+        self.voids.clear();
+        self.stored_events.clear();
         self.absent_wallets.clear();
         self.absent_holds.clear();
         self.account_ids.clear();
@@ -223,6 +238,7 @@ impl Engine {
         let mut needs = Needs::default();
         let mut asked_catalogs = HashSet::new();
         let mut asked_holds = HashSet::new();
+        let mut asked_events = HashSet::new();
         let mut new_customers = 0;
         for message in messages {
             let message = Message::outline(message)?;
@@ -250,6 +266,9 @@ impl Engine {
                         }
                         if let Some(hold) = command.hold() {
                             self.need_hold(tenant, hold, &mut needs, &mut asked_holds);
+                        }
+                        for key in command.key.iter().chain(command.keys.iter().flatten()) {
+                            self.need_event(tenant, key, &mut needs, &mut asked_events);
                         }
                     }
                 }
@@ -300,9 +319,20 @@ impl Engine {
         }
     }
 
+    fn need_event(&self, tenant: i64, key: &str, needs: &mut Needs, asked: &mut HashSet<Id>) {
+        let hash = key_hash(tenant.cast_unsigned(), key.as_bytes());
+        match self.known_event(&hash) {
+            Some(Some(account)) if self.wallets.find_account(account).is_none() => needs.accounts.push((tenant, account)),
+            Some(_) => {}
+            None if asked.insert(hash) => needs.events.push((tenant, hash, key.to_owned())),
+            None => {}
+        }
+    }
+
     fn begin(&mut self, now_us: i64, bytes: usize) -> Work {
         self.keys.rotate();
         self.commands.rotate();
+        self.voids.rotate();
         self.groups += 1;
         let seq = self.position.commit_seq + 1;
         let mut work = Work::new(self.groups, seq, commit_id(self.position.partition, seq), now_us, bytes, &self.buffers);
@@ -341,9 +371,11 @@ impl Engine {
                 self.evicted.append(&mut unfinished.evicted);
                 drop(unfinished);
                 self.rollback_newest();
+                self.stored_events.clear();
                 return Err(error);
             }
         }
+        self.stored_events.clear();
         Ok(self.end(work))
     }
 
@@ -406,6 +438,7 @@ impl Engine {
 
     /// Undoes every open group, newest first.
     pub fn rollback(&mut self) {
+        self.stored_events.clear();
         while !self.open.is_empty() {
             self.rollback_newest();
         }
@@ -430,6 +463,9 @@ impl Engine {
         }
         for (_, id) in &undo.commands {
             self.commands.remove(id);
+        }
+        for (_, hash) in &undo.voids {
+            self.voids.remove(hash);
         }
         for (key, before) in undo.holds.into_iter().rev() {
             match before {

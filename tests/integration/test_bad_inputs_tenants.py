@@ -14,7 +14,7 @@ from tests.product import Merchant, Product, assert_problem, event
 
 CARDS = ("rate_cards", "rate_card_charges")
 """what the edge may change while it is a draft"""
-LEDGER = ("postings", "commits", "event_keys", "usage_events", "wallet_commands", "low_balance_alerts", "product_metrics", *CARDS)
+LEDGER = ("postings", "commits", "event_keys", "usage_events", "wallet_commands", "low_balance_alerts", "usage_voids", "product_metrics", *CARDS)
 
 
 def without_request(body: dict[str, Any], *names: str) -> str:
@@ -52,6 +52,8 @@ def things_of(merchant: Merchant) -> dict[str, tuple[str, str, dict[str, Any] | 
         "POST /v1/holds/{holdId}/release": (hold, no_hold, {}),
         "GET /v1/usage-events/{idempotencyKey}": ("mine", "never", None),
         "GET /v1/usage-events/{idempotencyKey}/charge": ("mine", "never", None),
+        "POST /v1/usage-events/{idempotencyKey}/void": ("mine", "never", {}),
+        "POST /v1/usage-events/{idempotencyKey}/amend": ("mine", "never", {"idempotencyKey": "amended"}),
         "GET /v1/rate-cards/{rateCardId}": (card, no_card, None),
         "PUT /v1/rate-cards/{rateCardId}": (card, no_card, body),
         "DELETE /v1/rate-cards/{rateCardId}": (card, no_card, None),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SQL = queries.load("buffmoney.metering", "core.sql")
 COPY_CHUNK_BYTES = 256 * 1024
-IDENTITY_TABLES = frozenset({"event_keys", "wallet_commands"})
+IDENTITY_TABLES = frozenset({"event_keys", "wallet_commands", "usage_voids"})
 """Tables whose unique violation means that something was sent before."""
 
 
