@@ -14,7 +14,17 @@ from tests.product import Merchant, Product, assert_problem, event
 
 CARDS = ("rate_cards", "rate_card_charges")
 """what the edge may change while it is a draft"""
-LEDGER = ("postings", "commits", "event_keys", "usage_events", "wallet_commands", "low_balance_alerts", "usage_voids", "product_metrics", *CARDS)
+LEDGER = (
+    "postings",
+    "commits",
+    "event_keys",
+    "usage_events",
+    "wallet_commands",
+    "low_balance_alerts",
+    "usage_voids",
+    "product_metrics",
+    *CARDS,
+)
 
 
 def without_request(body: dict[str, Any], *names: str) -> str:
@@ -170,9 +180,10 @@ def test_no_role_can_change_the_ledger(product: Product, merchant: Merchant, rol
 
 def test_even_the_owner_meets_the_trigger(product: Product, merchant: Merchant) -> None:
     """Proves: behind the privileges stands a trigger: the owner's own UPDATE, DELETE and TRUNCATE fail too."""
-    merchant.usage(event())
+    merchant.usage(event(key="voided"))
     merchant.ok("POST", "/v1/customers", {"externalId": "acme", "lowBalanceThreshold": "98.5"})
     merchant.usage(event())
+    merchant.ok("POST", "/v1/usage-events/voided/void", {})
     for table in LEDGER:
         assert product.sql.value(f"SELECT count(*) FROM {table}"), f"{table} is empty: its row triggers would not be met"
         for statement in (f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
@@ -182,10 +193,22 @@ def test_even_the_owner_meets_the_trigger(product: Product, merchant: Merchant) 
 
 def test_row_level_security_stands_behind_the_queries(product: Product, merchant: Merchant, other: Merchant) -> None:
     """Proves: the edge's role sees one tenant's rows, even without a filter, and none without a tenant."""
-    merchant.usage(event())
+    merchant.usage(event(key="voided"))
+    merchant.ok("POST", "/v1/usage-events/voided/void", {})
     other.grant("1")
     mine, theirs = merchant.tenant_id, other.tenant_id
-    for table in ("customers", "postings", "grants", "usage_events", "event_keys", "api_keys", "tenants", "rate_cards", "products"):
+    for table in (
+        "customers",
+        "postings",
+        "grants",
+        "usage_events",
+        "usage_voids",
+        "event_keys",
+        "api_keys",
+        "tenants",
+        "rate_cards",
+        "products",
+    ):
         rows = as_role(product, "buffmoney_edge", f"SELECT DISTINCT tenant_id FROM {table}", mine)
         assert {row["tenant_id"] for row in rows} <= {mine}, table
         assert as_role(product, "buffmoney_edge", f"SELECT 1 FROM {table} WHERE tenant_id = {theirs}", mine) == []

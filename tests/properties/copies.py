@@ -26,7 +26,7 @@ NUMERIC = frozenset(
         "available",
     ]
 )
-TIMES = frozenset(["posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at"])
+TIMES = frozenset(["voided_at", "posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at"])
 INTEGERS = frozenset(
     [
         "tenant_id",
@@ -47,6 +47,9 @@ INTEGERS = frozenset(
         "events",
         "postings",
         "expired_commit_id",
+        "event_commit_id",
+        "event_posting_seq",
+        "replaced_fingerprint",
         "closed_commit_id",
     ]
 )
@@ -62,6 +65,7 @@ BYTES = frozenset(
         "messages",
         "key_hash",
         "command_id",
+        "set_id",
         "hold_id",
         "head_mac",
     ]
