@@ -262,6 +262,9 @@ class Workload:
             events = [self.event() for _ in range(self.random.randint(1, 4))]
             if self.random.random() < 0.9:
                 events = [replace(event, customer=customer) for event in events]
+            if self.correct:
+                # What a capture took can be voided like any other usage.
+                self.sent += events
             return Capture(hold_id, self.command_id(), events=Batch(tuple(events)))
         return Capture(hold_id, self.command_id())
 

@@ -99,7 +99,7 @@ pub struct Engine {
     pub(crate) catalogs: HashMap<i64, Catalog>,
     pub(crate) keys: Recent<u64>,
     pub(crate) commands: Recent<(i64, u64, String)>,
-    pub(crate) voids: Recent<Voided>,
+    pub(crate) voids: Recent<Box<Voided>>,
     pub(crate) stored_events: HashMap<Id, Option<StoredEvent>>,
     pub(crate) absent_wallets: HashSet<(i64, String)>,
     absent_holds: HashSet<(i64, Id)>,

@@ -329,7 +329,7 @@ impl Engine {
 
     fn void_of(&self, hash: &Id) -> Option<Voided> {
         let stored = || self.stored_events.get(hash).and_then(|event| event.as_ref()?.void.as_ref());
-        self.voids.get(hash).or_else(stored).cloned()
+        self.voids.get(hash).map(|void| &**void).or_else(stored).cloned()
     }
 
     fn wallet_of(&self, account: i64) -> Result<&Wallet, Failure> {
@@ -442,7 +442,7 @@ impl Engine {
             },
             "balanceAfter": format_nano(wallet.state.balance),
         });
-        self.voids.insert(hash, Voided { answer: Some(answer.to_string()), ..void });
+        self.voids.insert(hash, Box::new(Voided { answer: Some(answer.to_string()), ..void }));
         Ok(answer)
     }
 
@@ -508,7 +508,7 @@ impl Engine {
             balance_after: void.balance_after,
             replaced_by,
         });
-        self.voids.insert(hash, void.clone());
+        self.voids.insert(hash, Box::new(void.clone()));
         Ok(void)
     }
 }

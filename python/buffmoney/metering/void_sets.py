@@ -198,17 +198,19 @@ def _sum(rows: list[asyncpg.Record]) -> _Listed:
     by_metric: defaultdict[int, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
     by_account: defaultdict[int, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 2)
     digest = hashlib.sha256()
-    left = []
+    left: list[tuple[int, str]] = []
     for row in sorted(rows, key=lambda row: row["idempotency_key"]):
         key = row["idempotency_key"].encode()
         digest.update(len(key).to_bytes(2, "big") + key)
         if not row["voided"]:
-            left.append(row["idempotency_key"])
+            left.append((row["commit_id"], row["idempotency_key"]))
         metric, account = by_metric[row["metric_id"]], by_account[row["account_id"]]
         by_metric[row["metric_id"]] = [metric[0] + 1, metric[1] + row["quantity"], metric[2] + row["charge"]]
         by_account[row["account_id"]] = [account[0] + 1, account[1] + row["charge"]]
     charge = sum((sums[2] for sums in by_metric.values()), Decimal(0))
-    return _Listed(digest.digest()[:16], len(rows), len(rows) - len(left), left, charge, dict(by_metric), dict(by_account))
+    # Commit by commit: what was accepted together lies together, and is quicker to read again.
+    keys = [key for _, key in sorted(left)]
+    return _Listed(digest.digest()[:16], len(rows), len(rows) - len(keys), keys, charge, dict(by_metric), dict(by_account))
 
 
 async def _describe(connection: Connection, call: Call, listed: _Listed) -> VoidSet:

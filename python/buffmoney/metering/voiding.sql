@@ -55,7 +55,7 @@ FROM (SELECT) AS one LEFT JOIN usage_voids v ON v.tenant_id = $1 AND v.key_hash 
 -- The events of a set: those that a filter finds and that are not voided, but for those that were voided with the very set ($8).
 -- $2, $3: occurred from, to; $4, $5: arrival times between which such events can lie; $6: account; $7: metric; each NULL for all.
 -- $9: dimensions (jsonb) or NULL. $10: most rows.
-SELECT e.idempotency_key, e.account_id, e.metric_id, e.quantity, e.charge, v.key_hash IS NOT NULL AS voided
+SELECT e.idempotency_key, e.commit_id, e.account_id, e.metric_id, e.quantity, e.charge, v.key_hash IS NOT NULL AS voided
 FROM usage_events e
 LEFT JOIN usage_voids v ON v.tenant_id = $1 AND v.event_commit_id = e.commit_id AND v.idempotency_key = e.idempotency_key
 WHERE e.tenant_id = $1
