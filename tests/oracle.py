@@ -6,6 +6,7 @@ and every rule is written in the most obvious way. The property tests feed it an
 
 from __future__ import annotations
 
+import copy
 import math
 from calendar import monthrange
 from collections import defaultdict
@@ -366,6 +367,10 @@ class Tenant:
         self.holds: dict[str, Hold] = {}
         self.known: dict[str, tuple[Usage, int]] = {}
         """what every accepted key stood for, and its charge"""
+        self.paid: dict[str, list[tuple[str | None, int]]] = {}
+        """who paid it: grants, or None for overdraft"""
+        self.voided: dict[str, str | None] = {}
+        """the keys of voided events, each with that of the event that amends it"""
 
     # -- usage
 
@@ -417,13 +422,54 @@ class Tenant:
         if outcome.charge and spendable is not None and outcome.charge > spendable:
             return Outcome("insufficient_balance")
         wallet = wallet or self.open(event.customer)
-        wallet.take(outcome.charge, now_us)
+        self.paid[event.key] = wallet.take(outcome.charge, now_us)
         wallet.spent += outcome.charge
         counter = self.counter(event)
         if counter:
             self.counters[counter] += event.quantity
         self.known[event.key] = (event, outcome.charge)
         return outcome
+
+    def void(self, key: str, now_us: int, replaced_by: str | None = None) -> int:
+        """Takes an event back, once: to those who paid it, as far as they had paid. Gives the amount."""
+        if key not in self.known:
+            raise RefusedError("event_not_found")
+        event, charge = self.known[key]
+        if key not in self.voided:
+            wallet = self.wallets[event.customer]
+            wallet.expire(now_us)
+            wallet.spent -= charge
+            wallet.give_back(self.paid[key], now_us)
+            self.voided[key] = replaced_by
+        return charge
+
+    def amend(self, key: str, event: Usage, now_us: int) -> tuple[int, int]:
+        """Takes an event back and another one instead, or neither. Gives what came back and what the new one costs."""
+        if key not in self.known:
+            raise RefusedError("event_not_found")
+        charge = self.known[key][1]
+        if key in self.voided:
+            if self.voided[key] == event.key and self.known[event.key][0] == event:
+                return charge, self.known[event.key][1]
+            raise RefusedError("event_voided")
+        if event.key in self.known:
+            raise RefusedError("idempotency_conflict")
+        name = self.known[key][0].customer
+        # Expiry is a matter of time alone: it stays, whatever becomes of the amendment.
+        self.wallets[name].expire(now_us)
+        before = copy.deepcopy(self.wallets[name])
+        self.void(key, now_us, event.key)
+        outcome = self.use(event, now_us)
+        if outcome.code != "accepted":
+            self.wallets[name] = before
+            del self.voided[key]
+            raise RefusedError(outcome.code)
+        return charge, outcome.charge
+
+    def usage(self) -> tuple[int, int, int]:
+        """(events, quantity, charge) of everything that is not voided."""
+        left = [entry for key, entry in self.known.items() if key not in self.voided]
+        return len(left), sum(event.quantity for event, _ in left), sum(charge for _, charge in left)
 
     # -- wallets
 

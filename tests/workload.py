@@ -1,5 +1,5 @@
 """A seeded generator of what customers of a billing system do: batches with duplicates, conflicts and bad events, grants,
-holds, captures, releases, price changes, and time that goes by.
+holds, captures, releases, voids, amendments, price changes, and time that goes by.
 
 The same seed gives the same steps. A step is plain data: the property tests give it to the engine and to the oracle.
 """
@@ -112,6 +112,24 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Void:
+    """Takes events back, by key; `set_id`: as some of a set, each decided by itself."""
+
+    keys: tuple[str, ...]
+    command_id: str
+    set_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Amend:
+    """Takes an event back and another one instead."""
+
+    key: str
+    command_id: str
+    event: Usage
+
+
+@dataclass(frozen=True)
 class Configure:
     """overdraft_limit in nano-units, None for no floor. currency: None for the tenant's, or whatever the wallet has."""
 
@@ -143,7 +161,7 @@ class PassTime:
     sweep: bool
 
 
-Step = Batch | GiveGrant | PlaceHold | Capture | Release | Configure | ChangeCard | Assign | PassTime
+Step = Batch | GiveGrant | PlaceHold | Capture | Release | Void | Amend | Configure | ChangeCard | Assign | PassTime
 
 
 def line(metric: str, chooser: random.Random, match: dict[str, str]) -> Charge:
@@ -210,6 +228,8 @@ class Workload:
     commands: int = 0
     cards: int = 0
     sent: list[Usage] = field(default_factory=list)
+    correct: bool = False
+    """whether events are voided and amended, too"""
     holds: list[tuple[str, str]] = field(default_factory=list)
     """(hold id, customer)"""
     repeatable: list[Step] = field(default_factory=list)
@@ -277,6 +297,9 @@ class Workload:
             events = [self.event() for _ in range(self.random.randint(1, 4))]
             if self.random.random() < 0.9:
                 events = [replace(event, customer=customer) for event in events]
+            if self.correct:
+                # What a capture took can be voided like any other usage.
+                self.sent += events
             return Capture(hold_id, self.command_id(), events=Batch(tuple(events)))
         return Capture(hold_id, self.command_id())
 
@@ -284,9 +307,30 @@ class Workload:
         """A new card, known from now on."""
         self.published.setdefault(card.product, []).append(card.name)
         return ChangeCard(card)
+    def correction(self) -> Void | Amend:
+        """Of events that were sent, taken or not, perhaps voided already, or that never were."""
+        dice = self.random.random()
+        if dice < 0.4:
+            return Void((self.random.choice(self.sent).key if dice < 0.37 else "never",), self.command_id())
+        if dice < 0.6:
+            some = self.random.sample(self.sent, min(len(self.sent), self.random.randint(1, 6)))
+            keys = [event.key for event in some]
+            return Void((*keys, keys[0]), self.command_id(), self.command_id())
+        old = self.random.choice(self.sent)
+        self.keys += 1
+        key = old.key if dice < 0.63 else f"key-{self.keys}"
+        quantity = self.amount(2000)
+        changed = replace(old, key=key, quantity=quantity, occurred_us=self.now_us, metric=self.random.choice((old.metric, *METRICS)))
+        if dice < 0.95:
+            self.sent.append(changed)
+        else:
+            changed = replace(changed, customer=self.customer())
+        return Amend(old.key, self.command_id(), changed)
 
     def new_step(self) -> Step:
         """Whatever comes next."""
+        if self.correct and self.sent and self.random.random() < 0.3:
+            return self.correction()
         dice = self.random.random()
         if dice < 0.5:
             return self.batch()
@@ -333,6 +377,6 @@ class Workload:
                 yield self.random.choice(self.repeatable)
                 continue
             step = self.new_step()
-            if isinstance(step, (GiveGrant, PlaceHold, Capture, Release)):
+            if isinstance(step, (GiveGrant, PlaceHold, Capture, Release, Void, Amend)):
                 self.repeatable.append(step)
             yield step

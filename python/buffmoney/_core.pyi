@@ -107,6 +107,8 @@ class Group:
     """(tenant_id, key hashes) of the group's new events: what to look up after a unique violation. Computed when read."""
     command_ids: list[tuple[int, bytes]]
     """(tenant_id, command id) of the group's new commands: likewise."""
+    void_keys: list[tuple[int, list[bytes]]]
+    """(tenant_id, key hashes) of the events voided in the group: likewise."""
     refused_keys: list[tuple[int, list[bytes]]]
     """(tenant_id, key hashes) of events refused by balance, price or customer. If event_keys has one of them, the event was accepted
     long ago and is a duplicate: roll back, remember_keys, apply again. Computed when read."""
@@ -132,6 +134,8 @@ class Needs:
     """(tenant_id, hold id)"""
     keys: list[tuple[int, bytes]]
     """(tenant_id, key hash): events that may be stored already"""
+    events: list[tuple[int, bytes, str]]
+    """(tenant_id, key hash, idempotencyKey) of stored events that are to be voided"""
     account_ids: int
     """how many new account ids should be reserved"""
     nothing: bool
@@ -196,6 +200,21 @@ class Engine:
     """keys in the open table, and how many it is made for; (0, 2**64 - 1) while it cannot be closed"""
     def key_tables_with(self, keys: list[tuple[int, bytes]]) -> list[tuple[int, int]]:
         """Where these keys (tenant_id, hash) may be stored: (table, place in the list)."""
+    def load_events(
+        self,
+        rows: list[
+            tuple[
+                bytes,
+                tuple[int, int, int, int, int, int, str, str, str, bytes],
+                tuple[int, str, str | None, str | None, int | None, str | None] | None,
+            ]
+        ],
+        grants: list[tuple[int, bytes, str, int, str, int | None, int]],
+        absent: list[bytes],
+    ) -> None:
+        """rows: (key hash, (account_id, commit_id, posting_seq, metric_id, price_id, occurred_at_us, quantity, charge, dimensions, parts:
+        32 bytes for each grant that paid and how much), void: (voided_at_us, balance_after, reason, replaced_by, its fingerprint, the
+        amendment's answer) or None). Kept until the next `apply`."""
     def remember_keys(self, rows: list[tuple[bytes, int]]) -> None:
         """(key hash, fingerprint) found in event_keys."""
     def remember_absent_keys(self, keys: list[bytes]) -> None:
@@ -228,6 +247,9 @@ class Verifier:
         """COPY (SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, amount, balance_after, held_after, grant_id,
         reference, commit_id, posted_at, grants_after, chain_hash FROM postings ORDER BY tenant_id, account_id, seq). Any chunking;
         returns rows so far."""
+    def voids(self, chunk: bytes) -> int:
+        """COPY (SELECT the columns of usage_voids FROM usage_voids ORDER BY tenant_id, key_hash), after the postings and the prices; rows so
+        far."""
     def periods(self, rows: list[tuple[int, list[int]]]) -> None:
         """(tenant_id, starts of its periods in microseconds, rising), before its prices."""
     def prices(self, rows: list[tuple[int, int, str, str, str, str | None, str | None, int | None, str | None, str | None, str]]) -> None:
@@ -250,7 +272,7 @@ class Verifier:
     def heads(self, rows: list[tuple[int, int, bytes, bytes]], current: bool = True) -> None:
         """(partition_id, commit_seq, head, head_mac) from `partitions`, and, with current=False, from the head file."""
     def finish(self) -> bytes:
-        """JSON {"postings", "events", "wallets", "commits", "counters", "charged": {currency: sum},
+        """JSON {"postings", "events", "voids", "wallets", "commits", "counters", "charged": {currency: sum},
         "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]} (first 100)."""
 
 @final

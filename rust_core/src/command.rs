@@ -1,4 +1,4 @@
-//! Wallet commands: grant, hold, capture, release, configure; and two that only concern memory: catalog, warm.
+//! Wallet commands: grant, hold, capture, release, configure, and those of `void.rs`; and two that only concern memory: catalog, warm.
 //!
 //! A command's id is its identity: the same id with the same content gets its first answer again, with other content a
 //! conflict. A refusal is not remembered. Check everything, then change: no command is half applied.
@@ -20,7 +20,7 @@ use crate::usage::{AMOUNT_LIMIT, CHARGE_LIMIT, Decided, Policy};
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, write_parts};
 
 /// Open grants of one wallet; their list travels with its postings, so it stays short.
-const MAX_OPEN_GRANTS: usize = 100;
+pub(crate) const MAX_OPEN_GRANTS: usize = 100;
 
 /// Integer digits of an amount in a command.
 const COMMAND_DIGITS: usize = 18;
@@ -38,6 +38,10 @@ pub struct Header {
     pub customer: Option<String>,
     /// The hold it is about, 32 hex digits.
     pub hold_id: Option<String>,
+    /// The event it is about, by its idempotency key.
+    pub key: Option<String>,
+    /// The events it is about.
+    pub keys: Option<Vec<String>>,
     /// `catalog`: the version that must be in memory.
     pub version: Option<i64>,
 }
@@ -102,9 +106,9 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
 
 /// A refusal: a stable code and words.
 #[derive(Debug)]
-pub struct Refusal(&'static str, String);
+pub(crate) struct Refusal(pub(crate) &'static str, String);
 
-enum Failure {
+pub(crate) enum Failure {
     Refused(Refusal),
     Engine(EngineError),
 }
@@ -115,11 +119,11 @@ impl From<EngineError> for Failure {
     }
 }
 
-fn refuse<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Failure> {
+pub(crate) fn refuse<T>(code: &'static str, detail: impl Into<String>) -> Result<T, Failure> {
     Err(Failure::Refused(Refusal(code, detail.into())))
 }
 
-fn parse_hex(text: &str) -> Option<Id> {
+pub(crate) fn parse_hex(text: &str) -> Option<Id> {
     let bytes = text.as_bytes();
     if bytes.len() != 32 {
         return None;
@@ -132,13 +136,13 @@ fn parse_hex(text: &str) -> Option<Id> {
     Some(id)
 }
 
-fn public_id(prefix: &str, id: &Id) -> String {
+pub(crate) fn public_id(prefix: &str, id: &Id) -> String {
     let mut text = prefix.as_bytes().to_vec();
     write_hex(&mut text, id);
     String::from_utf8(text).unwrap_or_default()
 }
 
-fn read<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Result<T, Failure> {
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(json).or_else(|error| refuse("invalid_command", error.to_string()))
 }
 
@@ -206,6 +210,9 @@ impl Engine {
             "capture" => self.capture(work, tenant, json, section),
             "release" => self.release_hold(work, tenant, json),
             "configure" => self.configure(work, tenant, json),
+            "void" => self.void(work, tenant, id, json),
+            "void_set" => self.void_set(work, tenant, id, json),
+            "amend" => self.amend(work, tenant, id, json, section),
             _ => refuse("invalid_command", "unknown type of command"),
         };
         match outcome {

@@ -10,12 +10,14 @@ use hashbrown::{HashMap, HashSet};
 use crate::copy::Buffers;
 use crate::counter::Counters;
 use crate::group::Work;
+use crate::identity::key_hash;
 use crate::key_tables::KeyTables;
 use crate::message::{Message, MessageBody, MessageError, Outline};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
 use crate::rate::{Catalog, CatalogError, Currency};
 use crate::recent::Recent;
 use crate::transaction::{Group, Position, Undo, finish};
+use crate::void::{StoredEvent, Voided};
 use crate::wallet::{Grant, Hold, HoldState, Wallet, WalletState};
 use crate::wallets::Wallets;
 
@@ -52,6 +54,8 @@ pub struct Needs {
     pub holds: Vec<(i64, Id)>,
     /// Event keys that may be stored already.
     pub keys: Vec<(i64, Id)>,
+    /// Stored events that are to be voided: tenant, identity, key.
+    pub events: Vec<(i64, Id, String)>,
     /// Account ids to reserve.
     pub account_ids: usize,
 }
@@ -65,6 +69,7 @@ impl Needs {
             && self.accounts.is_empty()
             && self.holds.is_empty()
             && self.keys.is_empty()
+            && self.events.is_empty()
             && self.account_ids == 0
     }
 }
@@ -107,6 +112,8 @@ pub struct Engine {
     absent_keys: HashSet<Id>,
     vetted: HashSet<Id>,
     pub(crate) commands: Recent<(i64, u64, String)>,
+    pub(crate) voids: Recent<Box<Voided>>,
+    pub(crate) stored_events: HashMap<Id, Option<StoredEvent>>,
     pub(crate) absent_wallets: HashSet<(i64, String)>,
     absent_holds: HashSet<(i64, Id)>,
     pub(crate) account_ids: VecDeque<i64>,
@@ -134,6 +141,8 @@ impl Engine {
             absent_keys: HashSet::new(),
             vetted: HashSet::new(),
             commands: Recent::new(recent_keys / 8),
+            voids: Recent::new(recent_keys / 8),
+            stored_events: HashMap::new(),
             absent_wallets: HashSet::new(),
             absent_holds: HashSet::new(),
             account_ids: VecDeque::new(),
@@ -161,6 +170,8 @@ impl Engine {
         self.absent_keys.clear();
         self.vetted.clear();
         self.commands.clear();
+        self.voids.clear();
+        self.stored_events.clear();
         self.absent_wallets.clear();
         self.absent_holds.clear();
         self.account_ids.clear();
@@ -259,6 +270,7 @@ impl Engine {
         let mut needs = Needs::default();
         let mut asked_catalogs = HashSet::new();
         let mut asked_holds = HashSet::new();
+        let mut asked_events = HashSet::new();
         let mut new_customers = 0;
         for message in messages {
             let message = Message::outline(message)?;
@@ -277,6 +289,9 @@ impl Engine {
                 }
                 if let Some(hold) = command.hold() {
                     self.need_hold(tenant, hold, &mut needs, &mut asked_holds);
+                }
+                for key in command.key.iter().chain(command.keys.iter().flatten()) {
+                    self.need_event(tenant, key, &mut needs, &mut asked_events);
                 }
             }
             for name in names {
@@ -340,6 +355,16 @@ impl Engine {
         }
     }
 
+    fn need_event(&self, tenant: i64, key: &str, needs: &mut Needs, asked: &mut HashSet<Id>) {
+        let hash = key_hash(tenant.cast_unsigned(), key.as_bytes());
+        match self.known_event(&hash) {
+            Some(Some(account)) if self.wallets.find_account(account).is_none() => needs.accounts.push((tenant, account)),
+            Some(_) => {}
+            None if asked.insert(hash) => needs.events.push((tenant, hash, key.to_owned())),
+            None => {}
+        }
+    }
+
     fn begin(&mut self, now_us: i64, bytes: usize) -> Work {
         self.groups += 1;
         self.may_evict = true;
@@ -358,6 +383,7 @@ impl Engine {
         // Here, and not when a group begins: between its vetting and its end nothing known must be forgotten.
         self.keys.rotate();
         self.commands.rotate();
+        self.voids.rotate();
         let evicted = std::mem::take(&mut self.evicted);
         self.wallets_touched = work.touched.len();
         let (group, undo) = finish(work, &mut self.wallets.slots, &mut self.position, evicted);
@@ -391,9 +417,11 @@ impl Engine {
                 self.evicted.append(&mut unfinished.evicted);
                 drop(unfinished);
                 self.rollback_newest();
+                self.stored_events.clear();
                 return Err(error);
             }
         }
+        self.stored_events.clear();
         Ok(self.end(work))
     }
 
@@ -457,6 +485,7 @@ impl Engine {
 
     /// Undoes every open group, newest first.
     pub fn rollback(&mut self) {
+        self.stored_events.clear();
         while !self.open.is_empty() {
             self.rollback_newest();
         }
@@ -488,6 +517,9 @@ impl Engine {
         }
         for (_, id) in &undo.commands {
             self.commands.remove(id);
+        }
+        for (_, hash) in &undo.voids {
+            self.voids.remove(hash);
         }
         for (key, before) in undo.holds.into_iter().rev() {
             match before {

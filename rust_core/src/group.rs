@@ -6,6 +6,7 @@ use crate::copy::{Buffers, CopyWriter};
 use crate::counter::Moved;
 use crate::message::Mark;
 use crate::posting::{Id, PostingKind, account};
+use crate::void::VoidRow;
 use crate::wallet::{Grant, GrantKind, HoldState, Wallet, WalletState};
 
 /// Outcome codes are below this.
@@ -85,6 +86,7 @@ impl Touched {
             PostingKind::Capture => (held_account, account::USAGE_REVENUE),
             PostingKind::Release | PostingKind::HoldExpiry => (held_account, wallet_account),
             PostingKind::GrantExpiry => (wallet_account, account::BREAKAGE_INCOME),
+            PostingKind::Void => (account::USAGE_REVENUE, wallet_account),
         };
         self.pending.push(PendingPosting { kind, grant, reference, debit, credit, amount, balance_after: state.0, held_after: state.1 });
         self.pending.len() - 1
@@ -149,6 +151,8 @@ pub struct Work {
     pub closed_holds: Vec<(i64, Id, &'static str, i128)>,
     /// (tenant, grant).
     pub expired_grants: Vec<(i64, Id)>,
+    /// Events voided.
+    pub voids: Vec<VoidRow>,
     /// Holds before the group.
     pub holds_before: Vec<((i64, Id), Option<HoldState>)>,
     /// Counters that it moved.
@@ -194,6 +198,7 @@ impl Work {
             refused_commands: Vec::new(),
             closed_holds: Vec::new(),
             expired_grants: Vec::new(),
+            voids: Vec::new(),
             holds_before: Vec::new(),
             counters: Vec::new(),
             counts: false,
@@ -276,17 +281,17 @@ impl Work {
         wallet.state.seq + 1 + i64::try_from(first).unwrap_or(0)
     }
 
-    /// Gives held parts back to the wallet; those of expired grants expire at once. The last part goes first: what was
-    /// overdraft must be back before grants are, or they would repay it and keep less than they gave.
-    pub fn release(&mut self, slot: usize, wallet: &mut Wallet, kind: PostingKind, parts: &[Grant], hold: Id) {
+    /// Gives parts back to the wallet, held ones or those of a voided charge; those of expired grants expire at once. The last
+    /// part goes first: what was overdraft must be back before grants are, or they would repay it and keep less than they gave.
+    pub fn release(&mut self, slot: usize, wallet: &mut Wallet, kind: PostingKind, parts: &[Grant], reference: Id) {
         for part in parts.iter().rev() {
             let grant = (part.id != [0; 16]).then_some(part);
             wallet.state.credit(grant, part.remaining);
-            wallet.state.held -= part.remaining;
+            wallet.state.held += kind.effect(part.remaining).1;
             self.touched[slot].post(
                 wallet.account,
                 (wallet.state.balance, wallet.state.held),
-                Movement::of(kind, part.remaining, part.id, hold),
+                Movement::of(kind, part.remaining, part.id, reference),
             );
         }
         self.expire_grants(slot, wallet);

@@ -32,5 +32,6 @@ pub mod time;
 pub mod transaction;
 pub mod usage;
 pub mod verify;
+pub mod void;
 pub mod wallet;
 pub mod wallets;

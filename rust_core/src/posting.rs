@@ -39,6 +39,8 @@ pub enum PostingKind {
     Release = 5,
     /// Wallet → breakage.
     GrantExpiry = 6,
+    /// Revenue → wallet: usage that was charged is given back.
+    Void = 7,
     /// Held → wallet, by time.
     HoldExpiry = 8,
 }
@@ -54,6 +56,7 @@ impl PostingKind {
             4 => Self::Capture,
             5 => Self::Release,
             6 => Self::GrantExpiry,
+            7 => Self::Void,
             8 => Self::HoldExpiry,
             _ => return None,
         })
@@ -63,7 +66,7 @@ impl PostingKind {
     #[must_use]
     pub const fn effect(self, amount: i128) -> (i128, i128) {
         match self {
-            Self::Grant => (amount, 0),
+            Self::Grant | Self::Void => (amount, 0),
             Self::Usage | Self::GrantExpiry => (-amount, 0),
             Self::Hold => (-amount, amount),
             Self::Capture => (0, -amount),
@@ -95,7 +98,7 @@ pub struct Posting<'a> {
     pub held_after: i128,
     /// The grant that gained or paid; zero: overdraft.
     pub grant: Id,
-    /// The grant, hold or command behind it.
+    /// The grant, hold or command behind it; of a void the event that it reverses.
     pub reference: Id,
     /// The commit it is part of.
     pub commit_id: i64,
@@ -170,7 +173,7 @@ pub struct Commit<'a> {
     pub postings: i64,
     /// Sum of the events' charges, nano-units, whatever their currencies: a checksum.
     pub charged: i128,
-    /// The postings' chain hashes, folded in key order.
+    /// The postings' chain hashes, folded in key order, and after them the hashes of the voids, likewise.
     pub digest: Digest,
     /// 16 bytes for each inbox message in it.
     pub messages: &'a [u8],

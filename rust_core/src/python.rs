@@ -19,6 +19,7 @@ use crate::rate::{CountingText, Currency, Terms, TierText, currency_code};
 use crate::simulate::{Days, Simulation};
 use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
+use crate::void::{StoredEvent, Voided};
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, WalletState, read_parts};
 use crate::{balance, identity, resp};
 
@@ -183,6 +184,10 @@ impl PyGroup {
         pairs(py, &self.group.new_commands)
     }
     #[getter]
+    fn void_keys<'py>(&self, py: Python<'py>) -> IdList<'py> {
+        grouped(py, self.group.voids.iter().copied())
+    }
+    #[getter]
     fn refused_keys<'py>(&self, py: Python<'py>) -> IdList<'py> {
         grouped(py, self.group.refused_keys.iter().copied())
     }
@@ -228,6 +233,10 @@ impl PyNeeds {
     #[getter]
     fn keys<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>)> {
         pairs(py, &self.needs.keys)
+    }
+    #[getter]
+    fn events<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>, String)> {
+        self.needs.events.iter().map(|(tenant, hash, key)| (*tenant, PyBytes::new(py, hash), key.clone())).collect()
     }
     #[getter]
     fn account_ids(&self) -> usize {
@@ -289,6 +298,35 @@ fn hold_row(row: PyHoldRow, grants: &HashMap<Id, Grant>) -> PyResult<(i64, Id, H
         _ => return Err(PyValueError::new_err(format!("not a hold status: {status}"))),
     };
     Ok((tenant, id(&hold_id)?, state))
+}
+
+type PyEventFacts = (i64, i64, i64, i32, i32, i64, String, String, String, Vec<u8>);
+type PyVoidFacts = (i64, String, Option<String>, Option<String>, Option<i64>, Option<String>);
+type PyEventRow = (Vec<u8>, PyEventFacts, Option<PyVoidFacts>);
+
+fn event_row(row: PyEventRow, grants: &HashMap<Id, Grant>) -> PyResult<(Id, StoredEvent)> {
+    let (hash, (account, commit_id, posting_seq, metric_id, price_id, occurred_us, quantity, charge, dimensions, parts), void) = row;
+    let parts = read_parts(&parts).ok_or_else(|| PyValueError::new_err("malformed parts"))?;
+    let charge = amount(&charge)?;
+    let void = match void {
+        None => None,
+        Some((voided_us, balance_after, reason, replaced_by, fingerprint, answer)) => Some(Voided {
+            account,
+            voided_us,
+            amount: charge,
+            parts: parts.clone(),
+            balance_after: amount(&balance_after)?,
+            reason,
+            replaced_by: replaced_by.zip(fingerprint.map(i64::cast_unsigned)),
+            answer,
+        }),
+    };
+    let quantity = amount(&quantity)?;
+    let parts = join_grants(&parts, grants)?;
+    Ok((
+        id(&hash)?,
+        StoredEvent { account, commit_id, posting_seq, metric_id, price_id, occurred_us, quantity, charge, dimensions, parts, void },
+    ))
 }
 
 fn ids(rows: Vec<(i64, Vec<u8>)>) -> PyResult<Vec<(i64, Id)>> {
@@ -417,6 +455,12 @@ impl PyEngine {
         self.engine.remember_absent_keys(keys);
         Ok(())
     }
+    fn load_events(&mut self, rows: Vec<PyEventRow>, grants: Vec<PyGrantRow>, absent: Vec<Vec<u8>>) -> PyResult<()> {
+        let grants = grant_facts(grants)?;
+        let rows = rows.into_iter().map(|row| event_row(row, &grants)).collect::<PyResult<_>>()?;
+        self.engine.load_events(rows, absent.iter().map(|hash| id(hash)).collect::<PyResult<_>>()?);
+        Ok(())
+    }
     fn remember_keys(&mut self, rows: Vec<(Vec<u8>, i64)>) -> PyResult<()> {
         let rows = rows.into_iter().map(|(key, fingerprint)| Ok((id(&key)?, fingerprint.cast_unsigned()))).collect::<PyResult<Vec<_>>>()?;
         self.engine.remember_keys(rows);
@@ -535,6 +579,10 @@ impl PyVerifier {
             verifier.add_customer(tenant, account, external_id, currency(&currency_text)?);
         }
         Ok(())
+    }
+    fn voids(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let verifier = self.open()?;
+        copied(py.detach(|| verifier.voids(chunk)))
     }
     fn events(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
         let verifier = self.open()?;

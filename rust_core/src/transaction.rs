@@ -7,6 +7,7 @@ use crate::counter::Moved;
 use crate::group::{NewKey, OUTCOMES, Work};
 use crate::message::Mark;
 use crate::posting::{Commit, Digest, Id, Posting, fold_digest, head_mac};
+use crate::void::VOID_COLUMNS;
 use crate::wallet::{HoldState, Wallet, WalletState};
 
 /// Who and where the engine is: what a commit's head is made from.
@@ -45,6 +46,8 @@ pub struct Group {
     pub configured: Vec<(i64, i64, Option<i128>, Option<i128>)>,
     /// New events.
     pub new_keys: Vec<NewKey>,
+    /// Events voided: (tenant, identity).
+    pub voids: Vec<(i64, Id)>,
     /// New commands.
     pub new_commands: Vec<(i64, Id)>,
     /// Refused events that the database may know.
@@ -88,6 +91,8 @@ pub struct Undo {
     pub keys: Vec<Id>,
     /// Commands it remembered.
     pub commands: Vec<(i64, Id)>,
+    /// Voids it remembered: (tenant, identity).
+    pub voids: Vec<(i64, Id)>,
     /// Holds before it.
     pub holds: Vec<((i64, Id), Option<HoldState>)>,
     /// Counters it moved.
@@ -152,6 +157,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         created: Vec::new(),
         keys: work.new_keys.iter().map(|key| key.hash).collect(),
         commands: work.new_commands.clone(),
+        voids: work.voids.iter().map(|void| (void.tenant, void.key_hash)).collect(),
         holds: std::mem::take(&mut work.holds_before),
         counters: std::mem::take(&mut work.counters),
         account_ids: std::mem::take(&mut work.account_ids),
@@ -222,6 +228,13 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         }
     }
 
+    work.voids.sort_unstable_by_key(|void| (void.tenant, void.key_hash));
+    let mut voids = work.buffers.writer(0);
+    for void in &work.voids {
+        digest = fold_digest(&digest, &void.hash());
+        void.write(&mut voids);
+    }
+
     let empty = work.events.rows() == 0
         && work.commands.rows() == 0
         && postings.rows() == 0
@@ -255,6 +268,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         for (table, columns, writer) in [
             ("event_keys", &["tenant_id", "key_hash", "fingerprint", "commit_id", "key_table"][..], keys),
             ("wallet_commands", &["tenant_id", "command_id", "fingerprint", "commit_id", "result"], work.commands),
+            ("usage_voids", VOID_COLUMNS, voids),
             ("customers", CUSTOMER_COLUMNS, customers),
             ("grants", GRANT_COLUMNS, work.grants),
             ("holds", HOLD_COLUMNS, work.holds),
@@ -279,6 +293,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         expired_grants: work.expired_grants,
         configured,
         new_keys: work.new_keys,
+        voids: undo.voids.clone(),
         new_commands: work.new_commands,
         refused_keys: work.refused_keys,
         refused_commands: work.refused_commands,

@@ -1,7 +1,7 @@
 //! `ledger verify`: re-derives every chain, balance, grant, charge, identity and commit from the rows themselves.
 //!
-//! Fed with COPY BINARY in any chunking: postings in key order, then events, counters in key order, event keys in key order,
-//! commits, heads. Memory grows with the wallets and counters that moved and the commits, not with the events.
+//! Fed with COPY BINARY in any chunking: postings in key order, voids likewise, then events, counters in key order, event keys in key
+//! order, commits, heads. Memory grows with the wallets and counters that moved and the commits, not with the events.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::identity::{Payload, key_hash};
 use crate::money::format_nano;
 use crate::posting::{Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac};
 use crate::rate::{Counting, Currency, Periods, Price, Terms, TermsError};
+use crate::void::VoidRow;
 use crate::wallet::read_parts;
 
 /// Differences that are kept; the rest is only counted.
@@ -45,6 +46,8 @@ pub struct Report {
     pub postings: u64,
     /// Events read.
     pub events: u64,
+    /// Voids read.
+    pub voids: u64,
     /// Wallets that have postings.
     pub wallets: u64,
     /// Commits read.
@@ -68,7 +71,18 @@ struct WalletWalk {
     held: i128,
     chain: Digest,
     grants: HashMap<Id, i128>,
+    /// What each grant paid for usage, less what voids gave back to it.
+    paid: HashMap<Id, i128>,
     last_has_grants: bool,
+}
+
+#[derive(Debug, Default)]
+struct Returned {
+    account: i64,
+    commit: i64,
+    first_seq: i64,
+    /// Grants and amounts as `parts` has them, but the last part first.
+    parts: Vec<(Id, i128)>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -88,6 +102,7 @@ pub struct Verifier {
     report: Report,
     charged: BTreeMap<Currency, i128>,
     postings: CopyReader,
+    voids: CopyReader,
     events: CopyReader,
     keys: CopyReader,
     last_key: Option<(i64, Id)>,
@@ -101,6 +116,10 @@ pub struct Verifier {
     sums: HashMap<i64, CommitSum>,
     /// What usage postings took, less what events charged, by (account, commit).
     usage: HashMap<(i64, i64), i128>,
+    /// What void postings gave back, by the event that they name.
+    returned: HashMap<Id, Returned>,
+    /// Voids whose event was not met yet.
+    voided: HashMap<Id, VoidRow>,
     prices: HashMap<(i64, i64), (Price, Currency)>,
     metrics: HashMap<(i64, i64), String>,
     customers: HashMap<i64, (i64, String, Currency)>,
@@ -111,30 +130,30 @@ pub struct Verifier {
 /// A counter of a customer in a period: (tenant, account, counter).
 type Counted = (i64, i64, CounterKey);
 
-type Row<'a> = (&'a [u8], &'a [Option<(usize, usize)>]);
+pub(crate) type Row<'a> = (&'a [u8], &'a [Option<(usize, usize)>]);
 
-fn field<'a>((bytes, ranges): Row<'a>, index: usize) -> Result<&'a [u8], CopyError> {
+pub(crate) fn field<'a>((bytes, ranges): Row<'a>, index: usize) -> Result<&'a [u8], CopyError> {
     optional((bytes, ranges), index)?.ok_or(CopyError("NULL where a value must be"))
 }
 
-fn optional<'a>((bytes, ranges): Row<'a>, index: usize) -> Result<Option<&'a [u8]>, CopyError> {
+pub(crate) fn optional<'a>((bytes, ranges): Row<'a>, index: usize) -> Result<Option<&'a [u8]>, CopyError> {
     let range = ranges.get(index).ok_or(CopyError("too few columns"))?;
     Ok(range.and_then(|(from, to)| bytes.get(from..to)))
 }
 
-fn int(row: Row<'_>, index: usize) -> Result<i64, CopyError> {
+pub(crate) fn int(row: Row<'_>, index: usize) -> Result<i64, CopyError> {
     read_int(field(row, index)?)
 }
 
-fn numeric(row: Row<'_>, index: usize) -> Result<i128, CopyError> {
+pub(crate) fn numeric(row: Row<'_>, index: usize) -> Result<i128, CopyError> {
     read_numeric(field(row, index)?)
 }
 
-fn time(row: Row<'_>, index: usize) -> Result<i64, CopyError> {
+pub(crate) fn time(row: Row<'_>, index: usize) -> Result<i64, CopyError> {
     Ok(int(row, index)? + POSTGRES_EPOCH_US)
 }
 
-fn id(row: Row<'_>, index: usize) -> Result<Id, CopyError> {
+pub(crate) fn id(row: Row<'_>, index: usize) -> Result<Id, CopyError> {
     optional(row, index)?.map_or(Ok([0; 16]), |bytes| bytes.try_into().map_err(|_| CopyError("not a uuid")))
 }
 
@@ -142,7 +161,7 @@ fn digest(row: Row<'_>, index: usize) -> Result<Digest, CopyError> {
     field(row, index)?.try_into().map_err(|_| CopyError("not 32 bytes"))
 }
 
-fn text(row: Row<'_>, index: usize) -> Result<&str, CopyError> {
+pub(crate) fn text(row: Row<'_>, index: usize) -> Result<&str, CopyError> {
     std::str::from_utf8(field(row, index)?).map_err(|_| CopyError("not UTF-8"))
 }
 
@@ -184,6 +203,7 @@ impl Verifier {
             report: Report::default(),
             charged: BTreeMap::new(),
             postings: CopyReader::default(),
+            voids: CopyReader::default(),
             events: CopyReader::default(),
             keys: CopyReader::default(),
             last_key: None,
@@ -195,6 +215,8 @@ impl Verifier {
             periods: HashMap::new(),
             sums: HashMap::new(),
             usage: HashMap::new(),
+            returned: HashMap::new(),
+            voided: HashMap::new(),
             prices: HashMap::new(),
             metrics: HashMap::new(),
             customers: HashMap::new(),
@@ -310,6 +332,10 @@ impl Verifier {
         self.replay_grants(&posting, wallet);
         if kind == PostingKind::Usage {
             *self.usage.entry((account, posting.commit_id)).or_default() += posting.amount;
+            *self.walk.paid.entry(posting.grant).or_default() += posting.amount;
+        }
+        if kind == PostingKind::Void {
+            self.void_posting(&posting);
         }
         let sum = self.sums.entry(posting.commit_id).or_default();
         sum.digest = fold_digest(&sum.digest, &stored);
@@ -319,6 +345,68 @@ impl Verifier {
         self.walk.held = posting.held_after;
         self.walk.chain = stored;
         self.walk.last_has_grants = grants_after.is_some();
+        Ok(())
+    }
+
+    fn void_posting(&mut self, posting: &Posting<'_>) {
+        let paid = self.walk.paid.entry(posting.grant).or_default();
+        *paid -= posting.amount;
+        if *paid < 0 {
+            let detail = "voids gave a grant more than it had paid for usage".to_owned();
+            self.differ("void_overpaid", posting.tenant, posting.account, posting.seq, detail);
+        }
+        let returned = self.returned.entry(posting.reference).or_insert_with(|| Returned {
+            account: posting.account,
+            commit: posting.commit_id,
+            first_seq: posting.seq,
+            parts: Vec::new(),
+        });
+        let next = returned.first_seq.saturating_add(i64::try_from(returned.parts.len()).unwrap_or(i64::MAX));
+        let together = (returned.account, returned.commit, next) == (posting.account, posting.commit_id, posting.seq);
+        returned.parts.push((posting.grant, posting.amount));
+        if !together {
+            let detail = "an event is given back twice, or not in one piece".to_owned();
+            self.differ("void_twice", posting.tenant, posting.account, posting.seq, detail);
+        }
+    }
+
+    /// Reads voids in key order; returns how many so far. Call after the postings and before the events.
+    ///
+    /// # Errors
+    /// When the bytes are not those rows.
+    pub fn voids(&mut self, chunk: &[u8]) -> Result<u64, CopyError> {
+        let mut reader = std::mem::take(&mut self.voids);
+        reader.feed(chunk);
+        let mut ranges = Vec::new();
+        while let Some(bytes) = reader.next_row(&mut ranges)? {
+            self.void((bytes, &ranges))?;
+        }
+        self.voids = reader;
+        Ok(self.report.voids)
+    }
+
+    fn void(&mut self, row: Row<'_>) -> Result<(), CopyError> {
+        self.report.voids += 1;
+        let void = VoidRow::read(row)?;
+        let (tenant, account, seq) = (void.tenant, void.account, void.posting_seq);
+        let sum = self.sums.entry(void.commit_id).or_default();
+        sum.digest = fold_digest(&sum.digest, &void.hash());
+        let returned = self.returned.remove(&void.key_hash).unwrap_or_default();
+        let mut parts = read_parts(&void.parts).unwrap_or_default();
+        let sum: i128 = parts.iter().map(|(_, amount)| *amount).sum();
+        parts.reverse();
+        let posted = (returned.account, returned.commit, returned.first_seq) == (account, void.commit_id, seq);
+        if sum != void.charge || parts != returned.parts || !(posted || (void.charge == 0 && returned.parts.is_empty() && seq == 0)) {
+            let given: i128 = returned.parts.iter().map(|(_, amount)| *amount).sum();
+            let detail = format!(
+                "event {}: charged {}, given back {} by its postings, or to other grants",
+                void.idempotency_key,
+                format_nano(void.charge),
+                format_nano(given)
+            );
+            self.differ("void", tenant, account, seq, detail);
+        }
+        self.voided.insert(void.key_hash, void);
         Ok(())
     }
 
@@ -412,6 +500,17 @@ impl Verifier {
             }
             _ => 0,
         };
+        if let Some(void) = self.voided.remove(&hash) {
+            let stored = (tenant, account, commit, posting_seq, i64::from(void.metric_id), i64::from(void.price_id), occurred_us);
+            let named = (void.tenant, void.account, void.event_commit_id, void.event_posting_seq, metric, price, void.occurred_us);
+            let same = stored == named
+                && (void.quantity, void.charge) == (quantity, charge)
+                && (void.idempotency_key.as_str(), void.dimensions.as_str()) == (key, dimensions)
+                && void.commit_id > commit;
+            if !same {
+                self.differ("void_event", tenant, account, void.posting_seq, format!("event {key}: its void says otherwise what it was"));
+            }
+        }
         let sum = self.sums.entry(commit).or_default();
         sum.events += 1;
         sum.charged = sum.charged.saturating_add(charge);
@@ -593,6 +692,18 @@ impl Verifier {
             let detail =
                 format!("counter {} of the period from {period}: its quantities are not what its events add up to", key.counter_id);
             self.differ("counter", tenant, account, 0, detail);
+        }
+        let mut eventless: Vec<_> =
+            self.voided.values().map(|void| (void.tenant, void.account, void.posting_seq, void.idempotency_key.clone())).collect();
+        eventless.sort_unstable();
+        for (tenant, account, seq, key) in eventless {
+            self.differ("void_event", tenant, account, seq, format!("event {key}: voided, and not there"));
+        }
+        let mut unsaid: Vec<_> = self.returned.values().map(|returned| (returned.account, returned.first_seq)).collect();
+        unsaid.sort_unstable();
+        for (account, seq) in unsaid {
+            let tenant = self.customers.get(&account).map_or(0, |(tenant, ..)| *tenant);
+            self.differ("void", tenant, account, seq, "a posting gives back an event that was not voided".to_owned());
         }
         let mut orphans: Vec<i64> = self.sums.keys().copied().collect();
         orphans.sort_unstable();

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use buffmoney_core::copy::CopyReader;
+use buffmoney_core::copy::{CopyReader, read_int, read_numeric};
 use buffmoney_core::engine::{Engine, EngineError};
 use buffmoney_core::identity::key_hash;
 use buffmoney_core::key_filter::KeyFilter;
@@ -14,6 +14,8 @@ use buffmoney_core::publish;
 use buffmoney_core::rate::{CountingText, Terms, TermsError, TierText, currency_code};
 use buffmoney_core::transaction::Group;
 use buffmoney_core::verify::{Report, Verifier};
+use buffmoney_core::void::StoredEvent;
+use buffmoney_core::wallet::{Grant, GrantKind, NEVER};
 use proptest::prelude::*;
 
 const KEY: [u8; 32] = [7; 32];
@@ -199,6 +201,9 @@ fn verify_with(
     verifier.add_price(TENANT, 1, *b"CNY", tokens);
     verifier.add_price(TENANT, 3, *b"CNY", tiered);
     verifier.add_price(TENANT, 2, *b"CNY", Terms::parse("per_unit", "0", "1", None, None));
+    let mut voids = rows("usage_voids").clone();
+    voids.sort_by(|left, right| left[..2].cmp(&right[..2]));
+    verifier.voids(&stream(&voids, &(0..23).collect::<Vec<_>>())).unwrap();
     verifier.add_metric(TENANT, 1, "tokens".to_owned());
     verifier.add_metric(TENANT, 2, "free".to_owned());
     verifier.add_metric(TENANT, 3, "tiered".to_owned());
@@ -629,5 +634,79 @@ proptest! {
         }
         let found = std::panic::catch_unwind(|| verify(&tables, &last).difference_count);
         prop_assert!(found.map_or(true, |differences| differences > 0), "a change in {name} was not found");
+    }
+}
+
+/// An event as the tables have it, paid by overdraft or one grant.
+fn stored_event(tables: &BTreeMap<&'static str, Rows>, key: &str, paid: Grant) -> StoredEvent {
+    let fields = tables["usage_events"].iter().find(|fields| fields[10].as_deref() == Some(key.as_bytes())).unwrap();
+    let int = |column: usize| read_int(fields[column].as_ref().unwrap()).unwrap();
+    let amount = |column: usize| read_numeric(fields[column].as_ref().unwrap()).unwrap();
+    StoredEvent {
+        account: int(1),
+        commit_id: int(2),
+        posting_seq: int(3),
+        metric_id: int(6) as i32,
+        price_id: int(7) as i32,
+        occurred_us: START_US,
+        quantity: amount(8),
+        charge: amount(9),
+        dimensions: "{}".to_owned(),
+        parts: std::iter::repeat_n(Grant { remaining: amount(9), ..paid }, usize::from(amount(9) > 0)).collect(),
+        void: None,
+    }
+}
+
+/// What a void gives back, to whom and why is part of its commit: the verifier accepts what the engine wrote and nothing else.
+#[test]
+fn voids_are_verified() {
+    let (mut engine, mut tables) = (engine(), BTreeMap::new());
+    let events = [("k1", "tokens", 70 * NANO), ("k2", "free", NANO), ("k3", "tokens", 7 * NANO)];
+    let messages = [grant(1, "a", "100", 0, None), usage(2, "a", &events)];
+    let group = apply(&mut engine, &messages, START_US);
+    collect(&mut tables, &group);
+    engine.commit(group.group_id);
+    let command_of = |id: u64, key: &str| {
+        command(id, &format!(r#"{{"type":"void","commandId":"{id:032x}","key":"{key}","by":"key_1","reason":"test"}}"#), None)
+    };
+    let messages = [command_of(3, "k1"), command_of(4, "k2"), command_of(5, "k1"), command_of(6, "never")];
+    let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+    let needs = engine.needs(&messages).unwrap();
+    assert_eq!(needs.events.iter().map(|(_, _, key)| key.as_str()).collect::<Vec<_>>(), ["k1", "k2", "never"]);
+    let mut id = [0; 16];
+    id[15] = 1;
+    let payer = Grant { id, remaining: 0, expires_us: NEVER, created_us: START_US, priority: 0, kind: GrantKind::Bonus };
+    let found = ["k1", "k2"].iter().zip(&needs.events).map(|(key, (_, hash, _))| (*hash, stored_event(&tables, key, payer))).collect();
+    engine.load_events(found, vec![needs.events[2].1]);
+    let group = engine.apply(&messages, START_US + 1).unwrap();
+    assert_eq!(reply_json(&group, 0)["amount"], "3");
+    assert_eq!(reply_json(&group, 1)["amount"], "0");
+    assert_eq!(reply_json(&group, 2)["alreadyVoided"], true);
+    assert_eq!(reply_json(&group, 3)["code"], "event_not_found");
+    assert_eq!(group.voids.len(), 2);
+    collect(&mut tables, &group);
+    let report = verify(&tables, &group);
+    assert_eq!((report.difference_count, report.voids), (0, 2), "{:?}", report.differences);
+    // Every column of the rows is vouched for: another value in any of them is found, and so is a row that is gone.
+    for (row, fields) in tables["usage_voids"].iter().enumerate() {
+        // Without replaced_by, the table's CHECK keeps the last column NULL.
+        for column in 0..22 {
+            let mut changed = tables.clone();
+            let field = &mut changed.get_mut("usage_voids").unwrap()[row][column];
+            match field {
+                // The last byte of a number or text is one that counts; an empty one becomes one that is not.
+                Some(bytes) if bytes.is_empty() => bytes.push(1),
+                // A zero's last byte is its scale.
+                Some(bytes) if *bytes == [0, 0, 0, 0, 0, 0, 0, 9] => bytes.clone_from(fields[16].as_ref().unwrap()),
+                Some(bytes) => *bytes.last_mut().unwrap() ^= 1,
+                None => *field = Some(vec![b'1'; 16]),
+            }
+            // What cannot be read any more is found as well.
+            let found = std::panic::catch_unwind(|| verify(&changed, &group).difference_count);
+            assert!(found.is_err() || found.is_ok_and(|count| count > 0), "row {row}, column {column}: {:?}", fields[column]);
+        }
+        let mut without = tables.clone();
+        without.get_mut("usage_voids").unwrap().remove(row);
+        assert!(verify(&without, &group).difference_count > 0);
     }
 }

@@ -235,7 +235,7 @@ async def running_core(settings: Settings) -> AsyncIterator[core.PartitionWriter
 def core_process(settings: Settings) -> subprocess.Popen[bytes]:
     """A core in a process of its own."""
     environment = {
-        "PATH": os.environ.get("PATH", ""),
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
         "BUFFMONEY_SECRET": settings.secret,

@@ -21,6 +21,7 @@ LEDGER = (
     "usage_events",
     "wallet_commands",
     "low_balance_alerts",
+    "usage_voids",
     "product_metrics",
     "customer_rate_cards",
     *CARDS,
@@ -65,6 +66,8 @@ def things_of(merchant: Merchant) -> dict[str, tuple[str, str, dict[str, Any] | 
         "POST /v1/holds/{holdId}/release": (hold, no_hold, {}),
         "GET /v1/usage-events/{idempotencyKey}": ("mine", "never", None),
         "GET /v1/usage-events/{idempotencyKey}/charge": ("mine", "never", None),
+        "POST /v1/usage-events/{idempotencyKey}/void": ("mine", "never", {}),
+        "POST /v1/usage-events/{idempotencyKey}/amend": ("mine", "never", {"idempotencyKey": "amended"}),
         "GET /v1/rate-cards/{rateCardId}": (card, no_card, None),
         "PUT /v1/rate-cards/{rateCardId}": (card, no_card, body),
         "DELETE /v1/rate-cards/{rateCardId}": (card, no_card, None),
@@ -181,10 +184,11 @@ def test_no_role_can_change_the_ledger(product: Product, merchant: Merchant, rol
 
 def test_even_the_owner_meets_the_trigger(product: Product, merchant: Merchant) -> None:
     """Proves: behind the privileges stands a trigger: the owner's own UPDATE, DELETE and TRUNCATE fail too."""
-    merchant.usage(event())
+    merchant.usage(event(key="voided"))
     merchant.ok("PUT", "/v1/customers/acme/rate-card", {"rateCardId": merchant.ok("GET", "/v1/rate-cards")["data"][0]["rateCardId"]})
     merchant.ok("POST", "/v1/customers", {"externalId": "acme", "lowBalanceThreshold": "98.5"})
     merchant.usage(event())
+    merchant.ok("POST", "/v1/usage-events/voided/void", {})
     for table in LEDGER:
         assert product.sql.value(f"SELECT count(*) FROM {table}"), f"{table} is empty: its row triggers would not be met"
         for statement in (f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
@@ -194,7 +198,8 @@ def test_even_the_owner_meets_the_trigger(product: Product, merchant: Merchant) 
 
 def test_row_level_security_stands_behind_the_queries(product: Product, merchant: Merchant, other: Merchant) -> None:
     """Proves: the edge's role sees one tenant's rows, even without a filter, and none without a tenant."""
-    merchant.usage(event())
+    merchant.usage(event(key="voided"))
+    merchant.ok("POST", "/v1/usage-events/voided/void", {})
     other.grant("1")
     for one in (merchant, other):
         one.ok("PUT", "/v1/customers/acme/rate-card", {"rateCardId": one.ok("GET", "/v1/rate-cards")["data"][0]["rateCardId"]})
@@ -204,6 +209,7 @@ def test_row_level_security_stands_behind_the_queries(product: Product, merchant
         "postings",
         "grants",
         "usage_events",
+        "usage_voids",
         "event_keys",
         "api_keys",
         "tenants",

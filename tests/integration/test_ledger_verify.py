@@ -12,10 +12,11 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.product import SCRATCH, Product, event
+from tests.product import CARD, SCRATCH, Product, event
 
-TABLES = ("postings", "commits", "event_keys", "usage_events", "partitions")
+TABLES = ("postings", "commits", "event_keys", "usage_events", "usage_voids", "partitions")
 ONE_EVENT = "(SELECT idempotency_key FROM usage_events ORDER BY idempotency_key LIMIT 1)"
+ONE_VOID = "(SELECT idempotency_key FROM usage_voids WHERE charge > 0 ORDER BY idempotency_key LIMIT 1)"
 BUSY = "(SELECT account_id FROM postings GROUP BY 1 ORDER BY count(*) DESC LIMIT 1)"
 LAST_COMMIT = "(SELECT max(commit_id) FROM commits)"
 LAST_ROW = f"(SELECT max(seq) FROM postings WHERE account_id = {BUSY})"
@@ -40,6 +41,16 @@ TAMPERING = {
     "a commit is deleted": "DELETE FROM commits WHERE commit_seq = 2",
     "a commit is changed": "UPDATE commits SET events = events + 1 WHERE commit_seq = 2",
     "a head is forged": "UPDATE partitions SET head = decode(repeat('ab', 32), 'hex')",
+    "a void's reason is changed": f"UPDATE usage_voids SET reason = 'because' WHERE idempotency_key = {ONE_VOID}",
+    "a void's author is changed": f"UPDATE usage_voids SET voided_by = 'key_1' WHERE idempotency_key = {ONE_VOID}",
+    "a void's charge is changed": f"UPDATE usage_voids SET charge = charge + 1 WHERE idempotency_key = {ONE_VOID}",
+    "a void's grants are changed": "UPDATE usage_voids SET parts = decode(repeat('00', 16), 'hex') || substr(parts, 17) WHERE charge > 0",
+    "a void is deleted": f"DELETE FROM usage_voids WHERE idempotency_key = {ONE_VOID}",
+    "the void of a free event is deleted": "DELETE FROM usage_voids WHERE charge = 0",
+    "a void names another event": f"""UPDATE usage_voids v SET key_hash = k.key_hash FROM event_keys k
+        WHERE v.idempotency_key = {ONE_VOID} AND k.key_hash NOT IN (SELECT key_hash FROM usage_voids) AND k.key_hash > v.key_hash""",
+    "a void's postings are deleted": "DELETE FROM postings WHERE kind = 7",
+    "a voided event is deleted": f"DELETE FROM usage_events WHERE idempotency_key = {ONE_VOID}",
     "the newest commit is taken out everywhere": f"""
         DELETE FROM postings WHERE commit_id = {LAST_COMMIT}; DELETE FROM usage_events WHERE commit_id = {LAST_COMMIT};
         DELETE FROM event_keys WHERE commit_id = {LAST_COMMIT};
@@ -47,6 +58,15 @@ TAMPERING = {
         DELETE FROM commits WHERE commit_id = {LAST_COMMIT}""",
 }
 """what is done → the statement, run as the superuser with all triggers off (every CHECK still holds where it says so)"""
+NAMED = {
+    "a void's charge is changed": {"void", "void_event"},
+    "a void's grants are changed": {"void"},
+    "a void is deleted": {"void"},
+    "a void names another event": {"void", "void_event"},
+    "a void's postings are deleted": {"void"},
+    "a voided event is deleted": {"void_event"},
+}
+"""what must be said of it besides that the commit's digest is another"""
 
 
 heads: list[asyncpg.Record] = []
@@ -68,6 +88,11 @@ def spoiled() -> Iterator[Product]:
             merchant.usage(*[event(customer=name) for name in ("one", "two", "one")])
         hold = merchant.ok("POST", "/v1/customers/one/holds", {"amount": "3", "ttlSeconds": 600})
         merchant.ok("POST", f"/v1/holds/{hold['holdId']}/capture", {"amount": "1"})
+        merchant.ok("POST", "/v1/rate-cards", {**CARD, "charges": [*CARD["charges"], {"metric": "images", "price": "0"}]})
+        merchant.usage(event(customer="two", key="free", metric="images"), *(event(customer="two", key=f"void {n}") for n in range(3)))
+        for key in ("free", "void 0", "void 1"):
+            merchant.ok("POST", f"/v1/usage-events/{key}/void", {"reason": "a test"})
+        merchant.ok("POST", "/v1/usage-events/void 2/amend", {"idempotencyKey": "amending", "quantity": "3"})
         heads.append(running.sql.fetch("SELECT commit_seq, head, head_mac FROM partitions")[0])
         merchant.usage(event(customer="one"))
         merchant.close()
@@ -99,7 +124,7 @@ def test_an_untouched_ledger_is_clean(spoiled: Product) -> None:
     """Proves: verify finds nothing where nothing was done, says what it looked at, and exits with 0."""
     report = spoiled.verify()
     assert (report["exit"], report["differences"]) == (0, []), report
-    assert report["events"] == 13
+    assert (report["events"], report["voids"]) == (18, 4)
     assert report["postings"] >= 13
 
 
@@ -127,6 +152,7 @@ def test_tampering_is_found(spoiled: Product, what: str) -> None:
     report = tamper(spoiled, TAMPERING[what])
     assert report["exit"] == 1, report
     assert report["differences"], report
+    assert NAMED.get(what, set()) <= {one["what"] for one in report["differences"]}, report
     assert spoiled.verify()["exit"] == 0
 
 

@@ -27,7 +27,9 @@ NUMERIC = frozenset(
         "counter_before",
     ]
 )
-TIMES = frozenset(["posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at", "period_start"])
+TIMES = frozenset(
+    ["voided_at", "posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at", "period_start"]
+)
 INTEGERS = frozenset(
     [
         "tenant_id",
@@ -49,6 +51,9 @@ INTEGERS = frozenset(
         "events",
         "postings",
         "expired_commit_id",
+        "event_commit_id",
+        "event_posting_seq",
+        "replaced_fingerprint",
         "closed_commit_id",
         "counter_id",
     ]
@@ -65,6 +70,7 @@ BYTES = frozenset(
         "messages",
         "key_hash",
         "command_id",
+        "set_id",
         "hold_id",
         "head_mac",
     ]

@@ -11,7 +11,21 @@ from buffmoney import _core
 from buffmoney.base.periods import Periods
 from tests.oracle import Hold, Outcome, RefusedError, Tenant, Usage, nano, period_of, show
 from tests.properties.partition import REPLY_TO, Partition, catalog_json, command_message, counter_ids
-from tests.workload import START_US, Assign, Batch, Capture, ChangeCard, Configure, GiveGrant, PassTime, PlaceHold, Release, Step
+from tests.workload import (
+    START_US,
+    Amend,
+    Assign,
+    Batch,
+    Capture,
+    ChangeCard,
+    Configure,
+    GiveGrant,
+    PassTime,
+    PlaceHold,
+    Release,
+    Step,
+    Void,
+)
 
 TENANT_ID = 7
 Check = Callable[[bytes], None]
@@ -53,6 +67,10 @@ class ModelRun:
         """when the grant of a command ends: a repetition names the same moment, not the same distance"""
         self.results: dict[str, dict[str, Any]] = {}
         """the first answer to every command that succeeded"""
+        self.after_void: dict[str, str] = {}
+        """what was available after the void of each event"""
+        self.amended: dict[str, dict[str, Any]] = {}
+        """what was first said of each event's amendment"""
         self.answers: list[Any] = []
         """everything that was answered, for comparisons between runs"""
 
@@ -78,6 +96,9 @@ class ModelRun:
                     self.model.sweep(self.now_us)
                     self.compare()
             else:
+                if isinstance(step, (Void, Amend)):
+                    # What is to be voided must have been answered: until then nobody knows that it is there.
+                    self.flush()
                 self.waiting.append(self.message(step))
                 if len(self.waiting) >= self.group_size:
                     self.flush()
@@ -122,6 +143,15 @@ class ModelRun:
             return self.command(step.command_id, command, lambda: self.model_capture(step), step.events)
         if isinstance(step, Release):
             return self.command(step.command_id, {"type": "release", "holdId": step.hold_id}, lambda: self.model_release(step))
+        if isinstance(step, Void):
+            words: dict[str, Any] = {"by": "key_test", "reason": "a test"}
+            if step.set_id is None:
+                return self.command(step.command_id, {"type": "void", "key": step.keys[0], **words}, lambda: self.model_void(step.keys[0]))
+            command = {"type": "void_set", "keys": list(step.keys), "setId": step.set_id, **words}
+            return self.command(step.command_id, command, lambda: self.model_void_set(step.keys))
+        if isinstance(step, Amend):
+            command = {"type": "amend", "key": step.key, "by": "key_test", "reason": None}
+            return self.command(step.command_id, command, lambda: self.model_amend(step), Batch((step.event,)))
         if isinstance(step, Configure):
             limit = None if step.overdraft_limit is None else show(step.overdraft_limit)
             command = {"type": "configure", "customer": step.customer, "overdraftLimit": limit, "create": True}
@@ -257,6 +287,45 @@ class ModelRun:
         hold: Hold = self.model.release(step.hold_id, self.now_us)
         return {"status": "released", "captured": "0", "released": show(hold.amount)}
 
+    def model_void(self, key: str) -> dict[str, Any]:
+        """The oracle's answer to a void. What is said of a void stays the same, also to those who come later."""
+        again = key in self.model.voided
+        paid = [{"grantId": grant and f"gr_{grant}", "amount": show(amount)} for grant, amount in self.model.paid.get(key, [])]
+        charge = self.model.void(key, self.now_us)
+        if not again:
+            self.after_void[key] = show(self.model.wallets[self.model.known[key][0].customer].available)
+        told = {"alreadyVoided": again, "amount": show(charge), "givenBackTo": paid, "amendedBy": self.model.voided[key]}
+        return {**told, "balanceAfter": self.after_void[key]}
+
+    def model_void_set(self, keys: tuple[str, ...]) -> dict[str, Any]:
+        """The oracle's answer to the voids of some events: each is decided by itself."""
+        voided, amount, refused = 0, 0, []
+        for key in keys:
+            if key not in self.model.known:
+                refused.append({"idempotencyKey": key, "code": "event_not_found"})
+            elif key not in self.model.voided:
+                voided += 1
+                amount += self.model.void(key, self.now_us)
+                self.after_void[key] = show(self.model.wallets[self.model.known[key][0].customer].available)
+        already = len(keys) - voided - len(refused)
+        return {"voided": voided, "alreadyVoided": already, "amount": show(amount), "refused": refused}
+
+    def model_amend(self, step: Amend) -> dict[str, Any]:
+        """The oracle's answer to an amendment; one that was done before gets its first answer."""
+        done = self.amended.get(step.key)
+        stored = self.model.known.get(step.key)
+        if stored and step.key not in self.model.voided and stored[0].customer != step.event.customer:
+            raise RefusedError("customer_mismatch")
+        again = step.key in self.model.voided
+        _, charge = self.model.amend(step.key, step.event, self.now_us)
+        if again and done is not None:
+            return done
+        wallet = self.model.wallets[step.event.customer]
+        self.after_void[step.key] = show(wallet.available + charge)
+        told = {"idempotencyKey": step.event.key, "amends": step.key, "charge": show(charge), "currency": "CNY"}
+        self.amended[step.key] = {"event": told, "balanceAfter": show(wallet.available)}
+        return self.amended[step.key]
+
     def model_configure(self, step: Configure) -> dict[str, Any]:
         """The oracle's answer to a change of the overdraft limit."""
         wallet = self.model.configure(step.customer, limit=step.overdraft_limit, currency=step.currency, now_us=self.now_us)
@@ -299,6 +368,8 @@ class ModelRun:
             assert written.get(name, (0, 0, {})) == expected, f"{name}: tables {written.get(name)}, oracle {expected}"
         assert set(written) == set(self.model.wallets), "the customers differ"
         assert self.counters() == {key: quantity for key, quantity in self.model.counters.items() if quantity}
+        voids = self.partition.tables.of("usage_voids", TENANT_ID)
+        assert {row["idempotency_key"]: row["replaced_by"] for row in voids} == self.model.voided
 
 
 def reply_outcomes(body: bytes) -> list[tuple[int, int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import blake3
 import pytest
@@ -127,9 +128,27 @@ def _le(value: int, size: int = 8) -> bytes:
     return value.to_bytes(size, "little", signed=True)
 
 
+def void_hash(row: dict[str, Any]) -> bytes:
+    """The hash of a void, as the digest of its commit has it after the postings."""
+    hasher = blake3.blake3()
+    texts = [row[name] for name in ("idempotency_key", "voided_by", "reason", "dimensions", "parts", "replaced_by")]
+    for text in texts:
+        packed = text.encode() if isinstance(text, str) else text
+        hasher.update((0xFFFFFFFF if packed is None else len(packed)).to_bytes(4, "little") + (packed or b""))
+    hasher.update(_le(row["replaced_fingerprint"] or 0))
+    numbers = ("tenant_id", "account_id", "commit_id", "voided_at", "event_commit_id", "event_posting_seq", "posting_seq")
+    for name in (*numbers, "metric_id", "price_id", "occurred_at"):
+        hasher.update(_le(row[name]))
+    for name in ("key_hash", "command_id", "set_id"):
+        hasher.update(row[name] or bytes(16))
+    for name in ("quantity", "charge", "balance_after"):
+        hasher.update(_le(row[name], 16))
+    return hasher.digest()
+
+
 def check_chains(partition: Partition) -> None:
     """Re-derives wallets' chains and the chain of commits from the rows alone."""
-    effects = {1: (1, 0), 2: (-1, 0), 3: (-1, 1), 4: (0, -1), 5: (1, -1), 6: (-1, 0), 8: (1, -1)}
+    effects = {1: (1, 0), 2: (-1, 0), 3: (-1, 1), 4: (0, -1), 5: (1, -1), 6: (-1, 0), 7: (1, 0), 8: (1, -1)}
     chains: dict[int, tuple[int, bytes, int, int]] = defaultdict(lambda: (0, bytes(32), 0, 0))
     by_commit: dict[int, list[bytes]] = defaultdict(list)
     for row in partition.tables.of("postings"):
@@ -148,6 +167,8 @@ def check_chains(partition: Partition) -> None:
         assert hasher.digest() == row["chain_hash"]
         chains[row["account_id"]] = (row["seq"], row["chain_hash"], balance, held)
         by_commit[row["commit_id"]].append(row["chain_hash"])
+    for row in partition.tables.of("usage_voids"):
+        by_commit[row["commit_id"]].append(void_hash(row))
     head = bytes(32)
     mac = b""
     for number, row in enumerate(partition.tables.of("commits"), start=1):

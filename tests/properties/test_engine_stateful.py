@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from tests.oracle import Card, Charge, Usage, nano
 from tests.properties.model_run import ModelRun
-from tests.workload import Batch, Capture, ChangeCard, Configure, GiveGrant, PassTime, PlaceHold, Release
+from tests.workload import Amend, Batch, Capture, ChangeCard, Configure, GiveGrant, PassTime, PlaceHold, Release, Void
 
 customers = st.sampled_from(("acme", "beta"))
 amounts = st.one_of(st.integers(1, 20).map(lambda whole: nano(str(whole))), st.integers(1, 20 * 10**9))
@@ -89,6 +89,29 @@ class Wallets(RuleBasedStateMachine):
     def release(self, hold: PlaceHold) -> None:
         """Gives a hold back, perhaps once too often."""
         self.run_of.feed([Release(hold.command_id, self.command_id())])
+
+    @rule(event=events, in_set=st.booleans())
+    def void(self, event: Usage, in_set: bool) -> None:
+        """Takes an event back, perhaps once too often, or one that was never taken."""
+        set_id = self.command_id() if in_set else None
+        self.run_of.feed([Void((event.key,), self.command_id(), set_id)])
+
+    @rule(target=events, event=events, quantity=amounts, metric=st.sampled_from(("images", "storage_gb", "agent_runs")))
+    def amend(self, event: Usage, quantity: int, metric: str) -> Any:
+        """Another event instead, or neither; and the same once more."""
+        self.count += 1
+        changed = Usage(event.customer, f"key-{self.count}", metric, quantity, self.run_of.now_us, event.dimensions)
+        self.run_of.feed([Amend(event.key, self.command_id(), changed), Amend(event.key, self.command_id(), changed)])
+        return changed
+
+    @rule(event=events)
+    def roll_back_a_void(self, event: Usage) -> None:
+        """A void that is applied and then undone was none."""
+        step = Void((event.key,), "f" * 32)
+        message, _ = self.run_of.message(step)
+        del self.run_of.commands["f" * 32]
+        self.run_of.partition.apply([message], self.run_of.now_us)
+        self.run_of.partition.engine.rollback()
 
     @rule(customer=customers, limit=st.sampled_from((0, nano("3"), nano("25"), None)))
     def configure(self, customer: str, limit: int | None) -> None:

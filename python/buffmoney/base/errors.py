@@ -72,6 +72,10 @@ CODES = _codes(
     ("amount_out_of_range", 422, False, "The amount is outside of what can be kept"),
     ("currency_mismatch", 422, False, "The currency is not the wallet's"),
     ("event_not_found", 404, False, "No event has this idempotency key"),
+    ("event_voided", 409, False, "The event is voided already"),
+    ("set_changed", 409, False, "These are not the events that were previewed"),
+    ("void_too_large", 422, False, "More events than one call may void"),
+    ("invalid_reason", 422, False, "The reason is not valid"),
     # ---- wallets
     ("insufficient_balance", 402, False, "The available balance does not cover this"),
     ("unknown_customer", 404, False, "The customer does not exist"),

@@ -105,7 +105,29 @@ def as_owner(work: Callable[[Connection, Settings], Awaitable[T]], data_dir: Pat
     return asyncio.run(task())
 
 
-def request(method: str, path: str, url: str | None, api_key: str | None, body: bytes | None = None) -> dict[str, Any]:
+def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE texts by name. Raises ValueError."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name or not value:
+            raise ValueError(f"{flag} takes NAME=VALUE, not {text!r}")
+        if name in found:
+            raise ValueError(f"{flag} names {name!r} twice")
+        found[name] = value
+    return found
+
+
+def event_path(key: str) -> str:
+    """The path of an event. A key of dots alone would be taken for a step in the path."""
+    from urllib.parse import quote
+
+    return f"/v1/usage-events/{quote(key, safe='').replace('.', '%2E')}"
+
+
+def request(
+    method: str, path: str, url: str | None, api_key: str | None, body: bytes | None = None, *, timeout_s: float = 30
+) -> dict[str, Any]:
     """One request to the API. Ends the process with the problem's detail unless it succeeds."""
     import httpx
 
@@ -114,7 +136,7 @@ def request(method: str, path: str, url: str | None, api_key: str | None, body: 
     if body is not None:
         headers["Content-Type"] = "application/json"
     try:
-        answer = httpx.request(method, base + path, content=body, headers=headers, timeout=30)
+        answer = httpx.request(method, base + path, content=body, headers=headers, timeout=timeout_s)
     except httpx.HTTPError as failure:
         fail(f"{base} does not answer: {failure}")
     try:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, request, say, say_json, settings_of
+from buffmoney.cli import corrections
+from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, event_path, pairs, request, say, say_json, settings_of
 
 usage = App(name="usage", help="Usage events.")
 ledger = App(name="ledger", help="The append-only ledger.")
@@ -17,6 +18,7 @@ def register(app: App) -> None:
     """Adds the commands."""
     for group in (usage, ledger):
         app.command(group)
+    corrections.register(usage)
     app.command(balance)
     app.command(demo)
 
@@ -50,11 +52,11 @@ def usage_import(
     address_url, key = address(url, api_key)
     return import_usage(
         file,
-        metrics=_pairs("--map", columns),
+        metrics=pairs("--map", columns),
         time_column=time_column,
         customer=customer,
         customer_column=customer_column,
-        dimensions=_pairs("--dimension", dimension or []),
+        dimensions=pairs("--dimension", dimension or []),
         shift_to=shift_to,
         time_zone=time_zone,
         key_prefix=key_prefix,
@@ -71,10 +73,7 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
 
     Example: `buffmoney usage explain call-4711-in`
     """
-    from urllib.parse import quote
-
-    # A key of dots alone would be taken for a step in the path.
-    found = request("GET", f"/v1/usage-events/{quote(key, safe='').replace('.', '%2E')}/charge", url, api_key)
+    found = request("GET", f"{event_path(key)}/charge", url, api_key)
     if as_json:
         say_json(found)
         return
@@ -98,6 +97,17 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         say(f"  posting {posting['sequence']}: {posting['shareOfThisEvent']}{part}, {payer}")
     if not found["postings"]:
         say("  free of charge: no posting")
+    if found["amends"]:
+        say(f"  amends {found['amends']}")
+    if found["void"]:
+        void = found["void"]
+        say(f"  voided at {void['voidedAt']} by {void['voidedBy']}: {void['amount']} given back, balance after {void['balanceAfter']}")
+        for one in void["givenBackTo"]:
+            say(f"    {one['amount']} to {one['grantId'] or 'overdraft'}")
+        if void["reason"]:
+            say(f"    reason: {void['reason']}")
+        if found["amendedBy"]:
+            say(f"    amended by {found['amendedBy']}")
 
 
 def balance(customer: str, *, url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> None:
@@ -141,15 +151,3 @@ def demo(
 
 def _named(values: dict[str, str]) -> str:
     return "  ".join(f"{name}={value}" for name, value in values.items())
-
-
-def _pairs(flag: str, texts: list[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name or not value:
-            raise ValueError(f"{flag} takes NAME=VALUE, not {text!r}")
-        if name in pairs:
-            raise ValueError(f"{flag} names {name!r} twice")
-        pairs[name] = value
-    return pairs

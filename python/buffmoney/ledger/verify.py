@@ -37,7 +37,7 @@ FEED_BYTES = 1 << 20
 SHOWN_DIFFERENCES = 20
 
 Report = dict[str, Any]
-"""{"ok", "postings", "events", "wallets", "commits", "counters", "charged": {currency: sum},
+"""{"ok", "postings", "events", "voids", "wallets", "commits", "counters", "charged": {currency: sum},
 "auditEntries", "differenceCount", "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]}"""
 Step = Callable[[str, int, int | None], None]
 """Told of progress: what is read, rows so far, and about how many there are."""
@@ -100,6 +100,7 @@ async def verify(settings: Settings, step: Step) -> Report:
         verifier.customers([tuple(row) for row in await connection.fetch(SQL["customers"])])
         for name, take in (
             ("postings", verifier.postings),
+            ("voids", verifier.voids),
             ("events", verifier.events),
             ("counters", verifier.counters),
             ("event_keys", verifier.event_keys),

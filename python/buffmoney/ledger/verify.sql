@@ -5,6 +5,12 @@ SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, am
     commit_id, posted_at, grants_after, chain_hash
 FROM postings ORDER BY tenant_id, account_id, seq
 
+-- name: voids
+SELECT tenant_id, key_hash, idempotency_key, account_id, commit_id, voided_at, command_id, set_id, voided_by, reason, event_commit_id,
+    event_posting_seq, posting_seq, metric_id, price_id, occurred_at, quantity, charge, dimensions, parts, balance_after, replaced_by,
+    replaced_fingerprint
+FROM usage_voids ORDER BY tenant_id, key_hash
+
 -- name: events
 SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, price_id, quantity, charge, idempotency_key, dimensions,
     counter_before
@@ -48,17 +54,23 @@ SELECT head FROM commits WHERE partition_id = $1 AND commit_seq = $2
 SELECT coalesce((SELECT reltuples FROM pg_class WHERE oid = 'postings'::regclass), 0)::bigint AS postings,
     coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
               WHERE i.inhparent = 'usage_events'::regclass), 0)::bigint AS events,
+    coalesce((SELECT reltuples FROM pg_class WHERE oid = 'usage_voids'::regclass), 0)::bigint AS voids,
     coalesce((SELECT reltuples FROM pg_class WHERE oid = 'usage_counter_quantities'::regclass), 0)::bigint AS counters,
     coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
               WHERE i.inhparent = 'event_keys'::regclass), 0)::bigint AS event_keys,
     coalesce((SELECT reltuples FROM pg_class WHERE oid = 'commits'::regclass), 0)::bigint AS commits
 
 -- name: rollup_differences
--- Roll-ups against the events they cover: those of commits up to each partition's progress.
-WITH covered AS (
+-- Roll-ups against the events they cover, less the voids: those of commits up to each partition's progress.
+WITH taken AS (
+    SELECT tenant_id, account_id, commit_id, occurred_at, metric_id, dimensions, 1 AS events, quantity, charge FROM usage_events
+    UNION ALL
+    SELECT tenant_id, account_id, commit_id, occurred_at, metric_id, dimensions, -1, -quantity, -charge FROM usage_voids
+),
+covered AS (
     SELECT e.tenant_id, e.account_id, date_bin('15 minutes', e.occurred_at, '1970-01-01+00') AS bucket, e.metric_id, e.dimensions,
-        count(*) AS events, sum(e.quantity) AS quantity, sum(e.charge) AS charge
-    FROM usage_events e JOIN rollup_progress p ON p.partition_id = (e.commit_id >> 48)::integer
+        sum(e.events) AS events, sum(e.quantity) AS quantity, sum(e.charge) AS charge
+    FROM taken e JOIN rollup_progress p ON p.partition_id = (e.commit_id >> 48)::integer
     WHERE (e.commit_id & ((1::bigint << 48) - 1)) <= p.commit_seq
     GROUP BY 1, 2, 3, 4, 5
 )

@@ -10,6 +10,8 @@ from buffmoney.base.http import Answer, Call, Route
 from buffmoney.metering.accept import MAX_EVENTS, accept
 from buffmoney.metering.charges import ROUTES as CHARGE_ROUTES
 from buffmoney.metering.usage import ROUTES as USAGE_ROUTES
+from buffmoney.metering.void_sets import ROUTES as VOID_SET_ROUTES
+from buffmoney.metering.voids import ROUTES as VOID_ROUTES
 
 
 class UsageEvent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
@@ -162,4 +164,6 @@ ROUTES: tuple[Route, ...] = (
     ),
     *USAGE_ROUTES,
     *CHARGE_ROUTES,
+    *VOID_ROUTES,
+    *VOID_SET_ROUTES,
 )

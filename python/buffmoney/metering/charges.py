@@ -13,6 +13,7 @@ from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
 from buffmoney.base.periods import Periods
 from buffmoney.metering.usage import find_event
+from buffmoney.metering.voids import EventVoid
 from buffmoney.pricing.cards import stored_tiers
 from buffmoney.pricing.explain import ChargeStep, Line, PricedTier, explain_charge
 
@@ -90,7 +91,8 @@ class ExplainedCharge(msgspec.Struct, rename="camel"):
     """A charge, recomputable by hand. posting: the first of postings; null and empty if the event was free of charge.
 
     exact: before rounding, `a/b` where a decimal takes more than 18 places. counter: null for a line without tiers and allowance. tiers:
-    what of the event lies in each. The shares of an event add up to its charge, and those of a posting's events to its amount.
+    what of the event lies in each. The shares of an event add up to its charge, and those of a posting's events to its amount. void: how
+    the event was taken back, and its charge with it. amends, amendedBy: as in the event.
     """
 
     idempotency_key: str
@@ -114,6 +116,9 @@ class ExplainedCharge(msgspec.Struct, rename="camel"):
     posting: ChargePosting | None
     postings: list[ChargePosting]
     commit_id: str
+    void: EventVoid | None
+    amends: str | None
+    amended_by: str | None
 
 
 async def get_charge(call: Call) -> Answer:
@@ -156,6 +161,9 @@ async def get_charge(call: Call) -> Answer:
             posting=postings[0] if postings else None,
             postings=postings,
             commit_id=str(found.commit_id),
+            void=found.void,
+            amends=found.amends,
+            amended_by=found.amended_by,
         )
     )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SQL = queries.load("buffmoney.metering", "core.sql")
 COPY_CHUNK_BYTES = 256 * 1024
-IDENTITY_TABLES = ("event_keys_", "wallet_commands")
+IDENTITY_TABLES = ("event_keys_", "wallet_commands", "usage_voids")
 """How the names of tables begin whose unique violation means that something was sent before."""
 
 

@@ -27,7 +27,7 @@ from buffmoney.base.errors import DatabaseUnavailable, RedisUnavailable
 from buffmoney.base.priority import BULK
 from buffmoney.base.redis import RedisPipe, RedisQueue
 from buffmoney.ledger import heads
-from buffmoney.metering import commit, lease, message, metrics, redelivery
+from buffmoney.metering import commit, lease, message, metrics, redelivery, stored
 from buffmoney.metering.hand import Hand
 from buffmoney.metering.key_tables import KeyTables
 from buffmoney.metering.loading import SMALL_BYTES, Loader
@@ -446,6 +446,9 @@ class PartitionWriter:
         found = 0
         for flight in failed:
             found += await self._remember(tenure, flight.group.event_keys, flight.group.command_ids)
+            # What is voided is read with the event when the messages are applied again.
+            for tenant_id, hashes in flight.group.void_keys:
+                found += await tenure.loading.fetchval(stored.SQL["existing_voids"], tenant_id, [one.hex() for one in hashes])
         if not found:
             raise commit.LeaseLost("a unique violation that no stored key explains")
 

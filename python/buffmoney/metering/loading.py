@@ -1,4 +1,4 @@
-"""Loads what the engine needs from the ledger: price catalogues, wallets with their open grants and counters, and holds.
+"""Loads what the engine needs from the ledger: price catalogues, wallets with their open grants and counters, holds, events to be voided.
 
 Reading never races writing: the engine asks only for what it does not hold, and it holds everything an open group has touched.
 """
@@ -15,6 +15,7 @@ import asyncpg
 from buffmoney._core import Engine, Needs
 from buffmoney.base import queries
 from buffmoney.base.clock import Clock, to_datetime
+from buffmoney.metering import stored
 from buffmoney.pricing import catalog
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Loader:
             await self._load_wallets(await self._connection.fetch(SQL["wallets_by_account"], tenants_of, accounts), [])
         if needs.holds:
             await self._load_holds(needs.holds)
+        if needs.events:
+            await self._load_events(needs.events)
         if needs.keys:
             await self.find_keys(needs.keys)
 
@@ -152,6 +155,15 @@ class Loader:
             grants,
             [hold for hold in wanted if hold not in present],
         )
+
+    async def _load_events(self, wanted: list[tuple[int, bytes, str]]) -> None:
+        by_tenant: dict[int, dict[bytes, str]] = {}
+        for tenant_id, hashed, key in wanted:
+            by_tenant.setdefault(tenant_id, {})[hashed] = key
+        for tenant_id, keys in by_tenant.items():
+            found = await stored.read(self._connection, tenant_id, keys)
+            grants = await self._grants((tenant_id, facts[-1]) for _, facts, _ in found.rows)
+            self._engine.load_events(found.rows, grants, found.absent)
 
     async def _grants(self, packed: Iterable[tuple[int, bytes | None]]) -> list[GrantRow]:
         # Open grants and the parts of holds are packed alike: 32 bytes each, the grant's id first, zero for overdraft.

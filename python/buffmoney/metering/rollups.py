@@ -1,6 +1,7 @@
 """Roll-ups: usage in quarter hours of UTC by customer, metric and dimensions, so that reading a month does not read every event.
+A voided event is taken out of its quarter hour again.
 
-They follow the commits at a distance. Whoever reads usage adds the events after `rollup_progress` in the same snapshot, so
+They follow the commits at a distance. Whoever reads usage adds the events and voids after `rollup_progress` in the same snapshot, so
 the distance never shows; it only leaves the machine to ingest. Progress and rows change in one transaction: a crash repeats
 nothing and skips nothing.
 """
@@ -42,12 +43,9 @@ async def roll_up(database: Database, partition_id: int, *, patience: timedelta 
         chunk = await connection.fetchrow(SQL["next_chunk"], partition_id, progress, CHUNK_EVENTS)
         if chunk is None or chunk["last_seq"] is None or (chunk["events"] < CHUNK_EVENTS and chunk["age"] < patience):
             return 0
-        if chunk["events"]:
-            # Statistics lag behind a table that grows this fast: reading by index and adding up in a hash table is right whatever they say.
-            await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL work_mem = '64MB'")
-            await connection.execute(
-                SQL["roll_up"], commit_id(partition_id, progress), chunk["last_id"], chunk["first_at"], chunk["last_at"]
-            )
+        # Statistics lag behind a table that grows this fast: reading by index and adding up in a hash table is right whatever they say.
+        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL work_mem = '64MB'")
+        await connection.execute(SQL["roll_up"], commit_id(partition_id, progress), chunk["last_id"], chunk["first_at"], chunk["last_at"])
         await connection.execute(SQL["advance_progress"], partition_id, chunk["last_seq"])
         return int(chunk["events"])
 

@@ -17,9 +17,15 @@ WHERE so_far - events < $3
 -- name: roll_up
 -- An event's accepted_at is its commit's committed_at, so the times find the day partitions and the BRIN index the blocks.
 INSERT INTO usage_rollups AS r (tenant_id, account_id, bucket, metric_id, dimensions, events, quantity, charge)
-SELECT tenant_id, account_id, date_bin('15 minutes', occurred_at, '1970-01-01+00'), metric_id, dimensions, count(*), sum(quantity), sum(charge)
-FROM usage_events
-WHERE commit_id > $1 AND commit_id <= $2 AND accepted_at BETWEEN $3 AND $4
+-- A void takes its event out of the row it is in, when its own commit comes.
+SELECT tenant_id, account_id, date_bin('15 minutes', occurred_at, '1970-01-01+00'), metric_id, dimensions, sum(events), sum(quantity), sum(charge)
+FROM (
+    SELECT tenant_id, account_id, occurred_at, metric_id, dimensions, 1 AS events, quantity, charge FROM usage_events
+    WHERE commit_id > $1 AND commit_id <= $2 AND accepted_at BETWEEN $3 AND $4
+    UNION ALL
+    SELECT tenant_id, account_id, occurred_at, metric_id, dimensions, -1, -quantity, -charge FROM usage_voids
+    WHERE commit_id > $1 AND commit_id <= $2
+) AS taken
 GROUP BY 1, 2, 3, 4, 5
 ON CONFLICT (tenant_id, account_id, bucket, metric_id, dimensions) DO UPDATE
 SET events = r.events + excluded.events, quantity = r.quantity + excluded.quantity, charge = r.charge + excluded.charge

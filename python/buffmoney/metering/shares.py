@@ -7,6 +7,7 @@ begun up to a posting, less what was posted up to it, is what goes on. So the sh
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from buffmoney.base.database import Connection
 
 _SQL = queries.load("buffmoney.metering", "usage.sql")
+_MANY = queries.load("buffmoney.metering", "voiding.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +96,54 @@ async def postings_of(
     # Whoever goes on has something in both postings, so of those that could, it is the last one.
     goes_on = 0 < out < charge and not await connection.fetchval(_SQL["later_event"], *wallet, seq, money.from_nano(out), event["place"])
     return [(rows[posting.seq], posting, share) for posting, share in shares(postings, seq, charge, goes_on=goes_on)]
+
+
+Parts = list[tuple[bytes, int]]
+"""(grant id of 16 bytes, zero for overdraft; nano-units), in the order of paying"""
+
+
+async def parts_of(connection: Connection, tenant_id: int, events: Sequence[asyncpg.Record]) -> list[Parts]:
+    """Which grants paid how much of each event, in a few statements for all of them.
+
+    events: account_id, commit_id, accepted_at, posting_seq, charge, place.
+    """
+    charged = [event for event in events if event["posting_seq"]]
+    if not charged:
+        return [[] for _ in events]
+    times = {event["commit_id"]: event["accepted_at"] for event in charged}
+    accounts = list({event["account_id"] for event in charged})
+    rows: defaultdict[tuple[int, int], list[asyncpg.Record]] = defaultdict(list)
+    for row in await connection.fetch(_MANY["shared_postings"], tenant_id, list(times), list(times.values()), accounts):
+        rows[row["account_id"], row["commit_id"]].append(row)
+    flows = {
+        wallet: shared((row["seq"], money.to_nano(row["amount"]), row["began"], money.to_nano(row["charged"])) for row in found)
+        for wallet, found in rows.items()
+    }
+    grants = {
+        (*wallet, row["seq"]): bytes(16) if row["grant_id"] is None else row["grant_id"].bytes for wallet in rows for row in rows[wallet]
+    }
+    # Whoever goes on with the next posting has something in both, so of those that could, it is the last one.
+    going = {
+        (event["commit_id"], event["accepted_at"], *wallet[:1], posting.seq, posting.carried_out)
+        for event in charged
+        for wallet in [(event["account_id"], event["commit_id"])]
+        for posting in flows.get(wallet, [])
+        if posting.seq == event["posting_seq"] and 0 < posting.carried_out < money.to_nano(event["charge"])
+    }
+    last: dict[tuple[int, int, int], str] = {}
+    if going:
+        commits, accepted, wallets, seqs, out = zip(*going, strict=True)
+        found = await connection.fetch(
+            _MANY["last_of_posting"], tenant_id, commits, accepted, wallets, seqs, [money.from_nano(amount) for amount in out]
+        )
+        last = {(row["account_id"], row["commit_id"], row["posting_seq"]): row["place"] for row in found}
+    parts: list[Parts] = []
+    for event in events:
+        account_id, commit_id, seq = event["account_id"], event["commit_id"], event["posting_seq"]
+        if not seq:
+            parts.append([])
+            continue
+        goes_on = last.get((account_id, commit_id, seq)) == event["place"]
+        carried = shares(flows.get((account_id, commit_id), []), seq, money.to_nano(event["charge"]), goes_on=goes_on)
+        parts.append([(grants[account_id, commit_id, posting.seq], share) for posting, share in carried])
+    return parts

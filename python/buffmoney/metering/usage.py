@@ -1,4 +1,4 @@
-"""What was used: sums by customer, metric, dimension and time, and single events with their charge and postings."""
+"""What was used: sums by customer, metric, dimension and time without what was voided, and single events with their charge and postings."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
 from buffmoney.base.times import parse_time
 from buffmoney.metering.shares import SharedPosting, postings_of
+from buffmoney.metering.voids import EventVoid, corrections_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -100,7 +101,10 @@ class UsagePosting(msgspec.Struct, rename="camel"):
 
 
 class RecordedEvent(msgspec.Struct, rename="camel"):
-    """An event as it was accepted. posting null and postings empty: free of charge."""
+    """An event as it was accepted. posting null and postings empty: free of charge.
+
+    void: how it was taken back, null if it was not. amends, amendedBy: the key of the event it replaces, and of the one that replaces it.
+    """
 
     idempotency_key: str
     customer_external_id: str
@@ -115,10 +119,13 @@ class RecordedEvent(msgspec.Struct, rename="camel"):
     posting: UsagePosting | None
     postings: list[UsagePosting]
     commit_id: str
+    void: EventVoid | None
+    amends: str | None
+    amended_by: str | None
 
 
 async def get_usage(call: Call) -> Answer:
-    """Sums of usage, always equal to the events they cover."""
+    """Sums of usage, always equal to the events they cover that are not voided."""
     query: UsageQuery = call.query
     by_customer, by_dimensions = _grouping(query.group_by)
     zone = _time_zone(query.time_zone)
@@ -189,11 +196,14 @@ async def get_usage(call: Call) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event with its price as stored, and the postings that carry its charge, each with its share in nano-units."""
+    """An event with its price as stored, the postings that carry its charge, each with its share in nano-units, and its corrections."""
 
     commit_id: int
     row: asyncpg.Record
     postings: list[tuple[asyncpg.Record, SharedPosting, int]]
+    void: EventVoid | None
+    amends: str | None
+    amended_by: str | None
 
 
 async def find_event(call: Call, key: str) -> StoredEvent:
@@ -209,7 +219,8 @@ async def find_event(call: Call, key: str) -> StoredEvent:
         if event is None:
             # Its key is kept for good, the event itself may lie in a day that was archived.
             raise Problem("event_not_found")
-        return StoredEvent(commit_id, event, await postings_of(connection, tenant_id, commit_id, committed_at, event))
+        postings = await postings_of(connection, tenant_id, commit_id, committed_at, event)
+        return StoredEvent(commit_id, event, postings, *await corrections_of(connection, tenant_id, key))
 
 
 async def get_event(call: Call) -> Answer:
@@ -233,6 +244,9 @@ async def get_event(call: Call) -> Answer:
             carried[0] if carried else None,
             carried,
             str(found.commit_id),
+            found.void,
+            found.amends,
+            found.amended_by,
         )
     )
 
@@ -307,8 +321,8 @@ ROUTES: tuple[Route, ...] = (
         handler=get_usage,
         summary="Sum usage by metric, time, customer and dimensions",
         tag="Usage",
-        description="Always the sum of the events it covers: everything answered before `asOf` is in it. Charges of customers of "
-        "different currencies are rows of their own and are never added up.",
+        description="Always the sum of the events it covers that are not voided: everything answered before `asOf` is in it. Charges of "
+        "customers of different currencies are rows of their own and are never added up.",
         query=UsageQuery,
         answer=UsageReport,
         errors=("invalid_parameter", "invalid_time", "unknown_metric"),

@@ -15,8 +15,8 @@ SELECT account_id, currency FROM customers WHERE tenant_id = $1 AND external_id 
 SELECT EXISTS (SELECT FROM customers WHERE tenant_id = $1 AND currency < $2) OR EXISTS (SELECT FROM customers WHERE tenant_id = $1 AND currency > $2);
 
 -- name: usage
--- Roll-ups, and the events after the watermark of the partition: one statement, hence one snapshot, in which every event is in exactly one
--- of the two. The roll-ups and their watermark move in one transaction, and a partition's commits become visible in their order.
+-- Roll-ups, and the events and voids after the watermark of the partition: one statement, hence one snapshot, in which each of them is in
+-- exactly one of the two. The roll-ups and their watermark move in one transaction, and a partition's commits become visible in their order.
 -- $2: partition. $3, $4: from, to, or NULL. $5: account, $6: metric, $7: dimensions (jsonb), each NULL for all.
 -- $8: hour, day, month, or NULL for one stretch. $9: time zone. $10: group by customer. $11: dimensions to group by. $12: most rows.
 -- $13: whether there are customers of several currencies, so that each is summed on its own; else currency is NULL.
@@ -41,6 +41,13 @@ covered AS (
         AND e.accepted_at >= (SELECT committed_at FROM tail_from)
         AND ($3::timestamptz IS NULL OR e.occurred_at >= $3) AND ($4::timestamptz IS NULL OR e.occurred_at < $4)
         AND ($5::bigint IS NULL OR e.account_id = $5) AND ($6::integer IS NULL OR e.metric_id = $6)
+    UNION ALL
+    SELECT v.account_id, v.occurred_at, v.metric_id, v.dimensions, -1, -v.quantity, -v.charge
+    FROM usage_voids v
+    WHERE v.tenant_id = $1
+        AND v.commit_id > (SELECT commit_id FROM tail_from) AND v.commit_id < ($2::bigint + 1) << 48
+        AND ($3::timestamptz IS NULL OR v.occurred_at >= $3) AND ($4::timestamptz IS NULL OR v.occurred_at < $4)
+        AND ($5::bigint IS NULL OR v.account_id = $5) AND ($6::integer IS NULL OR v.metric_id = $6)
 ),
 grouped AS (
     SELECT CASE WHEN $8::text IS NOT NULL THEN date_trunc($8, bucket, $9::text) END AS start,
@@ -52,6 +59,8 @@ grouped AS (
     FROM covered LEFT JOIN (SELECT account_id, currency FROM customers WHERE tenant_id = $1 AND $13::boolean) AS w USING (account_id)
     WHERE $7::jsonb IS NULL OR dimensions::jsonb @> $7::jsonb
     GROUP BY 1, 2, 3, 4, 5
+    -- Where every event is voided, it is as if there had been none.
+    HAVING sum(events) <> 0
     LIMIT $12
 )
 SELECT g.start, CASE $8 WHEN 'hour' THEN g.start + interval '1 hour' ELSE date_add(g.start, ('1 ' || $8)::interval, $9) END AS "end",

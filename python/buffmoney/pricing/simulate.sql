@@ -53,22 +53,27 @@ WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR bucket >= $2) AND ($3::time
 -- By COPY BINARY into the Rust simulation, which names the columns. After the tenant: from and to, the times of arrival between which such
 -- events can lie (they decide which days' tables are read), account, most rows, customers' currency; each NULL for all.
 SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions
-FROM usage_events
+FROM usage_events e
 WHERE tenant_id = $1
     AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND ($3::timestamptz IS NULL OR occurred_at < $3)
     AND ($4::timestamptz IS NULL OR accepted_at >= $4) AND ($5::timestamptz IS NULL OR accepted_at < $5)
     AND ($6::bigint IS NULL OR account_id = $6)
     AND ($8::text IS NULL OR account_id IN (SELECT account_id FROM customers WHERE tenant_id = $1 AND currency = $8))
+    -- An event is voided by a later commit, and its void names its own.
+    AND NOT EXISTS (SELECT FROM usage_voids v
+                    WHERE v.tenant_id = $1 AND v.event_commit_id = e.commit_id AND v.idempotency_key = e.idempotency_key)
 LIMIT $7::bigint;
 
 -- name: events_in_order
 -- The same in the order in which they were counted: commit by commit, and in each as they were written.
 SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions
-FROM usage_events
+FROM usage_events e
 WHERE tenant_id = $1
     AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND ($3::timestamptz IS NULL OR occurred_at < $3)
     AND ($4::timestamptz IS NULL OR accepted_at >= $4) AND ($5::timestamptz IS NULL OR accepted_at < $5)
     AND ($6::bigint IS NULL OR account_id = $6)
     AND ($8::text IS NULL OR account_id IN (SELECT account_id FROM customers WHERE tenant_id = $1 AND currency = $8))
+    AND NOT EXISTS (SELECT FROM usage_voids v
+                    WHERE v.tenant_id = $1 AND v.event_commit_id = e.commit_id AND v.idempotency_key = e.idempotency_key)
 ORDER BY commit_id, ctid
 LIMIT $7::bigint;

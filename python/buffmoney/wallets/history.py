@@ -37,6 +37,7 @@ class HistoryEntry(msgspec.Struct, rename="camel"):
     """One posting: `amount` went from the debit to the credit account.
 
     balanceAfter: what was available after it. grantId null: overdraft. reference: the grant or hold behind it.
+    idempotencyKey: only of a void, that of the event it reverses.
     """
 
     sequence: int
@@ -48,6 +49,7 @@ class HistoryEntry(msgspec.Struct, rename="camel"):
     held_after: str
     grant_id: str | None
     reference: str | None
+    idempotency_key: str | None
     posted_at: str
 
 
@@ -102,6 +104,7 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         money.format_decimal(row["balance_after"]),
         money.format_decimal(row["held_after"]),
         None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
-        None if reference is None else public("hold" if kind in _HOLD_KINDS else "gr", reference.bytes),
+        None if reference is None or kind == "void" else public("hold" if kind in _HOLD_KINDS else "gr", reference.bytes),
+        row["idempotency_key"],
         format_time(row["posted_at"]),
     )
