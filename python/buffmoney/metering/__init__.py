@@ -5,13 +5,13 @@ core (`core`, `hand`) takes messages in groups, looks up what the filters of old
 deducts in the Rust engine, and commits each group in one transaction (`commit`); only then does it answer (`publish`). The worker rolls
 usage up.
 
-Owns: event_keys, key_tables, usage_events, usage_rollups, rollup_progress, partitions, commits. Through the engine's groups the core also
-writes the rows of wallets (customers, grants, holds, postings), because one transaction must hold them all. Does not own: prices, which it
-reads from `pricing`, and what the wallets mean, which is in `wallets`.
+Owns: event_keys, key_tables, usage_events, usage_counter_quantities, usage_rollups, rollup_progress, partitions, commits. Through the
+engine's groups the core also writes the rows of wallets (customers, grants, holds, postings), because one transaction must hold them all.
+Does not own: prices, which it reads from `pricing`, and what the wallets mean, which is in `wallets`.
 
 Invariants: one writer for each partition, fenced by an epoch; nothing answered before its commit; a batch counts as seen only
-after its commit; messages in hand are applied again after every failure. Idempotency key: (tenant, idempotencyKey) of each event, and the
-command id of each wallet command.
+after its commit; a counter is what the accepted events of a customer, a line and a period add up to; messages in hand are applied again
+after every failure. Idempotency key: (tenant, idempotencyKey) of each event, and the command id of each wallet command.
 
 What a crash leaves. Edge: a message whose reply nobody takes; the sender's retry finds its events stored. Core: a transaction
 that is committed or not; its lease runs out, or is taken at once where its process is known to be dead, and the edges deliver again
