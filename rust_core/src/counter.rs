@@ -58,9 +58,9 @@ impl CounterKey {
     /// Counters are numbered by one sequence, so their numbers need no secret: only to be spread.
     #[inline]
     fn hash(&self) -> u64 {
-        let mixed =
-            u128::from(self.period_start_us.cast_unsigned() ^ u64::from(self.counter_id.cast_unsigned()) << 24) * 0x9e37_79b9_7f4a_7c15;
-        (mixed >> 64) as u64 ^ mixed as u64
+        let both = self.period_start_us.cast_unsigned() ^ u64::from(self.counter_id.cast_unsigned()) << 24;
+        let mixed = both.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ mixed.rotate_left(32)
     }
 }
 

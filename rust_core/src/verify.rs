@@ -11,13 +11,16 @@ use hashbrown::HashMap;
 use serde::Serialize;
 
 use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
-use crate::counter::CounterKey;
 use crate::identity::{Payload, key_hash};
 use crate::money::format_nano;
 use crate::posting::{Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac};
-use crate::rate::{Counting, Currency, Periods, Price, Terms, TermsError};
+use crate::rate::{Currency, Periods, Price, Terms, TermsError};
 use crate::void::VoidRow;
 use crate::wallet::read_parts;
+
+mod counters;
+
+use counters::Counted;
 
 /// Differences that are kept; the rest is only counted.
 const KEPT: usize = 100;
@@ -127,9 +130,6 @@ pub struct Verifier {
     heads_at: HashMap<(i64, i64), Digest>,
 }
 
-/// A counter of a customer in a period: (tenant, account, counter).
-type Counted = (i64, i64, CounterKey);
-
 pub(crate) type Row<'a> = (&'a [u8], &'a [Option<(usize, usize)>]);
 
 pub(crate) fn field<'a>((bytes, ranges): Row<'a>, index: usize) -> Result<&'a [u8], CopyError> {
@@ -175,23 +175,6 @@ fn identity(tenant: i64, key: &Id, fingerprint: i64, commit: i64) -> u128 {
     let mut first = [0_u8; 16];
     first.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
     u128::from_le_bytes(first)
-}
-
-/// The step of a counter from one quantity to another in a commit, for sums in any order. Steps that follow each other
-/// add up to the step from the first to the last, and to nothing else: each quantity between goes out with one sign and
-/// comes in with the other, and every step goes up.
-fn link((tenant, account, key): Counted, commit: i64, from: i128, to: i128) -> u128 {
-    let end = |quantity: i128| {
-        let mut hasher = blake3::Hasher::new();
-        for number in [tenant, account, key.period_start_us, i64::from(key.counter_id), commit] {
-            hasher.update(&number.to_le_bytes());
-        }
-        hasher.update(&quantity.to_le_bytes());
-        let mut first = [0_u8; 16];
-        first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        u128::from_le_bytes(first)
-    };
-    end(to).wrapping_sub(end(from))
 }
 
 impl Verifier {
@@ -520,50 +503,6 @@ impl Verifier {
         Ok(())
     }
 
-    fn count(
-        &mut self,
-        (tenant, account): (i64, i64),
-        commit: i64,
-        occurred_us: i64,
-        counting: &Counting,
-        (before, quantity): (i128, i128),
-        event: &str,
-    ) {
-        let Ok(period_start_us) = counting.periods.start_of(occurred_us) else {
-            return self.differ("counter", tenant, account, 0, format!("event {event}: in no period"));
-        };
-        let counted = (tenant, account, CounterKey { period_start_us, counter_id: counting.counter_id });
-        let sum = self.links.entry(counted).or_default();
-        *sum = sum.wrapping_add(link(counted, commit, before, before.saturating_add(quantity)));
-    }
-
-    /// Reads what counters were after commits; returns how many so far.
-    ///
-    /// # Errors
-    /// When the bytes are not those rows.
-    pub fn counters(&mut self, chunk: &[u8]) -> Result<u64, CopyError> {
-        let mut reader = std::mem::take(&mut self.counters);
-        reader.feed(chunk);
-        let mut ranges = Vec::new();
-        while let Some(bytes) = reader.next_row(&mut ranges)? {
-            let row = (bytes, &ranges[..]);
-            let counter_id = i32::try_from(int(row, 3)?).map_err(|_| CopyError("not a counter"))?;
-            let counted = (int(row, 0)?, int(row, 1)?, CounterKey { period_start_us: time(row, 2)?, counter_id });
-            let (commit, quantity) = (int(row, 4)?, numeric(row, 5)?);
-            let before = self.counter_walk.filter(|(walked, _)| *walked == counted).map_or(0, |(_, quantity)| quantity);
-            if quantity <= before {
-                let detail = format!("counter {counter_id}: {} does not follow {}", format_nano(quantity), format_nano(before));
-                self.differ("counter", counted.0, counted.1, commit & 0xffff_ffff_ffff, detail);
-            }
-            let sum = self.links.entry(counted).or_default();
-            *sum = sum.wrapping_sub(link(counted, commit, before, quantity));
-            self.counter_walk = Some((counted, quantity));
-            self.report.counters += 1;
-        }
-        self.counters = reader;
-        Ok(self.report.counters)
-    }
-
     /// Reads event keys, in key order: their tables are unique each in itself, so here it is seen that no key is in two. Returns how
     /// many there are in this chunk.
     ///
@@ -685,14 +624,6 @@ impl Verifier {
             let tenant = self.customers.get(&account).map_or(0, |(tenant, ..)| *tenant);
             self.differ("usage", tenant, account, commit & 0xffff_ffff_ffff, format!("postings minus events is {}", format_nano(left)));
         }
-        let mut broken: Vec<Counted> = self.links.iter().filter(|(_, sum)| **sum != 0).map(|(counted, _)| *counted).collect();
-        broken.sort_unstable();
-        for (tenant, account, key) in broken {
-            let period = crate::time::format_us(key.period_start_us);
-            let detail =
-                format!("counter {} of the period from {period}: its quantities are not what its events add up to", key.counter_id);
-            self.differ("counter", tenant, account, 0, detail);
-        }
         let mut eventless: Vec<_> =
             self.voided.values().map(|void| (void.tenant, void.account, void.posting_seq, void.idempotency_key.clone())).collect();
         eventless.sort_unstable();
@@ -705,6 +636,7 @@ impl Verifier {
             let tenant = self.customers.get(&account).map_or(0, |(tenant, ..)| *tenant);
             self.differ("void", tenant, account, seq, "a posting gives back an event that was not voided".to_owned());
         }
+        self.close_counters();
         let mut orphans: Vec<i64> = self.sums.keys().copied().collect();
         orphans.sort_unstable();
         for commit in orphans {

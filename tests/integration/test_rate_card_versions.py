@@ -422,6 +422,6 @@ def test_the_product_s_own_example_is_a_preset() -> None:
     """Proves: ¥100 buy 500 images and ¥300 buy 1,800."""
     packs = {line["per"]: line["price"] for line in json.loads(presets.text("images"))["charges"] if line.get("model") == "package"}
     assert packs == {"500": "100", "1800": "300"}
-    assert presets.names() == ["agent_runs", "images", "storage", "tokens"]
-    with pytest.raises(ValueError, match="agent_runs, images, storage, tokens"):
+    assert presets.names() == ["agent_runs", "images", "storage", "tiers", "tokens"]
+    with pytest.raises(ValueError, match="agent_runs, images, storage, tiers, tokens"):
         presets.text("../cards")

@@ -22,7 +22,7 @@ def register(app: App) -> None:
 @rate_cards.command(name="init")
 def init(
     *,
-    preset: Annotated[Literal["tokens", "images", "agent_runs", "storage"], Parameter(help="What to start from.")],
+    preset: Annotated[Literal["tokens", "tiers", "images", "agent_runs", "storage"], Parameter(help="What to start from.")],
     file: Annotated[Path, Parameter(help="Where to write it, - for the output. A file that exists stays as it is.")] = Path("-"),
 ) -> int:
     """Write a rate card to start from. Edit its prices, then create it.

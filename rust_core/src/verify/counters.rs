@@ -1,0 +1,86 @@
+//! Counters against the events that they count.
+
+use super::{Verifier, int, numeric, time};
+use crate::copy::CopyError;
+use crate::counter::CounterKey;
+use crate::money::format_nano;
+use crate::rate::Counting;
+
+/// A counter of a customer in a period: (tenant, account, counter).
+pub(super) type Counted = (i64, i64, CounterKey);
+
+/// The step of a counter from one quantity to another in a commit, for sums in any order. Steps that follow each other
+/// add up to the step from the first to the last, and to nothing else: each quantity between goes out with one sign and
+/// comes in with the other, and every step goes up.
+fn link((tenant, account, key): Counted, commit: i64, from: i128, to: i128) -> u128 {
+    let end = |quantity: i128| {
+        let mut hasher = blake3::Hasher::new();
+        for number in [tenant, account, key.period_start_us, i64::from(key.counter_id), commit] {
+            hasher.update(&number.to_le_bytes());
+        }
+        hasher.update(&quantity.to_le_bytes());
+        let mut first = [0_u8; 16];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        u128::from_le_bytes(first)
+    };
+    end(to).wrapping_sub(end(from))
+}
+
+impl Verifier {
+    /// Adds an event's step to its counter's.
+    pub(super) fn count(
+        &mut self,
+        (tenant, account): (i64, i64),
+        commit: i64,
+        occurred_us: i64,
+        counting: &Counting,
+        (before, quantity): (i128, i128),
+        event: &str,
+    ) {
+        let Ok(period_start_us) = counting.periods.start_of(occurred_us) else {
+            return self.differ("counter", tenant, account, 0, format!("event {event}: in no period"));
+        };
+        let counted = (tenant, account, CounterKey { period_start_us, counter_id: counting.counter_id });
+        let sum = self.links.entry(counted).or_default();
+        *sum = sum.wrapping_add(link(counted, commit, before, before.saturating_add(quantity)));
+    }
+
+    /// Reads what counters were after commits; returns how many so far.
+    ///
+    /// # Errors
+    /// When the bytes are not those rows.
+    pub fn counters(&mut self, chunk: &[u8]) -> Result<u64, CopyError> {
+        let mut reader = std::mem::take(&mut self.counters);
+        reader.feed(chunk);
+        let mut ranges = Vec::new();
+        while let Some(bytes) = reader.next_row(&mut ranges)? {
+            let row = (bytes, &ranges[..]);
+            let counter_id = i32::try_from(int(row, 3)?).map_err(|_| CopyError("not a counter"))?;
+            let counted = (int(row, 0)?, int(row, 1)?, CounterKey { period_start_us: time(row, 2)?, counter_id });
+            let (commit, quantity) = (int(row, 4)?, numeric(row, 5)?);
+            let before = self.counter_walk.filter(|(walked, _)| *walked == counted).map_or(0, |(_, quantity)| quantity);
+            if quantity <= before {
+                let detail = format!("counter {counter_id}: {} does not follow {}", format_nano(quantity), format_nano(before));
+                self.differ("counter", counted.0, counted.1, commit & 0xffff_ffff_ffff, detail);
+            }
+            let sum = self.links.entry(counted).or_default();
+            *sum = sum.wrapping_sub(link(counted, commit, before, quantity));
+            self.counter_walk = Some((counted, quantity));
+            self.report.counters += 1;
+        }
+        self.counters = reader;
+        Ok(self.report.counters)
+    }
+
+    /// What does not add up in the end.
+    pub(super) fn close_counters(&mut self) {
+        let mut broken: Vec<Counted> = self.links.iter().filter(|(_, sum)| **sum != 0).map(|(counted, _)| *counted).collect();
+        broken.sort_unstable();
+        for (tenant, account, key) in broken {
+            let period = crate::time::format_us(key.period_start_us);
+            let detail =
+                format!("counter {} of the period from {period}: its quantities are not what its events add up to", key.counter_id);
+            self.differ("counter", tenant, account, 0, detail);
+        }
+    }
+}
