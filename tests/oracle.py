@@ -357,6 +357,8 @@ class Tenant:
         self.zone, self.anchor_day = "Asia/Shanghai", 1
         self.counters: dict[tuple[str, Counter, Month], int] = defaultdict(int)
         """what each customer used of a line in a period, in nano-units"""
+        self.counted: dict[str, tuple[str, Counter, Month]] = {}
+        """by what each event was counted"""
         self.default_limit = 0 if billing == "prepaid" else None
         self.unknown_customers = unknown_customers
         self.currency = currency
@@ -427,6 +429,7 @@ class Tenant:
         counter = self.counter(event)
         if counter:
             self.counters[counter] += event.quantity
+            self.counted[event.key] = counter
         self.known[event.key] = (event, outcome.charge)
         return outcome
 
@@ -441,6 +444,8 @@ class Tenant:
             wallet.spent -= charge
             wallet.give_back(self.paid[key], now_us)
             self.voided[key] = replaced_by
+            if key in self.counted:
+                self.counters[self.counted[key]] -= event.quantity
         return charge
 
     def amend(self, key: str, event: Usage, now_us: int) -> tuple[int, int]:
@@ -463,6 +468,8 @@ class Tenant:
         if outcome.code != "accepted":
             self.wallets[name] = before
             del self.voided[key]
+            if key in self.counted:
+                self.counters[self.counted[key]] += self.known[key][0].quantity
             raise RefusedError(outcome.code)
         return charge, outcome.charge
 

@@ -307,6 +307,7 @@ class Workload:
         """A new card, known from now on."""
         self.published.setdefault(card.product, []).append(card.name)
         return ChangeCard(card)
+
     def correction(self) -> Void | Amend:
         """Of events that were sent, taken or not, perhaps voided already, or that never were."""
         dice = self.random.random()

@@ -248,7 +248,7 @@ class Verifier:
         reference, commit_id, posted_at, grants_after, chain_hash FROM postings ORDER BY tenant_id, account_id, seq). Any chunking;
         returns rows so far."""
     def voids(self, chunk: bytes) -> int:
-        """COPY (SELECT the columns of usage_voids FROM usage_voids ORDER BY tenant_id, key_hash), after the postings and the prices; rows so
+        """COPY (SELECT the columns of usage_voids FROM usage_voids ORDER BY tenant_id, key_hash), after postings and prices; rows so
         far."""
     def periods(self, rows: list[tuple[int, list[int]]]) -> None:
         """(tenant_id, starts of its periods in microseconds, rising), before its prices."""

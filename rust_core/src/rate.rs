@@ -248,6 +248,8 @@ pub struct Catalog {
     pub default_overdraft_limit: Option<i128>,
     /// Whether any line has tiers or an allowance.
     pub counts: bool,
+    /// What each line that counts counts by.
+    counting: HashMap<i32, Arc<Counting>>,
     metrics: HashMap<String, i32>,
     /// Customers' own cards.
     pub assignments: Arc<Assignments>,
@@ -286,7 +288,7 @@ impl Catalog {
         let tenant_currency = currency(&wire.currency)?;
         let mut currencies = vec![tenant_currency];
         let periods = Periods::new(wire.periods.map(|periods| periods.starts_us).unwrap_or_default()).ok_or(CatalogError::Periods)?;
-        let (periods, mut counts) = (Arc::new(periods), false);
+        let (periods, mut counts, mut counting) = (Arc::new(periods), false, HashMap::new());
         let mut cards = wire.rate_cards;
         // Stable: of two cards with the same start, the one made later stays behind and counts.
         cards.sort_by_key(|card| card.effective_from_us.unwrap_or(i64::MIN));
@@ -307,6 +309,9 @@ impl Catalog {
                     currencies.push(currency);
                 }
                 let price = Price::new(charge.price_id, &terms).in_periods(&periods);
+                if let Some(line) = &price.counting {
+                    counting.insert(charge.price_id, Arc::clone(line));
+                }
                 by_metric.entry((charge.metric_id, currency)).or_default().add(charge.matches, line, price);
                 // No card is published that prices a metric of another product; if one were, the first product keeps it.
                 priced_by.entry(charge.metric_id).or_insert(product);
@@ -342,6 +347,7 @@ impl Catalog {
             unknown_customers: wire.unknown_customers,
             default_overdraft_limit: wire.default_overdraft_limit.as_deref().map(amount).transpose()?,
             counts,
+            counting,
             metrics: wire.metrics.into_iter().map(|metric| (metric.code, metric.id)).collect(),
             assignments: Arc::new(assignments),
             products,
@@ -350,6 +356,12 @@ impl Catalog {
             shapes: HashMap::new(),
             prices_remembered: 0,
         })
+    }
+
+    /// What a line counts by; `None`: it does not count, or is not there.
+    #[must_use]
+    pub fn counting(&self, price_id: i32) -> Option<&Counting> {
+        self.counting.get(&price_id).map(|counting| &**counting)
     }
 
     /// A metric with canonical dimensions, priced. Remembered, since a product has few shapes and many events.

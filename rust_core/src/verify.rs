@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 
 use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
@@ -115,6 +115,8 @@ pub struct Verifier {
     counter_walk: Option<(Counted, i128)>,
     /// What events and quantities of a counter say, one less the other: [`link`].
     links: HashMap<Counted, u128>,
+    /// Counters that a commit's voids lowered.
+    lowered: HashSet<(Counted, i64)>,
     periods: HashMap<i64, Arc<Periods>>,
     sums: HashMap<i64, CommitSum>,
     /// What usage postings took, less what events charged, by (account, commit).
@@ -195,6 +197,7 @@ impl Verifier {
             walk: WalletWalk::default(),
             counter_walk: None,
             links: HashMap::new(),
+            lowered: HashSet::new(),
             periods: HashMap::new(),
             sums: HashMap::new(),
             usage: HashMap::new(),
@@ -389,6 +392,8 @@ impl Verifier {
             );
             self.differ("void", tenant, account, seq, detail);
         }
+        let counting = self.prices.get(&(tenant, i64::from(void.price_id))).and_then(|(price, _)| price.counting.clone());
+        self.uncount(&void, counting.as_deref());
         self.voided.insert(void.key_hash, void);
         Ok(())
     }

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::command::{Failure, MAX_OPEN_GRANTS, parse_hex, public_id, read, refuse};
 use crate::copy::{CopyError, CopyWriter};
+use crate::counter::{CounterKey, KEPT_FOR_US, Moved};
 use crate::engine::{Engine, EngineError};
 use crate::group::Work;
 use crate::identity::key_hash;
@@ -51,6 +52,7 @@ pub const VOID_COLUMNS: &[&str] = &[
     "balance_after",
     "replaced_by",
     "replaced_fingerprint",
+    "counter_before",
 ];
 
 /// An accepted event as the ledger has it, with the grants that paid it.
@@ -148,6 +150,8 @@ pub struct VoidRow {
     pub balance_after: i128,
     /// Key and fingerprint of the event that amends it.
     pub replaced_by: Option<(String, u64)>,
+    /// Nano-units that its counter was at before the void; `None`: nothing is counted, or nothing more in that period.
+    pub counter_before: Option<i128>,
 }
 
 impl VoidRow {
@@ -166,6 +170,7 @@ impl VoidRow {
         long(Some(self.dimensions.as_bytes()));
         long(Some(&self.parts));
         long(self.replaced_by.as_ref().map(|(key, _)| key.as_bytes()));
+        long(self.counter_before.map(i128::to_le_bytes).as_ref().map(<[u8; 16]>::as_slice));
         hasher.update(&self.replaced_by.as_ref().map_or(0, |(_, print)| *print).to_le_bytes());
         for number in [
             self.tenant,
@@ -222,12 +227,13 @@ impl VoidRow {
             parts: field(row, 19)?.to_vec(),
             balance_after: numeric(row, 20)?,
             replaced_by,
+            counter_before: optional(row, 23)?.map(|_| numeric(row, 23)).transpose()?,
         })
     }
 
     /// Writes it as a row of `usage_voids`.
     pub fn write(&self, rows: &mut CopyWriter) {
-        rows.row(23);
+        rows.row(24);
         rows.int8(self.tenant);
         rows.uuid(&self.key_hash);
         rows.bytes(self.idempotency_key.as_bytes());
@@ -257,6 +263,7 @@ impl VoidRow {
                 rows.null();
             }
         }
+        rows.numeric_or_null(self.counter_before);
     }
 }
 
@@ -419,8 +426,11 @@ impl Engine {
             }
             work.touched[slot].pending.truncate(before.1);
             work.expired_grants.truncate(before.2);
-            work.voids.pop();
+            let row = work.voids.pop();
             self.voids.remove(&hash);
+            if let Some(row) = row.filter(|row| row.counter_before.is_some()) {
+                self.recount(work, tenant, index, (row.price_id, row.occurred_us, row.quantity));
+            }
             return match outcome {
                 Outcome::Duplicate | Outcome::Conflict => refuse("idempotency_conflict", "the new idempotencyKey is that of another event"),
                 _ => refuse(outcome.code(), outcome.detail()),
@@ -444,6 +454,26 @@ impl Engine {
         });
         self.voids.insert(hash, Box::new(Voided { answer: Some(answer.to_string()), ..void }));
         Ok(answer)
+    }
+
+    /// Moves the counter of an event's line in its period by a quantity, while usage of that period can still come: later events go on
+    /// from there, earlier charges stay. Gives where it was; `None`: nothing is counted there.
+    fn recount(&mut self, work: &mut Work, tenant: i64, index: u32, (price_id, occurred_us, change): (i32, i64, i128)) -> Option<i128> {
+        let counting = self.catalogs.get(&tenant)?.counting(price_id)?;
+        let period_start_us = counting.periods.start_of(occurred_us).ok()?;
+        if period_start_us < work.now_us - KEPT_FOR_US {
+            return None;
+        }
+        let key = CounterKey { period_start_us, counter_id: counting.counter_id };
+        let wallet = self.wallets.slots[index as usize].as_mut()?;
+        let place = wallet.counters.find(key);
+        let before = wallet.counters.used(place);
+        let after = before.checked_add(change).filter(|after| *after >= 0)?;
+        let moved = Moved { wallet: index, tenant, account: wallet.account, key, before, after };
+        let held = wallet.counters.len();
+        wallet.counters.advance(place, moved, &mut work.counters, work.group_id, work.now_us);
+        self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
+        Some(before)
     }
 
     fn void_event_missing<T>(&self, hash: &Id) -> Result<T, Failure> {
@@ -470,6 +500,7 @@ impl Engine {
         if wallet.state.grants.len() + event.parts.iter().filter(opens).count() > MAX_OPEN_GRANTS {
             return refuse("too_many_grants", format!("a customer has at most {MAX_OPEN_GRANTS} open grants"));
         }
+        let counted = (event.price_id, event.occurred_us, event.quantity);
         let place = i64::try_from(work.touched[slot].pending.len()).unwrap_or(i64::MAX);
         let posting_seq = if event.charge == 0 { 0 } else { wallet.state.seq + 1 + place };
         work.release(slot, wallet, PostingKind::Void, &event.parts, hash);
@@ -507,7 +538,12 @@ impl Engine {
             parts: write_parts(&event.parts),
             balance_after: void.balance_after,
             replaced_by,
+            counter_before: None,
         });
+        let before = self.recount(work, tenant, index, (counted.0, counted.1, -counted.2));
+        if let Some(row) = work.voids.last_mut() {
+            row.counter_before = before;
+        }
         self.voids.insert(hash, Box::new(void.clone()));
         Ok(void)
     }

@@ -203,7 +203,7 @@ fn verify_with(
     verifier.add_price(TENANT, 2, *b"CNY", Terms::parse("per_unit", "0", "1", None, None));
     let mut voids = rows("usage_voids").clone();
     voids.sort_by(|left, right| left[..2].cmp(&right[..2]));
-    verifier.voids(&stream(&voids, &(0..23).collect::<Vec<_>>())).unwrap();
+    verifier.voids(&stream(&voids, &(0..24).collect::<Vec<_>>())).unwrap();
     verifier.add_metric(TENANT, 1, "tokens".to_owned());
     verifier.add_metric(TENANT, 2, "free".to_owned());
     verifier.add_metric(TENANT, 3, "tiered".to_owned());

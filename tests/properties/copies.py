@@ -27,9 +27,7 @@ NUMERIC = frozenset(
         "counter_before",
     ]
 )
-TIMES = frozenset(
-    ["voided_at", "posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at", "period_start"]
-)
+TIMES = frozenset(["voided_at", "posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at", "period_start"])
 INTEGERS = frozenset(
     [
         "tenant_id",

@@ -322,7 +322,7 @@ class ModelRun:
             return done
         wallet = self.model.wallets[step.event.customer]
         self.after_void[step.key] = show(wallet.available + charge)
-        told = {"idempotencyKey": step.event.key, "amends": step.key, "charge": show(charge), "currency": "CNY"}
+        told = {"idempotencyKey": step.event.key, "amends": step.key, "charge": show(charge), "currency": wallet.currency}
         self.amended[step.key] = {"event": told, "balanceAfter": show(wallet.available)}
         return self.amended[step.key]
 
@@ -355,7 +355,8 @@ class ModelRun:
         for customer in self.partition.tables.of("customers", TENANT_ID):
             for (counter_id, start_us), quantity in self.partition.counters(customer["account_id"]).items():
                 period = period_of(start_us, self.model.zone, self.model.anchor_day)
-                found[customer["external_id"], names[counter_id], period] = quantity
+                if quantity:
+                    found[customer["external_id"], names[counter_id], period] = quantity
         return found
 
     def compare(self) -> None:

@@ -135,6 +135,8 @@ def void_hash(row: dict[str, Any]) -> bytes:
     for text in texts:
         packed = text.encode() if isinstance(text, str) else text
         hasher.update((0xFFFFFFFF if packed is None else len(packed)).to_bytes(4, "little") + (packed or b""))
+    before = row["counter_before"]
+    hasher.update(bytes.fromhex("ffffffff") if before is None else (16).to_bytes(4, "little") + _le(before, 16))
     hasher.update(_le(row["replaced_fingerprint"] or 0))
     numbers = ("tenant_id", "account_id", "commit_id", "voided_at", "event_commit_id", "event_posting_seq", "posting_seq")
     for name in (*numbers, "metric_id", "price_id", "occurred_at"):

@@ -8,7 +8,7 @@ FROM postings ORDER BY tenant_id, account_id, seq
 -- name: voids
 SELECT tenant_id, key_hash, idempotency_key, account_id, commit_id, voided_at, command_id, set_id, voided_by, reason, event_commit_id,
     event_posting_seq, posting_seq, metric_id, price_id, occurred_at, quantity, charge, dimensions, parts, balance_after, replaced_by,
-    replaced_fingerprint
+    replaced_fingerprint, counter_before
 FROM usage_voids ORDER BY tenant_id, key_hash
 
 -- name: events

@@ -33,7 +33,7 @@ CREATE TABLE usage_counter_quantities (
     period_start timestamptz NOT NULL,
     counter_id   integer NOT NULL,
     commit_id    bigint NOT NULL,
-    quantity     numeric(38, 9) NOT NULL CHECK (quantity > 0 AND quantity <> 'NaN'),
+    quantity     numeric(38, 9) NOT NULL CHECK (quantity >= 0 AND quantity <> 'NaN'),
     PRIMARY KEY (tenant_id, account_id, period_start, counter_id, commit_id)
 );
 

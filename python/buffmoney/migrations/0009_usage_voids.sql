@@ -25,6 +25,7 @@ CREATE TABLE usage_voids (
     balance_after        numeric(38, 9) NOT NULL CHECK (balance_after <> 'NaN'),
     replaced_by          text COLLATE "C",               -- the idempotency key of the event that amends it
     replaced_fingerprint bigint,
+    counter_before       numeric(38, 9) CHECK (counter_before >= quantity AND counter_before <> 'NaN'),  -- NULL: nothing is counted there
     PRIMARY KEY (tenant_id, key_hash),
     CHECK ((charge = 0) = (posting_seq = 0) AND (charge = 0) = (event_posting_seq = 0)),
     CHECK ((replaced_by IS NULL) = (replaced_fingerprint IS NULL))

@@ -2,16 +2,17 @@
 
 use super::{Verifier, int, numeric, time};
 use crate::copy::CopyError;
-use crate::counter::CounterKey;
+use crate::counter::{CounterKey, KEPT_FOR_US};
 use crate::money::format_nano;
 use crate::rate::Counting;
+use crate::void::VoidRow;
 
 /// A counter of a customer in a period: (tenant, account, counter).
 pub(super) type Counted = (i64, i64, CounterKey);
 
 /// The step of a counter from one quantity to another in a commit, for sums in any order. Steps that follow each other
 /// add up to the step from the first to the last, and to nothing else: each quantity between goes out with one sign and
-/// comes in with the other, and every step goes up.
+/// comes in with the other, and every step but a void's goes up.
 fn link((tenant, account, key): Counted, commit: i64, from: i128, to: i128) -> u128 {
     let end = |quantity: i128| {
         let mut hasher = blake3::Hasher::new();
@@ -45,6 +46,26 @@ impl Verifier {
         *sum = sum.wrapping_add(link(counted, commit, before, before.saturating_add(quantity)));
     }
 
+    /// Adds a void's step: down by what the event had counted, where it told so, and it must where usage of the period could still come.
+    pub(super) fn uncount(&mut self, void: &VoidRow, counting: Option<&Counting>) {
+        let period = counting.map(|counting| (counting.counter_id, counting.periods.start_of(void.occurred_us)));
+        let told = match (period, void.counter_before) {
+            (Some((counter_id, Ok(period_start_us))), Some(before)) => {
+                let counted = (void.tenant, void.account, CounterKey { period_start_us, counter_id });
+                let sum = self.links.entry(counted).or_default();
+                *sum = sum.wrapping_add(link(counted, void.commit_id, before, before.saturating_sub(void.quantity)));
+                self.lowered.insert((counted, void.commit_id));
+                before >= void.quantity
+            }
+            (Some((_, Ok(period_start_us))), None) => period_start_us < void.voided_us - KEPT_FOR_US,
+            (_, before) => before.is_none(),
+        };
+        if !told {
+            let detail = format!("void of event {}: its counter is not what it was", void.idempotency_key);
+            self.differ("counter", void.tenant, void.account, void.posting_seq, detail);
+        }
+    }
+
     /// Reads what counters were after commits; returns how many so far.
     ///
     /// # Errors
@@ -59,7 +80,7 @@ impl Verifier {
             let counted = (int(row, 0)?, int(row, 1)?, CounterKey { period_start_us: time(row, 2)?, counter_id });
             let (commit, quantity) = (int(row, 4)?, numeric(row, 5)?);
             let before = self.counter_walk.filter(|(walked, _)| *walked == counted).map_or(0, |(_, quantity)| quantity);
-            if quantity <= before {
+            if quantity <= before && !self.lowered.contains(&(counted, commit)) {
                 let detail = format!("counter {counter_id}: {} does not follow {}", format_nano(quantity), format_nano(before));
                 self.differ("counter", counted.0, counted.1, commit & 0xffff_ffff_ffff, detail);
             }
