@@ -220,6 +220,7 @@ async def simulate(
     feed = _Feed(simulation, step)
     output: Callable[[bytes], Coroutine[Any, Any, None]] = feed.__call__
     limit = None if most_events is None else most_events + 1
+    await connection.execute(_SQL["match_voids_by_hash"])
     try:
         await connection.copy_from_query(
             _SQL["events"], tenant_id, *span.occurred, *span.arrived, account_id, limit, output=output, format="binary"
