@@ -19,11 +19,11 @@ use crate::rate::{CountingText, Currency, Terms, TierText, currency_code};
 use crate::simulate::{Days, Simulation};
 use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
-use crate::void::{StoredEvent, Voided};
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, WalletState, read_parts};
 use crate::{balance, identity, resp};
 
 mod batch;
+mod stored;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -300,35 +300,6 @@ fn hold_row(row: PyHoldRow, grants: &HashMap<Id, Grant>) -> PyResult<(i64, Id, H
     Ok((tenant, id(&hold_id)?, state))
 }
 
-type PyEventFacts = (i64, i64, i64, i32, i32, i64, String, String, String, Vec<u8>);
-type PyVoidFacts = (i64, String, Option<String>, Option<String>, Option<i64>, Option<String>);
-type PyEventRow = (Vec<u8>, PyEventFacts, Option<PyVoidFacts>);
-
-fn event_row(row: PyEventRow, grants: &HashMap<Id, Grant>) -> PyResult<(Id, StoredEvent)> {
-    let (hash, (account, commit_id, posting_seq, metric_id, price_id, occurred_us, quantity, charge, dimensions, parts), void) = row;
-    let parts = read_parts(&parts).ok_or_else(|| PyValueError::new_err("malformed parts"))?;
-    let charge = amount(&charge)?;
-    let void = match void {
-        None => None,
-        Some((voided_us, balance_after, reason, replaced_by, fingerprint, answer)) => Some(Voided {
-            account,
-            voided_us,
-            amount: charge,
-            parts: parts.clone(),
-            balance_after: amount(&balance_after)?,
-            reason,
-            replaced_by: replaced_by.zip(fingerprint.map(i64::cast_unsigned)),
-            answer,
-        }),
-    };
-    let quantity = amount(&quantity)?;
-    let parts = join_grants(&parts, grants)?;
-    Ok((
-        id(&hash)?,
-        StoredEvent { account, commit_id, posting_seq, metric_id, price_id, occurred_us, quantity, charge, dimensions, parts, void },
-    ))
-}
-
 fn ids(rows: Vec<(i64, Vec<u8>)>) -> PyResult<Vec<(i64, Id)>> {
     rows.into_iter().map(|(tenant, bytes)| Ok((tenant, id(&bytes)?))).collect()
 }
@@ -455,9 +426,9 @@ impl PyEngine {
         self.engine.remember_absent_keys(keys);
         Ok(())
     }
-    fn load_events(&mut self, rows: Vec<PyEventRow>, grants: Vec<PyGrantRow>, absent: Vec<Vec<u8>>) -> PyResult<()> {
+    fn load_events(&mut self, rows: Vec<stored::PyEventRow>, grants: Vec<PyGrantRow>, absent: Vec<Vec<u8>>) -> PyResult<()> {
         let grants = grant_facts(grants)?;
-        let rows = rows.into_iter().map(|row| event_row(row, &grants)).collect::<PyResult<_>>()?;
+        let rows = rows.into_iter().map(|row| stored::event_row(row, &grants)).collect::<PyResult<_>>()?;
         self.engine.load_events(rows, absent.iter().map(|hash| id(hash)).collect::<PyResult<_>>()?);
         Ok(())
     }

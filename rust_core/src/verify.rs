@@ -19,8 +19,10 @@ use crate::void::VoidRow;
 use crate::wallet::read_parts;
 
 mod counters;
+mod voids;
 
 use counters::Counted;
+use voids::Returned;
 
 /// Differences that are kept; the rest is only counted.
 const KEPT: usize = 100;
@@ -77,15 +79,6 @@ struct WalletWalk {
     /// What each grant paid for usage, less what voids gave back to it.
     paid: HashMap<Id, i128>,
     last_has_grants: bool,
-}
-
-#[derive(Debug, Default)]
-struct Returned {
-    account: i64,
-    commit: i64,
-    first_seq: i64,
-    /// Grants and amounts as `parts` has them, but the last part first.
-    parts: Vec<(Id, i128)>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -334,70 +327,6 @@ impl Verifier {
         Ok(())
     }
 
-    fn void_posting(&mut self, posting: &Posting<'_>) {
-        let paid = self.walk.paid.entry(posting.grant).or_default();
-        *paid -= posting.amount;
-        if *paid < 0 {
-            let detail = "voids gave a grant more than it had paid for usage".to_owned();
-            self.differ("void_overpaid", posting.tenant, posting.account, posting.seq, detail);
-        }
-        let returned = self.returned.entry(posting.reference).or_insert_with(|| Returned {
-            account: posting.account,
-            commit: posting.commit_id,
-            first_seq: posting.seq,
-            parts: Vec::new(),
-        });
-        let next = returned.first_seq.saturating_add(i64::try_from(returned.parts.len()).unwrap_or(i64::MAX));
-        let together = (returned.account, returned.commit, next) == (posting.account, posting.commit_id, posting.seq);
-        returned.parts.push((posting.grant, posting.amount));
-        if !together {
-            let detail = "an event is given back twice, or not in one piece".to_owned();
-            self.differ("void_twice", posting.tenant, posting.account, posting.seq, detail);
-        }
-    }
-
-    /// Reads voids in key order; returns how many so far. Call after the postings and before the events.
-    ///
-    /// # Errors
-    /// When the bytes are not those rows.
-    pub fn voids(&mut self, chunk: &[u8]) -> Result<u64, CopyError> {
-        let mut reader = std::mem::take(&mut self.voids);
-        reader.feed(chunk);
-        let mut ranges = Vec::new();
-        while let Some(bytes) = reader.next_row(&mut ranges)? {
-            self.void((bytes, &ranges))?;
-        }
-        self.voids = reader;
-        Ok(self.report.voids)
-    }
-
-    fn void(&mut self, row: Row<'_>) -> Result<(), CopyError> {
-        self.report.voids += 1;
-        let void = VoidRow::read(row)?;
-        let (tenant, account, seq) = (void.tenant, void.account, void.posting_seq);
-        let sum = self.sums.entry(void.commit_id).or_default();
-        sum.digest = fold_digest(&sum.digest, &void.hash());
-        let returned = self.returned.remove(&void.key_hash).unwrap_or_default();
-        let mut parts = read_parts(&void.parts).unwrap_or_default();
-        let sum: i128 = parts.iter().map(|(_, amount)| *amount).sum();
-        parts.reverse();
-        let posted = (returned.account, returned.commit, returned.first_seq) == (account, void.commit_id, seq);
-        if sum != void.charge || parts != returned.parts || !(posted || (void.charge == 0 && returned.parts.is_empty() && seq == 0)) {
-            let given: i128 = returned.parts.iter().map(|(_, amount)| *amount).sum();
-            let detail = format!(
-                "event {}: charged {}, given back {} by its postings, or to other grants",
-                void.idempotency_key,
-                format_nano(void.charge),
-                format_nano(given)
-            );
-            self.differ("void", tenant, account, seq, detail);
-        }
-        let counting = self.prices.get(&(tenant, i64::from(void.price_id))).and_then(|(price, _)| price.counting.clone());
-        self.uncount(&void, counting.as_deref());
-        self.voided.insert(void.key_hash, void);
-        Ok(())
-    }
-
     /// Credits repay overdraft first; debits come off the named grant. Compared where `grants_after` is stored.
     fn replay_grants(&mut self, posting: &Posting<'_>, effect: i128) {
         let (tenant, account, seq) = (posting.tenant, posting.account, posting.seq);
@@ -488,17 +417,7 @@ impl Verifier {
             }
             _ => 0,
         };
-        if let Some(void) = self.voided.remove(&hash) {
-            let stored = (tenant, account, commit, posting_seq, i64::from(void.metric_id), i64::from(void.price_id), occurred_us);
-            let named = (void.tenant, void.account, void.event_commit_id, void.event_posting_seq, metric, price, void.occurred_us);
-            let same = stored == named
-                && (void.quantity, void.charge) == (quantity, charge)
-                && (void.idempotency_key.as_str(), void.dimensions.as_str()) == (key, dimensions)
-                && void.commit_id > commit;
-            if !same {
-                self.differ("void_event", tenant, account, void.posting_seq, format!("event {key}: its void says otherwise what it was"));
-            }
-        }
+        self.voided_event(row, &hash)?;
         let sum = self.sums.entry(commit).or_default();
         sum.events += 1;
         sum.charged = sum.charged.saturating_add(charge);
@@ -629,18 +548,7 @@ impl Verifier {
             let tenant = self.customers.get(&account).map_or(0, |(tenant, ..)| *tenant);
             self.differ("usage", tenant, account, commit & 0xffff_ffff_ffff, format!("postings minus events is {}", format_nano(left)));
         }
-        let mut eventless: Vec<_> =
-            self.voided.values().map(|void| (void.tenant, void.account, void.posting_seq, void.idempotency_key.clone())).collect();
-        eventless.sort_unstable();
-        for (tenant, account, seq, key) in eventless {
-            self.differ("void_event", tenant, account, seq, format!("event {key}: voided, and not there"));
-        }
-        let mut unsaid: Vec<_> = self.returned.values().map(|returned| (returned.account, returned.first_seq)).collect();
-        unsaid.sort_unstable();
-        for (account, seq) in unsaid {
-            let tenant = self.customers.get(&account).map_or(0, |(tenant, ..)| *tenant);
-            self.differ("void", tenant, account, seq, "a posting gives back an event that was not voided".to_owned());
-        }
+        self.voids_left();
         self.close_counters();
         let mut orphans: Vec<i64> = self.sums.keys().copied().collect();
         orphans.sort_unstable();

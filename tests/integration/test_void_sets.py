@@ -124,6 +124,28 @@ def test_bad_sets(merchant: Merchant, body: dict[str, Any], code: str) -> None:
     assert merchant.stored() == before
 
 
+@pytest.mark.slow
+def test_at_most_a_hundred_thousand_events(merchant: Merchant) -> None:
+    """Proves: one more than the bound is refused; the bound itself is voided, call by call, each event once."""
+    merchant.grant("1000")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda start: send(merchant, 5_000, start), range(0, 100_000, 5_000)))
+    merchant.usage(event(key="one more"))
+    body: dict[str, Any] = {"filter": {"customerExternalId": "acme"}, "preview": True}
+    assert_problem(merchant.call("POST", PATH, body), 422, "void_too_large")
+    merchant.ok("POST", "/v1/usage-events/one more/void", {})
+    found = preview(merchant, customerExternalId="acme")
+    body = {**body, "preview": False, "setId": found["setId"]}
+    given, voided = Decimal(0), 0
+    while voided < 100_000:
+        done = merchant.ok("POST", PATH, body)
+        assert done["voided"] > voided, "a call must go on where the one before ended"
+        given, voided = given + Decimal(done["amount"]), done["voided"]
+        assert done["done"] == (voided == 100_000)
+    assert given == Decimal(found["charge"])
+    assert merchant.balance()["available"] == "1100"
+
+
 def test_the_commands(merchant: Merchant) -> None:
     """Proves: void, amend and void by filter work from the command line, with a preview, a question that is not asked, and JSON."""
     at_merchant = {"BUFFMONEY_URL": merchant.product.url, "BUFFMONEY_API_KEY": merchant.sandbox_key}

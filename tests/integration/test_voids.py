@@ -111,6 +111,32 @@ def test_a_free_event_is_voided_without_a_posting(merchant: Merchant) -> None:
     assert (used(merchant)[0], merchant.stored()["postings"]) == (0, postings)
 
 
+def test_a_void_does_not_open_more_grants_than_a_customer_may_have(merchant: Merchant) -> None:
+    """Proves: with 100 open grants, an event that a spent one paid cannot be given back; once there is room it can."""
+    merchant.grant("1", kind="promotional")
+    merchant.usage(event(key="paid by the spent one", quantity="1000"))
+    for number in range(99):
+        merchant.grant("0.01", kind="bonus", priority=number)
+    before = merchant.balance()
+    assert len(before["grants"]) == 100
+    path = "/v1/usage-events/paid by the spent one/void"
+    assert_problem(merchant.call("POST", path, {}), 422, "too_many_grants")
+    assert merchant.balance() == before
+    merchant.usage(event(quantity="10"))
+    assert merchant.ok("POST", path, {})["balanceAfter"] == "101.98"
+
+
+def test_simulations_leave_voided_events_out(merchant: Merchant) -> None:
+    """Proves: what another card would have earned does not count what was taken back, and counts what amends it."""
+    merchant.usage(*(event(key=key, quantity="1000") for key in ("stays", "goes", "changes")))
+    void(merchant, "goes")
+    merchant.ok("POST", "/v1/usage-events/changes/amend", {"idempotencyKey": "changed", "quantity": "500"})
+    card = {"name": "dear", "currency": "CNY", "charges": [{"metric": "tokens_input", "per": "1000", "price": "3"}], "draft": True}
+    card_id = merchant.ok("POST", "/v1/rate-cards", card)["rateCardId"]
+    report = merchant.ok("POST", f"/v1/rate-cards/{card_id}/simulate", {})
+    assert (report["events"], report["before"], report["after"]) == (2, "1.5", "4.5")
+
+
 def test_an_amendment_is_both_or_neither(merchant: Merchant) -> None:
     """Proves: the new event takes what is not said from the old one; refused, nothing has happened; repeated, it is the first answer."""
     merchant.usage(event(key="old", quantity="60000", dimensions={"model": "x"}))

@@ -10,6 +10,8 @@ from buffmoney.base import money, queries
 from buffmoney.metering.shares import parts_of
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     import asyncpg
 
     from buffmoney.base.database import Connection
@@ -35,21 +37,24 @@ async def read(connection: Connection, tenant_id: int, keys: Mapping[bytes, str]
     async with connection.transaction(readonly=True):
         # Statistics lag behind tables that grow this fast; the indexes are right whatever they say.
         await connection.execute("SET LOCAL enable_seqscan = off")
-        where = {
-            row["key_hash"].bytes: row for row in await connection.fetch(SQL["commits_of_keys"], tenant_id, [one.hex() for one in keys])
-        }
-        times = {row["commit_id"]: row["committed_at"] for row in where.values()}
+        hashes = [one.hex() for one in keys]
+        where = {row["key_hash"].bytes: row["commit_id"] for row in await connection.fetch(SQL["commits_of_keys"], tenant_id, hashes)}
+        commits = await connection.fetch(SQL["times_of_commits"], list(set(where.values())))
         events: list[asyncpg.Record] = []
-        if where:
-            known = [keys[hashed] for hashed in where]
-            events = await connection.fetch(SQL["events"], tenant_id, list(times), list(times.values()), known)
+        if commits:
+            ids, times = zip(*commits, strict=True)
+            events = await connection.fetch(SQL["events"], tenant_id, ids, times, [keys[hashed] for hashed in where])
         parts = await parts_of(connection, tenant_id, events)
+        voids = {row["key_hash"].bytes: row for row in await connection.fetch(SQL["voids_of_keys"], tenant_id, hashes)}
+        amending = [row["command_id"] for row in voids.values() if row["replaced_by"] is not None]
+        said = await connection.fetch(SQL["answers"], tenant_id, amending) if amending else []
+        answers: dict[UUID, str] = {row["command_id"]: row["result"] for row in said}
     by_key = {event["idempotency_key"]: (event, paid) for event, paid in zip(events, parts, strict=True)}
     rows: list[EventRow] = []
-    for hashed, found in where.items():
+    for hashed in where:
         if keys[hashed] in by_key:
             event, paid = by_key[keys[hashed]]
-            rows.append((hashed, _event(event, paid), _void(found)))
+            rows.append((hashed, _event(event, paid), _void(voids.get(hashed), answers)))
     return StoredEvents(rows, [hashed for hashed in keys if hashed not in where or keys[hashed] not in by_key])
 
 
@@ -68,7 +73,9 @@ def _event(row: asyncpg.Record, parts: list[tuple[bytes, int]]) -> EventFacts:
     )
 
 
-def _void(row: asyncpg.Record) -> VoidFacts | None:
-    if not row["voided"]:
+def _void(row: asyncpg.Record | None, answers: Mapping[UUID, str]) -> VoidFacts | None:
+    if row is None:
         return None
-    return (row["voided_us"], row["balance_after"], row["reason"], row["replaced_by"], row["replaced_fingerprint"], row["result"])
+    after = money.format_decimal(row["balance_after"])
+    answer = answers.get(row["command_id"])
+    return (row["voided_us"], after, row["reason"], row["replaced_by"], row["replaced_fingerprint"], answer)

@@ -128,6 +128,7 @@ async def void_set(call: Call) -> Answer:
     tenant = call.tenant
     async with call.transaction() as connection:
         arguments = await _arguments(connection, tenant.tenant_id, body.filter)
+        await connection.execute(_SQL["match_voids_by_hash"])
         try:
             rows = (
                 []

@@ -237,6 +237,7 @@ async def simulate(
     limit = None if most_events is None else most_events + 1
     # Nearly all tenants have one currency: they need not look up whose wallet is in which.
     only = currency if await connection.fetchval(_SQL["other_currencies"], tenant_id, currency) else None
+    await connection.execute(_SQL["match_voids_by_hash"])
     try:
         await connection.copy_from_query(
             _SQL["events_in_order" if card.counts else "events"],

@@ -39,12 +39,14 @@ ORDER BY g.created_at DESC, g.grant_id DESC LIMIT $5;
 -- name: history
 -- Newest first, a stretch of the wallet's sequence. $3: below this sequence, or NULL. $4: kinds, or NULL. $5, $6: from, to (half-open).
 SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.grant_id, p.reference, p.posted_at,
-    v.idempotency_key, d.code AS debit_code, c.code AS credit_code, p.debit_account_id - p.account_id AS debit_part, p.credit_account_id - p.account_id AS credit_part
+    CASE WHEN k.code = 'void' THEN (
+        SELECT v.idempotency_key FROM usage_voids v WHERE v.tenant_id = $1 AND v.key_hash = p.reference
+    ) END AS idempotency_key,
+    d.code AS debit_code, c.code AS credit_code, p.debit_account_id - p.account_id AS debit_part, p.credit_account_id - p.account_id AS credit_part
 FROM postings p
 JOIN posting_kinds k USING (kind)
 LEFT JOIN system_accounts d ON d.account_id = p.debit_account_id
 LEFT JOIN system_accounts c ON c.account_id = p.credit_account_id
-LEFT JOIN usage_voids v ON k.code = 'void' AND v.tenant_id = $1 AND v.key_hash = p.reference
 WHERE p.tenant_id = $1 AND p.account_id = $2
     AND ($3::bigint IS NULL OR p.seq < $3)
     AND ($4::text[] IS NULL OR k.code = ANY ($4))
