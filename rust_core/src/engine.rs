@@ -102,6 +102,7 @@ pub struct Engine {
     open: VecDeque<Undo>,
     buffers: Buffers,
     wallets_touched: usize,
+    counters_moved: usize,
     groups: u64,
     max_wallets: usize,
     may_evict: bool,
@@ -126,6 +127,7 @@ impl Engine {
             open: VecDeque::new(),
             buffers: Buffers::default(),
             wallets_touched: 0,
+            counters_moved: 0,
             groups: 0,
             max_wallets: max_wallets.max(16),
             may_evict: true,
@@ -322,6 +324,7 @@ impl Engine {
         let mut work = Work::new(self.groups, seq, commit_id(self.position.partition, seq), now_us, bytes, &self.buffers);
         // As many as last time: what is kept of a wallet is large, and growing would move it again and again.
         work.touched.reserve(self.wallets_touched);
+        work.counters.reserve(self.counters_moved);
         work.counts = self.counts;
         work
     }
@@ -329,6 +332,7 @@ impl Engine {
     fn end(&mut self, work: Work) -> Group {
         let evicted = std::mem::take(&mut self.evicted);
         self.wallets_touched = work.touched.len();
+        self.counters_moved = work.counters.len();
         let (group, undo) = finish(work, &mut self.wallets.slots, &mut self.position, evicted);
         self.open.push_back(undo);
         group

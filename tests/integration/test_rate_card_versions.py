@@ -423,5 +423,5 @@ def test_the_product_s_own_example_is_a_preset() -> None:
     packs = {line["per"]: line["price"] for line in json.loads(presets.text("images"))["charges"] if line.get("model") == "package"}
     assert packs == {"500": "100", "1800": "300"}
     assert presets.names() == ["agent_runs", "images", "storage", "tiers", "tokens"]
-    with pytest.raises(ValueError, match="agent_runs, images, storage, tokens"):
+    with pytest.raises(ValueError, match="agent_runs, images, storage, tiers, tokens"):
         presets.text("../cards")
