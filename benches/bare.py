@@ -1,9 +1,9 @@
 """The yardstick: bare COPY, on one connection, of rows that the product really wrote.
 
 The rows come out of the product's own tables, group by group. They go into tables of the same definition (columns, checks, indexes, a
-partition leaf for the events) in a schema of their own in the same database, one transaction for each group, synchronous_commit on. Keys
-are drawn anew so that the unique index sees what arrives in reality: random keys in no order. Wallet sequences move on, so that no posting
-is met twice.
+partition leaf for the events; all keys in one table, as one would begin) in a schema of their own in the same database, one transaction
+for each group, synchronous_commit on. Keys are drawn anew so that the unique index sees what arrives in reality: random keys in no order.
+Wallet sequences move on, so that no posting is met twice.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ SAMPLE_EVENTS = 120_000
 SCHEMA = """
 DROP SCHEMA IF EXISTS bare CASCADE;
 CREATE SCHEMA bare;
-CREATE TABLE bare.event_keys (LIKE public.event_keys INCLUDING ALL);
+CREATE TABLE bare.event_keys (LIKE public.event_keys, PRIMARY KEY (tenant_id, key_hash));
+ALTER TABLE bare.event_keys DROP COLUMN key_table;
 CREATE TABLE bare.postings (LIKE public.postings INCLUDING ALL);
 CREATE TABLE bare.usage_events (LIKE public.usage_events INCLUDING ALL) PARTITION BY RANGE (accepted_at);
 CREATE TABLE bare.usage_events_leaf PARTITION OF bare.usage_events FOR VALUES FROM ('2000-01-01') TO ('2200-01-01');

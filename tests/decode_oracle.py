@@ -147,12 +147,13 @@ class Reader:
 def read_message(message: bytes) -> tuple[int, bytes, bytes, bool, list[tuple[Decoded, bytes, int]]]:
     """(tenant, message id, reply_to, redelivered, [(event, key hash, fingerprint)]) of a usage message."""
     reader = Reader(message)
-    assert (reader.number(1), reader.number(1)) == (2, 1), "version 2, kind usage"
+    assert (reader.number(1), reader.number(1)) == (3, 1), "version 3, kind usage"
     redelivered = bool(reader.number(1) & 1)
     assert reader.number(1) == 0
     tenant_id = reader.number(8)
     message_id = reader.take(16)
     reply_to = reader.take(reader.number(2))
+    mark = reader.take(16)
     customers = [reader.text() for _ in range(reader.number(2))]
     shapes = [(reader.text(), reader.text()) for _ in range(reader.number(2))]
     records = []
@@ -168,4 +169,6 @@ def read_message(message: bytes) -> tuple[int, bytes, bytes, bool, list[tuple[De
         event = Decoded(index, reader.take(key_bytes).decode(), customers[customer], *shapes[shape], quantity, occurred_us)
         events.append((event, key_hash, fingerprint))
     assert reader.place == len(message), "bytes after the message"
+    identities = b"".join(key_hash + fingerprint.to_bytes(8, "little") for _, key_hash, fingerprint in events)
+    assert mark == blake3(identities).digest()[:16]
     return tenant_id, message_id, reply_to, redelivered, events

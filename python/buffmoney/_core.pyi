@@ -8,6 +8,7 @@ __all__ = [
     "DecodedBatch",
     "Engine",
     "Group",
+    "KeyFilter",
     "Needs",
     "Simulation",
     "Verifier",
@@ -38,12 +39,11 @@ class DecodedBatch:
     problems: bytes
     """JSON array of the results of the events that failed validation"""
 
-    def seen_command(self, generations: list[bytes], sample: bool) -> tuple[bytes, int]:
-        """RESP bytes and how many answers they get: for each generation of seen keys and each of its 16 sets (by the first four bits of
-        the key hash, `generation:0` to `generation:f`) one SMISMEMBER of the valid events' 24-byte members (key hash, fingerprint).
-        sample: only for the first of the sets in which any event belongs."""
-    def mark_seen(self, replies: list[list[int]], sample: bool) -> None:
-        """Takes the answers of a `seen_command` with the same `sample`; events known to any set are duplicates."""
+    def seen_command(self, generations: list[bytes]) -> tuple[bytes, int]:
+        """RESP bytes and how many answers they get: for each generation of seen batches one SISMEMBER, whose 1 means: known.
+        A generation is 16 sets, `generation:0` to `generation:f`, by the first four bits of the batch's mark."""
+    def mark_seen(self) -> None:
+        """All valid events are known as committed, so nothing is pending."""
     def message(self, message_id: bytes, reply_to: bytes, redelivered: bool) -> bytes:
         """The inbox message for the pending events. message_id: 16 bytes."""
     def section(self) -> bytes:
@@ -87,6 +87,8 @@ class Group:
     """nothing to write (only duplicates, rejections, or repeated commands)"""
     commit_id: int
     commit_seq: int
+    key_table: int
+    """the table that takes its event keys"""
     copies: list[tuple[str, list[str], CopyStream]]
     """(table, columns, COPY BINARY bytes), in the order in which they must be written; events go to table "usage_events" """
     closed_holds: list[tuple[int, bytes, str, str]]
@@ -113,10 +115,9 @@ class Group:
     replies: list[tuple[bytes, bytes, bytes]]
     """(reply_to, message_id, reply bytes)"""
 
-    def publish_answers(self, balance_key: bytes, ttl_ms: int) -> tuple[bytes, int]:
-        """After the commit, as RESP bytes and how many answers they get: balances, then replies; what was touched expires after ttl_ms."""
-    def publish_seen_keys(self, seen_generation: bytes) -> tuple[bytes, int]:
-        """Likewise: the new events' keys."""
+    def publish(self, balance_key: bytes, seen_generation: bytes, ttl_ms: int) -> tuple[bytes, int]:
+        """After the commit, as RESP bytes and how many answers they get: balances, then replies, which expire after ttl_ms if nothing
+        touches them again, then the marks of the batches of which every event is stored."""
 
 @final
 class Needs:
@@ -129,9 +130,24 @@ class Needs:
     """(tenant_id, account_id): wallets of holds and due grants"""
     holds: list[tuple[int, bytes]]
     """(tenant_id, hold id)"""
+    keys: list[tuple[int, bytes]]
+    """(tenant_id, key hash): events that may be stored already"""
     account_ids: int
     """how many new account ids should be reserved"""
     nothing: bool
+
+@final
+class KeyFilter:
+    """The keys that a table may hold, for so many of them. Its no is exact."""
+
+    def __new__(cls, capacity: int) -> Self: ...
+    @staticmethod
+    def read(stored: bytes) -> KeyFilter:
+        """ValueError: not a stored filter."""
+    def feed(self, chunk: bytes) -> int:
+        """COPY BINARY of one column of key hashes, in any chunking. Returns how many keys were in this chunk."""
+    def stored(self) -> bytes: ...
+    size_bytes: int
 
 @final
 class Engine:
@@ -165,8 +181,25 @@ class Engine:
         absent: list[tuple[int, bytes]],
     ) -> None:
         """rows: (tenant_id, hold_id, account_id, amount, parts, expires_at_us, status)."""
+    def add_closed_key_table(self, number: int, filter: KeyFilter | None) -> None:
+        """A table of event keys that takes no more. None: its filter is not known, so every key may be there."""
+    def open_key_table(self, number: int, capacity: int, complete: bool) -> None:
+        """The table that takes new keys, and how many it is made for. complete: it has none yet."""
+    def complete_key_table(self, number: int, filter: KeyFilter, keys: int) -> None:
+        """What a table had at some moment since `start`. ValueError: the filter is not made for the open table's capacity."""
+    def turn_key_table(self, number: int, capacity: int) -> tuple[int, int, bytes] | None:
+        """Closes the open table and opens another, empty one. Gives the closed one's number, keys and filter, to be stored. None: its
+        filter is not complete. No group may be open."""
+    key_table: int
+    """the number of the open table"""
+    key_table_fill: tuple[int, int]
+    """keys in the open table, and how many it is made for; (0, 2**64 - 1) while it cannot be closed"""
+    def key_tables_with(self, keys: list[tuple[int, bytes]]) -> list[tuple[int, int]]:
+        """Where these keys (tenant_id, hash) may be stored: (table, place in the list)."""
     def remember_keys(self, rows: list[tuple[bytes, int]]) -> None:
-        """(key hash, fingerprint) found in event_keys after a unique violation."""
+        """(key hash, fingerprint) found in event_keys."""
+    def remember_absent_keys(self, keys: list[bytes]) -> None:
+        """Key hashes not found there, until the next `apply`."""
     def remember_commands(self, rows: list[tuple[int, bytes, int, str]]) -> None:
         """(tenant_id, command_id, fingerprint, result)."""
     def needs(self, messages: list[bytes]) -> Needs: ...

@@ -6,20 +6,17 @@ use std::hash::BuildHasher;
 use crate::batch::{DecodedBatch, DecodedEvent, InvalidEvent, param};
 use crate::identity::KEY_HASH_LENGTH;
 use crate::json::write_string;
-use crate::message::{EventReply, Header, MessageError, Shape, UsageEvent, UsageReply, UsageSection, usage_message};
+use crate::message::{EventReply, Header, Mark, MessageError, Shape, UsageEvent, UsageReply, UsageSection, usage_message};
 use crate::money::write_nano;
 use crate::outcome::Outcome;
 use crate::resp::{append_argument, append_header};
 
-/// Bytes of a member of the sets of seen keys: key hash and fingerprint.
+/// Bytes of a member of the sets of seen batches: tenant and mark.
 pub const MEMBER_LENGTH: usize = 24;
 
 /// A reply of Redis or of the core that does not fit the batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
-    /// Not one answer for each valid event.
-    #[error("the answer about seen keys is not about this batch")]
-    Seen,
     /// Not a reply's body.
     #[error("the core's reply cannot be read: {0}")]
     Reply(#[from] MessageError),
@@ -31,30 +28,22 @@ pub enum AnswerError {
     Range,
 }
 
-/// Seen keys lie in this many sets for each generation, told apart by the first bits of the key: small ones, so that
-/// letting go of an old one holds nobody up.
+/// Marks of seen batches lie in this many sets for each generation, told apart by the mark's first bits: small ones, so
+/// that letting go of an old one holds nobody up.
 pub const SEEN_SHARDS: u8 = 16;
 
-/// The shard of a key.
-pub fn seen_shard(key_hash: &[u8; KEY_HASH_LENGTH]) -> u8 {
-    key_hash[0] >> 4
+/// The Redis set of a mark: `generation:shard`, the shard in hex.
+pub fn seen_key(generation: &[u8], mark: &Mark) -> Vec<u8> {
+    let digit = char::from_digit(u32::from(mark[0] >> 4), 16).unwrap_or('0');
+    [generation, b":", digit.to_string().as_bytes()].concat()
 }
 
-/// The Redis set of a shard: `generation:shard`, the shard in hex.
-pub fn seen_key(generation: &[u8], shard: u8) -> Vec<u8> {
-    let digit = char::from_digit(u32::from(shard), 16).unwrap_or('0');
-    let mut key = generation.to_vec();
-    key.push(b':');
-    key.extend_from_slice(digit.to_string().as_bytes());
-    key
-}
-
-/// The member of a set of seen keys for an event.
-pub fn seen_member(key_hash: &[u8; KEY_HASH_LENGTH], fingerprint: u64) -> [u8; MEMBER_LENGTH] {
+/// The member of a set of seen batches. The tenant is part of it, so that nobody can mark what another will send.
+pub fn seen_member(tenant_id: u64, mark: &Mark) -> [u8; MEMBER_LENGTH] {
     let mut member = [0; MEMBER_LENGTH];
-    let (identity, print) = member.split_at_mut(KEY_HASH_LENGTH);
-    identity.copy_from_slice(key_hash);
-    print.copy_from_slice(&fingerprint.to_le_bytes());
+    let (owner, rest) = member.split_at_mut(8);
+    owner.copy_from_slice(&tenant_id.to_le_bytes());
+    rest.copy_from_slice(mark);
     member
 }
 
@@ -80,64 +69,30 @@ fn renumber(old: u16, new_by_old: &mut [u16], old_by_new: &mut Vec<u16>) {
 }
 
 impl DecodedBatch {
-    /// Valid events that are not known as duplicates: what the core has yet to decide.
+    /// Valid events that are not known as duplicates: what the core has yet to decide. All of them or none.
     pub fn pending(&self) -> usize {
-        self.pending_events().count()
+        self.pending_events().len()
     }
 
-    fn pending_events(&self) -> impl Iterator<Item = &DecodedEvent> {
-        self.events.iter().filter(|event| !event.seen)
+    fn pending_events(&self) -> &[DecodedEvent] {
+        if self.seen { &[] } else { &self.events }
     }
 
-    /// The events by the shard of their key, as places in `events`: only shards that have any, in order. `sample`: the first one only.
-    pub fn by_shard(&self, sample: bool) -> Vec<(u8, Vec<usize>)> {
-        let mut shards = vec![Vec::new(); usize::from(SEEN_SHARDS)];
-        for (place, event) in self.events.iter().enumerate() {
-            if let Some(shard) = shards.get_mut(usize::from(seen_shard(&event.key_hash))) {
-                shard.push(place);
-            }
-        }
-        let limit = if sample { 1 } else { usize::from(SEEN_SHARDS) };
-        (0..SEEN_SHARDS).zip(shards).filter(|(_, places)| !places.is_empty()).take(limit).collect()
-    }
-
-    /// RESP bytes and how many answers they get: for each generation one SMISMEMBER for each shard that has events. `sample`: one shard only.
-    ///
-    /// The core decides every event that is not known here, so the whole question is worth asking only when a sample says that there are
-    /// duplicates at all.
-    pub fn seen_command(&self, generations: &[&[u8]], sample: bool) -> (Vec<u8>, usize) {
-        let shards = self.by_shard(sample);
-        let asked: usize = shards.iter().map(|(_, places)| places.len()).sum();
-        let mut buffer = Vec::with_capacity(generations.len() * (64 * shards.len() + asked * (MEMBER_LENGTH + 7)));
+    /// RESP bytes and how many answers they get: for each generation one SISMEMBER, answered by 1 where the batch is known.
+    pub fn seen_command(&self, generations: &[&[u8]]) -> (Vec<u8>, usize) {
+        let mut buffer = Vec::with_capacity(generations.len() * 128);
         for generation in generations {
-            for (shard, places) in &shards {
-                append_header(&mut buffer, places.len() + 2);
-                append_argument(&mut buffer, b"SMISMEMBER");
-                append_argument(&mut buffer, &seen_key(generation, *shard));
-                for event in places.iter().filter_map(|place| self.events.get(*place)) {
-                    append_argument(&mut buffer, &seen_member(&event.key_hash, event.fingerprint));
-                }
-            }
+            append_header(&mut buffer, 3);
+            append_argument(&mut buffer, b"SISMEMBER");
+            append_argument(&mut buffer, &seen_key(generation, &self.mark));
+            append_argument(&mut buffer, &seen_member(self.tenant_id, &self.mark));
         }
-        (buffer, generations.len() * shards.len())
+        (buffer, generations.len())
     }
 
-    /// Takes the answers of a `seen_command` of the same extent: events that any set knows are duplicates. Comes before `message`.
-    pub fn mark_seen<Answer: AsRef<[i64]>>(&mut self, replies: &[Answer], sample: bool) -> Result<(), AnswerError> {
-        let shards = self.by_shard(sample);
-        let expected = shards.iter().map(|(_, places)| places.len()).cycle();
-        let whole = replies.len().is_multiple_of(shards.len().max(1));
-        if !whole || replies.iter().zip(expected).any(|(reply, expected)| reply.as_ref().len() != expected) {
-            return Err(AnswerError::Seen);
-        }
-        for (reply, (_, places)) in replies.iter().zip(shards.iter().cycle()) {
-            for (known, place) in reply.as_ref().iter().zip(places) {
-                if let Some(event) = self.events.get_mut(*place) {
-                    event.seen |= *known != 0;
-                }
-            }
-        }
-        Ok(())
+    /// All valid events are known as committed. Comes before `message`.
+    pub const fn mark_seen(&mut self) {
+        self.seen = true;
     }
 
     fn renumbered(&self) -> Renumbered {
@@ -169,6 +124,7 @@ impl DecodedBatch {
                 .collect(),
             events: self
                 .pending_events()
+                .iter()
                 .map(|event| UsageEvent {
                     key_hash: event.key_hash,
                     fingerprint: event.fingerprint,
@@ -185,7 +141,8 @@ impl DecodedBatch {
 
     /// The inbox message for the pending events.
     pub fn message(&self, message_id: [u8; 16], reply_to: &[u8], redelivered: bool) -> Result<Vec<u8>, MessageError> {
-        usage_message(Header { redelivered, tenant_id: self.tenant_id, message_id, reply_to }, &self.usage_section())
+        let header = Header { redelivered, tenant_id: self.tenant_id, message_id, reply_to, mark: self.mark };
+        usage_message(header, &self.usage_section())
     }
 
     /// Only the usage section, to embed in a command.
@@ -229,7 +186,7 @@ impl DecodedBatch {
             while let Some(earlier) = invalid.next_if(|other| other.index < event.index) {
                 self.write_invalid(&mut results, earlier);
             }
-            let became = if event.seen {
+            let became = if self.seen {
                 EventReply { index: event.index, outcome: Outcome::Duplicate, charge_nano: 0 }
             } else {
                 decided.next().filter(|next| next.index == event.index).copied().ok_or(AnswerError::Mismatch)?

@@ -27,11 +27,6 @@ fn batch(customers: &[Option<u8>]) -> DecodedBatch {
     decode_batch(format!("{{\"events\":[{}]}}", events.join(",")).as_bytes(), 7, NOW_US, 500).unwrap()
 }
 
-/// Answers of Redis for one generation, from what it knows of each event.
-fn answers(batch: &DecodedBatch, known: &[i64]) -> Vec<Vec<i64>> {
-    batch.by_shard(false).iter().map(|(_, places)| places.iter().map(|place| known[*place]).collect()).collect()
-}
-
 fn charges() -> HashMap<[u8; KEY_HASH_LENGTH], String> {
     HashMap::new()
 }
@@ -40,17 +35,16 @@ proptest! {
     /// Whatever is known already and whatever the core says: counts, sums, order and balances are those of a recount.
     #[test]
     fn answers_add_up(
-        events in vec((prop::option::weighted(0.8, 0..6_u8), any::<bool>(), prop::sample::select(Outcome::ALL), 0..10_i128.pow(20)), 1..40),
-        all_results: bool,
+        events in vec((prop::option::weighted(0.8, 0..6_u8), prop::sample::select(Outcome::ALL), 0..10_i128.pow(20)), 1..40),
+        seen in prop::bool::weighted(0.2), all_results: bool,
     ) {
         let customers: Vec<_> = events.iter().map(|(customer, ..)| *customer).collect();
         let mut batch = batch(&customers);
-        let seen: Vec<i64> = events.iter().filter(|event| event.0.is_some()).map(|event| i64::from(event.1)).collect();
-        let nothing = vec![0; seen.len()];
-        let replies = [answers(&batch, &seen), answers(&batch, &nothing)].concat();
-        batch.mark_seen(&replies, false).unwrap();
+        if seen {
+            batch.mark_seen();
+        }
 
-        let pending: Vec<usize> = (0..events.len()).filter(|index| events[*index].0.is_some() && !events[*index].1).collect();
+        let pending: Vec<usize> = (0..events.len()).filter(|index| events[*index].0.is_some() && !seen).collect();
         prop_assert_eq!(batch.pending(), pending.len());
         let bytes = batch.message([9; 16], b"reply:1", true).unwrap();
         let message = Message::parse(&bytes).unwrap();
@@ -63,7 +57,7 @@ proptest! {
             prop_assert_eq!(section.customers[usize::from(event.customer)], format!("c\"{}", customers[*index].unwrap()));
             let dimensions = format!("{{\"model\":\"m{}\"}}", customers[*index].unwrap() % 2);
             prop_assert_eq!(section.shapes[usize::from(event.shape)], Shape { metric: "images", dimensions: &dimensions });
-            reply.events.push(EventReply { index: event.index, outcome: events[*index].2, charge_nano: events[*index].3 });
+            reply.events.push(EventReply { index: event.index, outcome: events[*index].1, charge_nano: events[*index].2 });
         }
         reply.available_nano = (0..section.customers.len()).map(|place| i128::try_from(place).unwrap() * NANO - 1).collect();
         let reply_bytes = reply.encode([9; 16]).unwrap();
@@ -72,15 +66,15 @@ proptest! {
         let answer: Value = serde_json::from_slice(&json).unwrap();
         let word = |index: usize| match events[index] {
             (None, ..) => "rejected",
-            (Some(_), true, ..) => "duplicate",
-            (Some(_), false, outcome, _) => outcome.word(),
+            (Some(_), ..) if seen => "duplicate",
+            (Some(_), outcome, _) => outcome.word(),
         };
         let words: Vec<_> = (0..events.len()).map(word).collect();
         let count = |wanted: &[&str]| words.iter().filter(|word| wanted.contains(word)).count() as u64;
         prop_assert_eq!(answer["accepted"].as_u64(), Some(count(&["accepted"])));
         prop_assert_eq!(answer["duplicates"].as_u64(), Some(count(&["duplicate"])));
         prop_assert_eq!(answer["rejected"].as_u64(), Some(count(&["rejected", "conflict"])));
-        let charged = pending.iter().filter(|index| words[**index] == "accepted").map(|index| events[*index].3).sum();
+        let charged = pending.iter().filter(|index| words[**index] == "accepted").map(|index| events[*index].2).sum();
         prop_assert_eq!(&answer["charged"], &Value::from(format_nano(charged)));
         prop_assert_eq!(answer["requestId"].as_str(), Some("req_\"1"));
         let listed: Vec<usize> = (0..events.len()).filter(|index| all_results || words[*index] != "accepted").collect();
@@ -104,9 +98,8 @@ proptest! {
 #[test]
 fn duplicates_show_their_charge() {
     let mut batch = batch(&[Some(1), Some(1)]);
-    let replies = answers(&batch, &[1, 1]);
-    batch.mark_seen(&replies, false).unwrap();
-    assert_eq!((batch.pending(), batch.events().iter().filter(|event| event.seen).count()), (0, 2));
+    batch.mark_seen();
+    assert_eq!(batch.pending(), 0);
     let known = HashMap::from([(batch.events()[0].key_hash, "0.5".to_owned())]);
     let answer: Value = serde_json::from_slice(&batch.answer(None, false, "r", &known).unwrap()).unwrap();
     assert_eq!(answer["charged"], "0");
@@ -118,8 +111,7 @@ fn duplicates_show_their_charge() {
 /// Another batch's reply is an error, never a wrong answer.
 #[test]
 fn foreign_replies_are_refused() {
-    let mut batch = batch(&[Some(1), None, Some(2)]);
-    assert_eq!(batch.mark_seen(&[[0; 3]], false), Err(AnswerError::Seen));
+    let batch = batch(&[Some(1), None, Some(2)]);
     assert_eq!(batch.answer(None, false, "r", &charges()), Err(AnswerError::Mismatch));
     let body = |indexes: &[u16], customers: usize| {
         let events = indexes.iter().map(|index| EventReply { index: *index, outcome: Outcome::Accepted, charge_nano: i128::MAX }).collect();
@@ -134,31 +126,30 @@ fn foreign_replies_are_refused() {
     assert!(matches!(batch.answer(Some(b"x"), false, "r", &charges()), Err(AnswerError::Reply(_))));
 }
 
-/// The question to Redis names every valid event once for each generation, in the set of its shard.
+/// The question to Redis names the batch once for each generation, in the set of its shard; what the core is told is the same mark.
 #[test]
-fn asks_redis_for_every_valid_event() {
+fn asks_redis_for_the_batch() {
     let batch = batch(&[Some(1), None]);
     let event = batch.events()[0];
-    let member = [&event.key_hash[..], &event.fingerprint.to_le_bytes()].concat();
-    let set = |generation: &str| format!("{generation}:{:x}", event.key_hash[0] >> 4);
+    let mark: Mark = blake3::hash(&[&event.key_hash[..], &event.fingerprint.to_le_bytes()].concat()).as_bytes()[..16].try_into().unwrap();
+    let member = [&7_u64.to_le_bytes()[..], &mark].concat();
+    let set = |generation: &str| format!("{generation}:{:x}", mark[0] >> 4);
     let expected: Vec<u8> =
-        ["a", "b"].iter().flat_map(|key| crate::resp::pack_command(&[b"SMISMEMBER", set(key).as_bytes(), &member])).collect();
-    assert_eq!(batch.seen_command(&[b"a", b"b"], false), (expected, 2));
+        ["a", "b"].iter().flat_map(|key| crate::resp::pack_command(&[b"SISMEMBER", set(key).as_bytes(), &member])).collect();
+    assert_eq!(batch.seen_command(&[b"a", b"b"]), (expected, 2));
+    assert_eq!(Message::parse(&batch.message([9; 16], b"r", false).unwrap()).unwrap().mark, mark);
     let problems: Value = serde_json::from_slice(&batch.problems()).unwrap();
     assert_eq!(problems[0]["param"], "events[1].customerExternalId");
     assert_eq!(problems[0]["code"], "missing_field");
 }
 
-/// A sample is the events of one shard, and marks no others.
+/// Another order, another payload, one event more or less: another batch.
 #[test]
-fn a_sample_is_one_shard() {
-    let mut batch = batch(&[Some(1); 64]);
-    let sample = batch.by_shard(true);
-    let [(shard, places)] = &sample[..] else { panic!("not one shard") };
-    assert!(places.len() < 32 && places.iter().all(|place| seen_shard(&batch.events()[*place].key_hash) == *shard));
-    let (command, answers) = batch.seen_command(&[b"a", b"b"], true);
-    assert_eq!((answers, command.windows(10).filter(|at| at == b"SMISMEMBER").count()), (2, 2));
-    let nothing = vec![0; places.len()];
-    batch.mark_seen(&[vec![1; places.len()], nothing], true).unwrap();
-    assert_eq!(batch.pending(), 64 - places.len());
+fn a_mark_is_of_one_batch_only() {
+    let marks: std::collections::BTreeSet<Mark> =
+        [&[Some(1), Some(2)][..], &[Some(2), Some(1)], &[Some(1)], &[Some(1), Some(1)], &[Some(1), Some(2), Some(3)]]
+            .map(|customers| batch(customers).mark)
+            .into();
+    assert_eq!(marks.len(), 5);
+    assert_eq!(batch(&[Some(1), Some(2)]).mark, batch(&[Some(1), Some(2), None]).mark);
 }

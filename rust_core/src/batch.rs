@@ -3,6 +3,7 @@
 use crate::identity::KEY_HASH_LENGTH;
 use crate::interner::Interner;
 use crate::json::Malformed;
+use crate::message::Mark;
 use crate::outcome::{Field, Outcome};
 
 /// A whole body is refused.
@@ -41,8 +42,6 @@ pub struct DecodedEvent {
     pub customer: u16,
     /// Number of its metric and dimensions, see `DecodedBatch::shape`.
     pub shape: u16,
-    /// Known to Redis as committed.
-    pub seen: bool,
     /// Identity.
     pub key_hash: [u8; KEY_HASH_LENGTH],
     /// Of the payload.
@@ -77,6 +76,10 @@ pub struct InvalidEvent {
 #[derive(Clone, Debug, Default)]
 pub struct DecodedBatch {
     pub(crate) tenant_id: u64,
+    /// What the batch is known by when it comes again.
+    pub(crate) mark: Mark,
+    /// Known to Redis as committed, every valid event.
+    pub(crate) seen: bool,
     pub(crate) events: Vec<DecodedEvent>,
     pub(crate) invalid: Vec<InvalidEvent>,
     pub(crate) customers: Interner,
@@ -92,6 +95,17 @@ impl DecodedBatch {
     /// An empty batch with room for so many events.
     pub(crate) fn sized(tenant_id: u64, events: usize) -> Self {
         Self { tenant_id, events: Vec::with_capacity(events), texts: String::with_capacity(events * 32), ..Self::default() }
+    }
+
+    /// Sets the mark: 128 bits of blake3 over the identity and fingerprint of the valid events, in their order.
+    pub(crate) fn seal(mut self) -> Self {
+        let mut bytes = Vec::with_capacity(self.events.len() * (KEY_HASH_LENGTH + 8));
+        for event in &self.events {
+            bytes.extend_from_slice(&event.key_hash);
+            bytes.extend_from_slice(&event.fingerprint.to_le_bytes());
+        }
+        self.mark.copy_from_slice(blake3::hash(&bytes).as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
+        self
     }
 
     /// Events in the body.

@@ -10,7 +10,8 @@ use hashbrown::{HashMap, HashSet};
 use crate::copy::Buffers;
 use crate::counter::Counters;
 use crate::group::Work;
-use crate::message::{Message, MessageBody, MessageError};
+use crate::key_tables::KeyTables;
+use crate::message::{Message, MessageBody, MessageError, Outline};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
 use crate::rate::{Catalog, CatalogError};
 use crate::recent::Recent;
@@ -49,6 +50,8 @@ pub struct Needs {
     pub accounts: Vec<(i64, i64)>,
     /// Holds not in memory.
     pub holds: Vec<(i64, Id)>,
+    /// Event keys that may be stored already.
+    pub keys: Vec<(i64, Id)>,
     /// Account ids to reserve.
     pub account_ids: usize,
 }
@@ -57,7 +60,12 @@ impl Needs {
     /// Whether `apply` can run.
     #[must_use]
     pub const fn nothing(&self) -> bool {
-        self.catalogs.is_empty() && self.wallets.is_empty() && self.accounts.is_empty() && self.holds.is_empty() && self.account_ids == 0
+        self.catalogs.is_empty()
+            && self.wallets.is_empty()
+            && self.accounts.is_empty()
+            && self.holds.is_empty()
+            && self.keys.is_empty()
+            && self.account_ids == 0
     }
 }
 
@@ -94,6 +102,10 @@ pub struct Engine {
     /// Whether a line of any catalogue counted since the start.
     counts: bool,
     pub(crate) keys: Recent<u64>,
+    /// Where older keys are.
+    pub key_tables: KeyTables,
+    absent_keys: HashSet<Id>,
+    vetted: HashSet<Id>,
     pub(crate) commands: Recent<(i64, u64, String)>,
     pub(crate) absent_wallets: HashSet<(i64, String)>,
     absent_holds: HashSet<(i64, Id)>,
@@ -119,6 +131,9 @@ impl Engine {
             catalogs: HashMap::new(),
             counts: false,
             keys: Recent::new(recent_keys),
+            key_tables: KeyTables::default(),
+            absent_keys: HashSet::new(),
+            vetted: HashSet::new(),
             commands: Recent::new(recent_keys / 8),
             absent_wallets: HashSet::new(),
             absent_holds: HashSet::new(),
@@ -144,6 +159,9 @@ impl Engine {
         self.catalogs.clear();
         self.counts = false;
         self.keys.clear();
+        self.key_tables = KeyTables::default();
+        self.absent_keys.clear();
+        self.vetted.clear();
         self.commands.clear();
         self.absent_wallets.clear();
         self.absent_holds.clear();
@@ -211,6 +229,11 @@ impl Engine {
         }
     }
 
+    /// Takes event keys that the database does not have.
+    pub fn remember_absent_keys(&mut self, keys: impl IntoIterator<Item = Id>) {
+        self.absent_keys.extend(keys);
+    }
+
     /// Takes commands found in the database: (tenant, id, fingerprint, result).
     pub fn remember_commands(&mut self, rows: impl IntoIterator<Item = (i64, Id, u64, String)>) {
         for (tenant, id, fingerprint, result) in rows {
@@ -242,31 +265,20 @@ impl Engine {
         for message in messages {
             let message = Message::outline(message)?;
             let tenant = message.tenant_id.cast_signed();
+            self.need_keys(&message, &mut needs);
             if !self.catalogs.contains_key(&tenant) && asked_catalogs.insert(tenant) {
                 needs.catalogs.push(tenant);
             }
-            let mut names: Vec<&str> = Vec::new();
-            let command;
-            match &message.body {
-                MessageBody::Usage(section) => names.extend(&section.customers),
-                MessageBody::Command { command: json, usage: section } => {
-                    if let Some(section) = section {
-                        names.extend(&section.customers);
-                    }
-                    command = crate::command::Header::read(json);
-                    if let Some(command) = &command {
-                        names.extend(command.customer.as_deref());
-                        let known = self.catalogs.get(&tenant).map_or(i64::MIN, |catalog| catalog.version);
-                        if command.kind == "catalog"
-                            && command.version.is_some_and(|wanted| wanted > known)
-                            && asked_catalogs.insert(tenant)
-                        {
-                            needs.catalogs.push(tenant);
-                        }
-                        if let Some(hold) = command.hold() {
-                            self.need_hold(tenant, hold, &mut needs, &mut asked_holds);
-                        }
-                    }
+            let mut names = message.customers;
+            let command = message.command.and_then(crate::command::Header::read);
+            if let Some(command) = &command {
+                names.extend(command.customer.as_deref());
+                let known = self.catalogs.get(&tenant).map_or(i64::MIN, |catalog| catalog.version);
+                if command.kind == "catalog" && command.version.is_some_and(|wanted| wanted > known) && asked_catalogs.insert(tenant) {
+                    needs.catalogs.push(tenant);
+                }
+                if let Some(hold) = command.hold() {
+                    self.need_hold(tenant, hold, &mut needs, &mut asked_holds);
                 }
             }
             for name in names {
@@ -286,6 +298,21 @@ impl Engine {
             needs.account_ids = (new_customers - self.account_ids.len()).max(ACCOUNT_ID_BLOCK);
         }
         Ok(needs)
+    }
+
+    /// Events that no table has are vetted; of the others it must be known before they are applied.
+    fn need_keys(&mut self, message: &Outline<'_>, needs: &mut Needs) {
+        if self.key_tables.none() {
+            return;
+        }
+        let keys: Vec<Id> = message.keys().collect();
+        let before = needs.keys.len();
+        let unknown = |key: &Id| self.keys.get(key).is_none() && !self.absent_keys.contains(key);
+        let tenant = message.tenant_id.cast_signed();
+        needs.keys.extend(self.key_tables.suspects(&keys).into_iter().filter(unknown).map(|key| (tenant, key)));
+        if needs.keys.len() == before {
+            self.vetted.insert(message.message_id);
+        }
     }
 
     /// What a sweep of these wallets and holds needs.
@@ -316,12 +343,11 @@ impl Engine {
     }
 
     fn begin(&mut self, now_us: i64, bytes: usize) -> Work {
-        self.keys.rotate();
-        self.commands.rotate();
         self.groups += 1;
         self.may_evict = true;
         let seq = self.position.commit_seq + 1;
         let mut work = Work::new(self.groups, seq, commit_id(self.position.partition, seq), now_us, bytes, &self.buffers);
+        work.key_table = self.key_tables.current();
         // As many as last time: what is kept of a wallet is large, and growing would move it again and again.
         work.touched.reserve(self.wallets_touched);
         work.counters.reserve(self.counters_moved);
@@ -330,6 +356,11 @@ impl Engine {
     }
 
     fn end(&mut self, work: Work) -> Group {
+        self.vetted.clear();
+        self.absent_keys.clear();
+        // Here, and not when a group begins: between its vetting and its end nothing known must be forgotten.
+        self.keys.rotate();
+        self.commands.rotate();
         let evicted = std::mem::take(&mut self.evicted);
         self.wallets_touched = work.touched.len();
         self.counters_moved = work.counters.len();
@@ -347,6 +378,10 @@ impl Engine {
         for bytes in messages {
             // Read one by one, so that what is read is still near when it is decided.
             let result = Message::parse(bytes).map_err(EngineError::from).and_then(|message| {
+                if !self.key_tables.none() && !self.vetted.contains(&message.message_id) {
+                    // A key of a closed table would be taken a second time.
+                    return Err(EngineError::NotLoaded("event keys"));
+                }
                 work.messages.extend_from_slice(&message.message_id);
                 match &message.body {
                     MessageBody::Usage(section) => self.usage_message(&mut work, &message, section),
@@ -414,6 +449,7 @@ impl Engine {
     pub fn commit(&mut self, group_id: u64) {
         while self.open.front().is_some_and(|undo| undo.group_id <= group_id) {
             if let Some(undo) = self.open.pop_front() {
+                self.key_tables.committed(&undo.keys);
                 for (index, _) in undo.wallets {
                     if let Some(wallet) = self.wallets.slots[index as usize].as_mut() {
                         wallet.pins = wallet.pins.saturating_sub(1);
@@ -496,7 +532,7 @@ impl Engine {
     /// Bytes held by the large tables, roughly.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.wallets.memory_bytes() + self.keys.memory_bytes() + self.holds.allocation_size()
+        self.wallets.memory_bytes() + self.keys.memory_bytes() + self.key_tables.memory_bytes() + self.holds.allocation_size()
     }
 
     /// Makes a customer's wallet in this group.

@@ -92,7 +92,7 @@ pub fn decode_batch(body: &[u8], tenant_id: u64, now_us: i64, max_events: usize)
             detail: format!("The batch has {count} events; {limit} are allowed. Nothing was applied."),
             param: Some("events".to_owned()),
         }),
-        Some(_) => Ok(decoder.batch),
+        Some(_) => Ok(decoder.batch.seal()),
     }
 }
 
@@ -274,7 +274,7 @@ impl<'a> Decoder<'a> {
             dimensions: batch.dimensions.get(dimensions),
         };
         let fingerprint = payload.fingerprint_with(&mut self.hashed);
-        batch.events.push(DecodedEvent { index, customer, shape, seen: false, key_hash, fingerprint, quantity_nano, occurred_us, key });
+        batch.events.push(DecodedEvent { index, customer, shape, key_hash, fingerprint, quantity_nano, occurred_us, key });
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use crate::copy::{Buffers, CopyWriter};
 use crate::counter::Moved;
+use crate::message::Mark;
 use crate::posting::{Id, PostingKind, account};
 use crate::wallet::{Grant, GrantKind, HoldState, Wallet, WalletState};
 
@@ -122,6 +123,8 @@ pub struct Work {
     pub commit_id: i64,
     /// The moment of the group.
     pub now_us: i64,
+    /// The table that takes its event keys.
+    pub key_table: i32,
     /// Wallets, in the order in which they were first touched.
     pub touched: Vec<Touched>,
     /// Where rows are written.
@@ -158,6 +161,8 @@ pub struct Work {
     pub warm: Vec<u32>,
     /// (reply list, message id, reply).
     pub replies: Vec<(Vec<u8>, Id, Vec<u8>)>,
+    /// Batches that are wholly committed with this group: (tenant, mark).
+    pub seen: Vec<(u64, Mark)>,
     /// 16 bytes for each message.
     pub messages: Vec<u8>,
     /// Sum of the accepted events' charges, nano-units.
@@ -175,6 +180,7 @@ impl Work {
             commit_seq,
             commit_id,
             now_us,
+            key_table: 0,
             touched: Vec::new(),
             buffers: buffers.clone(),
             events: buffers.writer(bytes * 9 / 4),
@@ -194,6 +200,7 @@ impl Work {
             account_ids: Vec::new(),
             warm: Vec::new(),
             replies: Vec::new(),
+            seen: Vec::new(),
             messages: Vec::new(),
             charged: 0,
             outcomes: [0; OUTCOMES],

@@ -15,6 +15,8 @@ pub mod group;
 pub mod identity;
 pub mod interner;
 pub mod json;
+pub mod key_filter;
+pub mod key_tables;
 pub mod message;
 pub mod money;
 pub mod outcome;

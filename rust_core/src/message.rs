@@ -5,13 +5,16 @@
 use crate::outcome::Outcome;
 
 /// The version of the format: the first byte of every message.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// Kind of a message or reply about usage events.
 pub const KIND_USAGE: u8 = 1;
 /// Kind of a message or reply about a wallet command.
 pub const KIND_COMMAND: u8 = 2;
 /// Flag: the edge has pushed this message before.
 pub const FLAG_REDELIVERED: u8 = 1;
+
+/// What a batch is known by when it comes again; zero for commands.
+pub type Mark = [u8; 16];
 
 /// Why bytes are not a message, or a message cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +140,17 @@ impl<'a> UsageSection<'a> {
         Ok(customers)
     }
 
+    /// The customers and the records of the events.
+    fn outline(input: &mut Input<'a>) -> Result<(Vec<&'a str>, &'a [u8]), MessageError> {
+        let customers = Self::read_customers(input)?;
+        for _ in 0..2 * usize::from(input.u16()?) {
+            let length = input.u16()?;
+            input.take(usize::from(length))?;
+        }
+        let event_count = usize::from(input.u16()?);
+        Ok((customers, input.take(event_count * EVENT_FIXED_LENGTH)?))
+    }
+
     fn read(input: &mut Input<'a>) -> Result<Self, MessageError> {
         let customers = Self::read_customers(input)?;
         let shape_count = input.u16()?;
@@ -193,8 +207,31 @@ pub struct Message<'a> {
     pub message_id: [u8; 16],
     /// The Redis list for the reply.
     pub reply_to: &'a [u8],
+    /// What a usage batch is known by when it comes again.
+    pub mark: Mark,
     /// What it asks for.
     pub body: MessageBody<'a>,
+}
+
+/// What must be known of a message before it can be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline<'a> {
+    /// Whose it is.
+    pub tenant_id: u64,
+    /// Made by the edge.
+    pub message_id: [u8; 16],
+    /// The JSON of a command.
+    pub command: Option<&'a [u8]>,
+    /// The customers that events are about.
+    pub customers: Vec<&'a str>,
+    records: &'a [u8],
+}
+
+impl Outline<'_> {
+    /// The identities of the events.
+    pub fn keys(&self) -> impl Iterator<Item = [u8; 16]> {
+        self.records.chunks_exact(EVENT_FIXED_LENGTH).filter_map(|record| record.first_chunk().copied())
+    }
 }
 
 /// What stands before a message's body.
@@ -208,6 +245,8 @@ pub struct Header<'a> {
     pub message_id: [u8; 16],
     /// The Redis list for the reply.
     pub reply_to: &'a [u8],
+    /// What a usage batch is known by when it comes again.
+    pub mark: Mark,
 }
 
 impl Header<'_> {
@@ -217,6 +256,7 @@ impl Header<'_> {
         buffer.extend_from_slice(&self.message_id);
         append_u16(buffer, self.reply_to.len())?;
         buffer.extend_from_slice(self.reply_to);
+        buffer.extend_from_slice(&self.mark);
         Ok(())
     }
 }
@@ -238,16 +278,17 @@ impl<'a> Message<'a> {
         Ok(Self { body, ..message })
     }
 
-    /// Reads whom a message is about: of usage, only the customers. The rest is not looked at, nor checked.
-    pub fn outline(bytes: &'a [u8]) -> Result<Self, MessageError> {
+    /// Reads whom and what a message is about. The rest is not looked at, nor checked.
+    pub fn outline(bytes: &'a [u8]) -> Result<Outline<'a>, MessageError> {
         let (message, mut input) = Self::begin(bytes)?;
-        match message.body {
-            MessageBody::Usage(_) => {
-                let customers = UsageSection::read_customers(&mut input)?;
-                Ok(Self { body: MessageBody::Usage(UsageSection { customers, ..UsageSection::default() }), ..message })
-            }
-            MessageBody::Command { .. } => Self::parse(bytes),
+        let mut command = None;
+        if matches!(message.body, MessageBody::Command { .. }) {
+            command = Some(input.long_bytes()?);
+            input = Input(input.long_bytes()?);
         }
+        let (customers, records) =
+            if command.is_some() && input.0.is_empty() { Default::default() } else { UsageSection::outline(&mut input)? };
+        Ok(Outline { tenant_id: message.tenant_id, message_id: message.message_id, command, customers, records })
     }
 
     /// What stands before the body, with an empty one of its kind.
@@ -261,12 +302,13 @@ impl<'a> Message<'a> {
         let message_id = input.array()?;
         let reply_length = input.u16()?;
         let reply_to = input.take(usize::from(reply_length))?;
+        let mark = input.array()?;
         let body = match kind {
             KIND_USAGE => MessageBody::Usage(UsageSection::default()),
             KIND_COMMAND => MessageBody::Command { command: &[], usage: None },
             other => return Err(MessageError::Kind(other)),
         };
-        Ok((Self { redelivered: flags & FLAG_REDELIVERED != 0, tenant_id, message_id, reply_to, body }, input))
+        Ok((Self { redelivered: flags & FLAG_REDELIVERED != 0, tenant_id, message_id, reply_to, mark, body }, input))
     }
 }
 

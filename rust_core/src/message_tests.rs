@@ -4,7 +4,7 @@ use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-const HEADER: Header<'static> = Header { redelivered: true, tenant_id: 1, message_id: [7; 16], reply_to: b"reply:x" };
+const HEADER: Header<'static> = Header { redelivered: true, tenant_id: 1, message_id: [7; 16], reply_to: b"reply:x", mark: [3; 16] };
 
 #[derive(Clone, Debug)]
 struct OwnedEvent {
@@ -41,10 +41,13 @@ fn borrow(owned: &OwnedSection) -> UsageSection<'_> {
     }
 }
 
-fn customers<'a>(message: &Message<'a>) -> Vec<&'a str> {
+/// Customers and keys, as an outline tells them.
+fn told(message: &Message<'_>) -> (Vec<String>, Vec<[u8; 16]>) {
     match &message.body {
-        MessageBody::Usage(section) | MessageBody::Command { usage: Some(section), .. } => section.customers.clone(),
-        MessageBody::Command { usage: None, .. } => Vec::new(),
+        MessageBody::Usage(section) | MessageBody::Command { usage: Some(section), .. } => {
+            (section.customers.iter().map(ToString::to_string).collect(), section.events.iter().map(|event| event.key_hash).collect())
+        }
+        MessageBody::Command { usage: None, .. } => Default::default(),
     }
 }
 
@@ -57,10 +60,10 @@ proptest! {
     #[test]
     fn messages_round_trip(
         owned in section(), kind in 0..3_u8, redelivered: bool, tenant_id: u64, message_id: [u8; 16],
-        reply_to in vec(any::<u8>(), 0..40), command in vec(any::<u8>(), 0..60), cut: prop::sample::Index,
+        reply_to in vec(any::<u8>(), 0..40), command in vec(any::<u8>(), 0..60), cut: prop::sample::Index, mark: [u8; 16],
     ) {
         let usage = borrow(&owned);
-        let header = Header { redelivered, tenant_id, message_id, reply_to: &reply_to };
+        let header = Header { redelivered, tenant_id, message_id, reply_to: &reply_to, mark };
         let mut section = Vec::new();
         usage.append_to(&mut section).unwrap();
         prop_assert_eq!(UsageSection::parse(&section), Ok(usage.clone()));
@@ -70,8 +73,10 @@ proptest! {
             _ => (command_message(header, &command, b"").unwrap(), MessageBody::Command { command: &command, usage: None }),
         };
         let outline = Message::outline(&bytes).unwrap();
-        prop_assert_eq!(customers(&outline), customers(&Message::parse(&bytes).unwrap()));
-        prop_assert_eq!(Message::parse(&bytes), Ok(Message { redelivered, tenant_id, message_id, reply_to: &reply_to, body }));
+        let outlined = (outline.customers.iter().map(ToString::to_string).collect(), outline.keys().collect());
+        prop_assert_eq!(outlined, told(&Message::parse(&bytes).unwrap()));
+        prop_assert_eq!(outline.command, (kind > 0).then_some(&command[..]));
+        prop_assert_eq!(Message::parse(&bytes), Ok(Message { redelivered, tenant_id, message_id, reply_to: &reply_to, mark, body }));
         prop_assert!(Message::parse(&bytes[..cut.index(bytes.len())]).is_err());
         bytes.push(0);
         prop_assert_eq!(Message::parse(&bytes), Err(MessageError::Trailing));
@@ -103,7 +108,7 @@ proptest! {
         }
         let outline = Message::outline(&bytes);
         if let Ok(message) = Message::parse(&bytes) {
-            prop_assert_eq!(outline.map(|outline| customers(&outline).len()), Ok(customers(&message).len()));
+            prop_assert_eq!(outline.map(|outline| outline.keys().collect()), Ok(told(&message).1));
         }
         let _ = UsageReply::parse(&bytes);
         let _ = Reply::parse(&bytes);

@@ -1,9 +1,11 @@
 //! What Redis is told after a commit.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
 
-use crate::answer::{MEMBER_LENGTH, SEEN_SHARDS, seen_key, seen_member, seen_shard};
+use crate::answer::{MEMBER_LENGTH, seen_key, seen_member};
 use crate::resp::{append_argument, append_header};
 use crate::transaction::Group;
 
@@ -67,18 +69,10 @@ fn replies(group: &Group) -> Vec<(&[u8], Vec<&[u8]>)> {
     lists
 }
 
-/// The members of the sets of seen keys, by shard.
-fn seen(group: &Group) -> Vec<Vec<[u8; MEMBER_LENGTH]>> {
-    let mut shards = vec![Vec::with_capacity(group.new_keys.len() / usize::from(SEEN_SHARDS)); usize::from(SEEN_SHARDS)];
-    for key in &group.new_keys {
-        shards[usize::from(seen_shard(&key.hash))].push(seen_member(&key.hash, key.fingerprint));
-    }
-    shards
-}
-
-/// What somebody waits for: balances, then replies, so that whoever reads a reply finds its balances.
+/// Balances, then replies, so that whoever reads a reply finds its balances; last the marks of batches that are wholly
+/// committed, for which nobody waits.
 #[must_use]
-pub fn answers(group: &Group, balance_key: &[u8], ttl_ms: u64) -> Commands {
+pub fn commands(group: &Group, balance_key: &[u8], seen_generation: &[u8], ttl_ms: u64) -> Commands {
     let mut out = (Vec::with_capacity(group.balances.len() * 160 + group.replies.len() * 12_000 + 256), 0);
     let ttl = ttl_ms.to_string().into_bytes();
     for chunk in group.evicted.chunks(PER_COMMAND) {
@@ -97,16 +91,13 @@ pub fn answers(group: &Group, balance_key: &[u8], ttl_ms: u64) -> Commands {
         }
         command(&mut out, b"PEXPIRE", list, &[&ttl[..]]);
     }
-    out
-}
-
-/// The keys seen, for which nobody waits.
-#[must_use]
-pub fn seen_keys(group: &Group, seen_generation: &[u8]) -> Commands {
-    let mut out = (Vec::with_capacity(group.new_keys.len() * 32 + 256), 0);
-    for (shard, members) in (0_u8..).zip(seen(group)) {
+    let mut marks: BTreeMap<Vec<u8>, Vec<[u8; MEMBER_LENGTH]>> = BTreeMap::new();
+    for (tenant, mark) in &group.seen {
+        marks.entry(seen_key(seen_generation, mark)).or_default().push(seen_member(*tenant, mark));
+    }
+    for (key, members) in &marks {
         for chunk in members.chunks(PER_COMMAND) {
-            command(&mut out, b"SADD", &seen_key(seen_generation, shard), chunk);
+            command(&mut out, b"SADD", key, chunk);
         }
     }
     out

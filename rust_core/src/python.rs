@@ -8,8 +8,10 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::copy::{CopyError, CopyReader};
 use crate::counter::{CounterKey, Counters};
 use crate::engine::{Engine, EngineError, Needs, WalletRow, join_grants};
+use crate::key_filter::KeyFilter;
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
 use crate::posting::{Digest, Id};
@@ -113,6 +115,10 @@ impl PyGroup {
         self.group.commit_seq
     }
     #[getter]
+    fn key_table(&self) -> i32 {
+        self.group.key_table
+    }
+    #[getter]
     fn copies(slf: Bound<'_, Self>) -> Vec<PyCopy> {
         let copies = slf.get().group.copies.iter().enumerate();
         copies.map(|(place, (table, columns, _))| (*table, columns.to_vec(), PyCopyStream { group: slf.clone().unbind(), place })).collect()
@@ -189,12 +195,8 @@ impl PyGroup {
         let bytes = |bytes: &[u8]| PyBytes::new(py, bytes);
         self.group.replies.iter().map(|(to, id, reply)| (bytes(to), bytes(id), bytes(reply))).collect()
     }
-    fn publish_answers<'py>(&self, py: Python<'py>, balance_key: &[u8], ttl_ms: u64) -> (Bound<'py, PyBytes>, usize) {
-        let (bytes, answers) = py.detach(|| crate::publish::answers(&self.group, balance_key, ttl_ms));
-        (PyBytes::new(py, &bytes), answers)
-    }
-    fn publish_seen_keys<'py>(&self, py: Python<'py>, seen_generation: &[u8]) -> (Bound<'py, PyBytes>, usize) {
-        let (bytes, answers) = py.detach(|| crate::publish::seen_keys(&self.group, seen_generation));
+    fn publish<'py>(&self, py: Python<'py>, balance_key: &[u8], seen_generation: &[u8], ttl_ms: u64) -> (Bound<'py, PyBytes>, usize) {
+        let (bytes, answers) = py.detach(|| crate::publish::commands(&self.group, balance_key, seen_generation, ttl_ms));
         (PyBytes::new(py, &bytes), answers)
     }
 }
@@ -222,6 +224,10 @@ impl PyNeeds {
     #[getter]
     fn holds<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>)> {
         pairs(py, &self.needs.holds)
+    }
+    #[getter]
+    fn keys<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>)> {
+        pairs(py, &self.needs.keys)
     }
     #[getter]
     fn account_ids(&self) -> usize {
@@ -289,6 +295,46 @@ fn ids(rows: Vec<(i64, Vec<u8>)>) -> PyResult<Vec<(i64, Id)>> {
     rows.into_iter().map(|(tenant, bytes)| Ok((tenant, id(&bytes)?))).collect()
 }
 
+/// The keys that a table of event keys may hold.
+#[pyclass(name = "KeyFilter")]
+struct PyKeyFilter {
+    filter: KeyFilter,
+    rows: CopyReader,
+}
+
+#[pymethods]
+impl PyKeyFilter {
+    #[new]
+    fn new(capacity: usize) -> Self {
+        Self { filter: KeyFilter::new(capacity), rows: CopyReader::default() }
+    }
+    #[staticmethod]
+    fn read(stored: &[u8]) -> PyResult<Self> {
+        let filter = KeyFilter::from_bytes(stored).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self { filter, rows: CopyReader::default() })
+    }
+    fn feed(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let (filter, rows) = (&mut self.filter, &mut self.rows);
+        copied(py.detach(|| {
+            rows.feed(chunk);
+            let (mut ranges, mut read) = (Vec::new(), 0);
+            while let Some(bytes) = rows.next_row(&mut ranges)? {
+                let key = ranges.first().copied().flatten().and_then(|(from, to)| bytes.get(from..to)?.try_into().ok());
+                filter.insert(&key.ok_or(CopyError("not a key"))?);
+                read += 1;
+            }
+            Ok(read)
+        }))
+    }
+    fn stored<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.filter.to_bytes())
+    }
+    #[getter]
+    fn size_bytes(&self) -> usize {
+        self.filter.size_bytes()
+    }
+}
+
 /// One partition in memory.
 #[pyclass(name = "Engine")]
 struct PyEngine {
@@ -336,6 +382,39 @@ impl PyEngine {
         let grants = grant_facts(grants)?;
         let rows = rows.into_iter().map(|row| hold_row(row, &grants)).collect::<PyResult<_>>()?;
         self.engine.load_holds(rows, ids(absent)?);
+        Ok(())
+    }
+    #[pyo3(signature = (number, filter))]
+    fn add_closed_key_table(&mut self, number: i32, filter: Option<PyRef<'_, PyKeyFilter>>) {
+        self.engine.key_tables.add_closed(number, filter.map(|filter| filter.filter.clone()));
+    }
+    fn open_key_table(&mut self, number: i32, capacity: u64, complete: bool) {
+        self.engine.key_tables.open(number, capacity, complete);
+    }
+    fn complete_key_table(&mut self, number: i32, filter: PyRef<'_, PyKeyFilter>, keys: u64) -> PyResult<()> {
+        self.engine.key_tables.complete(number, filter.filter.clone(), keys).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+    fn turn_key_table<'py>(&mut self, py: Python<'py>, number: i32, capacity: u64) -> Option<(i32, u64, Bound<'py, PyBytes>)> {
+        let (closed, keys, filter) = self.engine.key_tables.turn(number, capacity)?;
+        Some((closed, keys, PyBytes::new(py, &filter)))
+    }
+    #[getter]
+    fn key_table(&self) -> i32 {
+        self.engine.key_tables.current()
+    }
+    #[getter]
+    fn key_table_fill(&self) -> (u64, u64) {
+        self.engine.key_tables.fill()
+    }
+    fn key_tables_with(&self, keys: Vec<(i64, Vec<u8>)>) -> PyResult<Vec<(i32, usize)>> {
+        let keys = ids(keys)?;
+        let places =
+            keys.iter().enumerate().flat_map(|(place, (_, key))| self.engine.key_tables.with(key).map(move |table| (table, place)));
+        Ok(places.collect())
+    }
+    fn remember_absent_keys(&mut self, keys: Vec<Vec<u8>>) -> PyResult<()> {
+        let keys = keys.iter().map(|key| id(key)).collect::<PyResult<Vec<_>>>()?;
+        self.engine.remember_absent_keys(keys);
         Ok(())
     }
     fn remember_keys(&mut self, rows: Vec<(Vec<u8>, i64)>) -> PyResult<()> {
@@ -527,5 +606,5 @@ mod _core {
     #[pymodule_export]
     use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply, usage_events};
     #[pymodule_export]
-    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance};
+    use super::{PyCopyStream, PyEngine, PyGroup, PyKeyFilter, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance};
 }

@@ -34,6 +34,9 @@ impl Engine {
     /// A batch: every event gets its own outcome, the reply carries the customers' balances after it.
     pub(crate) fn usage_message(&mut self, work: &mut Work, message: &Message<'_>, section: &UsageSection<'_>) -> Result<(), EngineError> {
         let decided = self.decide(work, message.tenant_id.cast_signed(), section)?;
+        if decided.outcomes.iter().all(|event| matches!(event.outcome, Outcome::Accepted | Outcome::Duplicate)) {
+            work.seen.push((message.tenant_id, message.mark));
+        }
         let available = |index: &Option<u32>| index.and_then(|index| self.wallets.slots[index as usize].as_ref());
         let available_nano = decided.wallets.iter().map(|index| available(index).map_or(0, |wallet| wallet.state.balance)).collect();
         let currency = self.catalogs.get(&message.tenant_id.cast_signed()).map_or(*b"CNY", |catalog| catalog.currency);

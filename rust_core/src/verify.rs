@@ -1,7 +1,7 @@
 //! `ledger verify`: re-derives every chain, balance, grant, charge, identity and commit from the rows themselves.
 //!
-//! Fed with COPY BINARY in any chunking: postings in key order, then events, counters in key order, event keys, commits,
-//! heads. Memory grows with the wallets and counters that moved and the commits, not with the events.
+//! Fed with COPY BINARY in any chunking: postings in key order, then events, counters in key order, event keys in key order,
+//! commits, heads. Memory grows with the wallets and counters that moved and the commits, not with the events.
 
 use std::sync::Arc;
 
@@ -91,6 +91,7 @@ pub struct Verifier {
     postings: CopyReader,
     events: CopyReader,
     keys: CopyReader,
+    last_key: Option<(i64, Id)>,
     commits: CopyReader,
     counters: CopyReader,
     walk: WalletWalk,
@@ -166,6 +167,7 @@ impl Verifier {
             postings: CopyReader::default(),
             events: CopyReader::default(),
             keys: CopyReader::default(),
+            last_key: None,
             commits: CopyReader::default(),
             counters: CopyReader::default(),
             walk: WalletWalk::default(),
@@ -394,7 +396,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// Reads event keys; returns how many so far in this chunk.
+    /// Reads event keys, in key order: their tables are unique each in itself, so here it is seen that no key is in two. Returns how
+    /// many there are in this chunk.
     ///
     /// # Errors
     /// When the bytes are not those rows.
@@ -410,6 +413,10 @@ impl Verifier {
             sum.identity = sum.identity.wrapping_sub(identity(tenant, &key, print, commit));
             sum.keys += 1;
             read += 1;
+            if self.last_key.replace((tenant, key)) == Some((tenant, key)) {
+                let digits = key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+                self.differ("key_twice", tenant, 0, commit & 0xffff_ffff_ffff, format!("event key {digits} was accepted more than once"));
+            }
         }
         self.keys = reader;
         Ok(read)

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use buffmoney_core::copy::CopyReader;
-use buffmoney_core::engine::Engine;
+use buffmoney_core::engine::{Engine, EngineError};
+use buffmoney_core::identity::key_hash;
+use buffmoney_core::key_filter::KeyFilter;
 use buffmoney_core::publish;
 use buffmoney_core::rate::{CountingText, Terms, TermsError, TierText};
 use buffmoney_core::transaction::Group;
@@ -60,10 +62,11 @@ fn fingerprint(customer: &str, metric: &str, quantity: i128) -> u64 {
 }
 
 fn header(kind: u8, id: u64) -> Vec<u8> {
-    let mut out = vec![2, kind, 0, 0];
+    let mut out = vec![3, kind, 0, 0];
     out.extend_from_slice(&TENANT.to_le_bytes());
     out.extend_from_slice(&u128::from(id).to_le_bytes());
     short(&mut out, "reply:e");
+    out.extend_from_slice(&[id as u8; 16]);
     out
 }
 
@@ -117,12 +120,13 @@ fn engine() -> Engine {
     engine
 }
 
-/// Loads what the engine asks for, from a database that has nothing.
-fn satisfy(engine: &mut Engine, messages: &[&[u8]]) {
+/// Loads what the engine asks for, from a database that has nothing; but leaves it to the caller to say which event keys there are.
+fn satisfy(engine: &mut Engine, messages: &[&[u8]]) -> Vec<(i64, [u8; 16])> {
     loop {
-        let needs = engine.needs(messages).unwrap();
+        let mut needs = engine.needs(messages).unwrap();
+        let keys = std::mem::take(&mut needs.keys);
         if needs.nothing() {
-            return;
+            return keys;
         }
         for tenant in &needs.catalogs {
             engine.load_catalog(*tenant, CATALOG.as_bytes()).unwrap();
@@ -136,7 +140,7 @@ fn satisfy(engine: &mut Engine, messages: &[&[u8]]) {
 
 fn apply(engine: &mut Engine, messages: &[Vec<u8>], now_us: i64) -> Group {
     let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
-    satisfy(engine, &messages);
+    assert_eq!(satisfy(engine, &messages), []);
     engine.apply(&messages, now_us).unwrap()
 }
 
@@ -379,15 +383,60 @@ fn what_is_published_is_in_order_and_in_small_commands() {
     let keys: Vec<String> = (0..500).map(|key| format!("key-{key}")).collect();
     messages.push(usage(1_000, "c1", &keys.iter().map(|key| (&key[..], "free", 1)).collect::<Vec<_>>()));
     let group = apply(&mut engine, &messages, START_US);
-    let (bytes, answers) = publish::answers(&group, b"balances", 60_000);
-    let (seen, more) = publish::seen_keys(&group, b"seen");
+    let (bytes, answers) = publish::commands(&group, b"balances", b"seen", 60_000);
     let (names, lengths) = commands(&bytes);
-    assert_eq!(names, [vec!["HSET"; 3], vec!["PEXPIRE"], vec!["RPUSH"; 3], vec!["PEXPIRE"]].concat());
+    assert_eq!(names, [vec!["HSET"; 3], vec!["PEXPIRE"], vec!["RPUSH"; 3], vec!["PEXPIRE", "SADD"]].concat());
     assert_eq!(answers, names.len());
-    assert_eq!(lengths, [802, 802, 202, 3, 402, 402, 103, 3]);
-    let (names, lengths) = commands(&seen);
-    assert_eq!((names.len(), names.iter().all(|name| *name == "SADD")), (more, true));
-    assert_eq!(lengths.iter().sum::<usize>(), 500 + 2 * more);
+    assert_eq!(lengths, [802, 802, 202, 3, 402, 402, 103, 3, 3]);
+}
+
+/// A batch is marked when every event of it is stored, and not when one was refused.
+#[test]
+fn only_whole_batches_are_marked() {
+    let mut engine = engine();
+    let group = apply(
+        &mut engine,
+        &[usage(1, "a", &[("k1", "free", 1), ("k2", "free", 1)]), usage(2, "a", &[("k3", "free", 1), ("k4", "tokens", 7_000_000_000)])],
+        START_US,
+    );
+    assert_eq!((outcomes(&group, 0), outcomes(&group, 1)), (vec![0, 0], vec![0, 10]));
+    assert_eq!(group.seen.len(), 1);
+    let again = apply(&mut engine, &[usage(3, "a", &[("k1", "free", 1), ("k3", "free", 1)])], START_US);
+    assert_eq!((outcomes(&again, 0), again.seen.len()), (vec![1, 1], 1));
+}
+
+/// Keys of closed tables are asked for before events are applied, and only those.
+#[test]
+fn a_key_of_a_closed_table_is_asked_for() {
+    let mut engine = engine();
+    engine.key_tables.open(1, 1_000, true);
+    let names: Vec<String> = (0..200).map(|key| format!("key-{key}")).collect();
+    let batch = |id: u64, keys: &[String]| usage(id, "a", &keys.iter().map(|key| (&key[..], "free", 1)).collect::<Vec<_>>());
+    let group = apply(&mut engine, &[batch(1, &names)], START_US);
+    engine.commit(group.group_id);
+    assert_eq!((group.key_table, engine.key_tables.fill()), (1, (200, 1_000)));
+    let (closed, keys, filter) = engine.key_tables.turn(2, 1_000).unwrap();
+    assert_eq!((closed, keys, engine.key_tables.current(), engine.key_tables.fill()), (1, 200, 2, (0, 1_000)));
+
+    // Another core: it has the filter alone.
+    let mut other = Engine::new(0, KEY, 1_000, 1_000);
+    other.start(group.commit_seq, group.head, 2);
+    other.key_tables.add_closed(1, Some(KeyFilter::from_bytes(&filter).unwrap()));
+    other.key_tables.open(2, 1_000, true);
+    let message = batch(2, &[names[..100].to_vec(), (0..100).map(|key| format!("new-{key}")).collect()].concat());
+    let hash = |name: &str| key_hash(TENANT.cast_unsigned(), name.as_bytes());
+    let asked = satisfy(&mut other, &[&message]);
+    assert!(names[..100].iter().all(|name| asked.contains(&(TENANT, hash(name)))));
+    assert!(asked.len() < 110, "{} keys asked for", asked.len());
+    assert!(asked.iter().all(|(_, key)| other.key_tables.with(key).eq([1])));
+    assert!(matches!(other.apply(&[&message], START_US), Err(EngineError::NotLoaded("event keys"))));
+    let stored = |key: &[u8; 16]| group.new_keys.iter().find(|known| known.hash == *key).map(|known| (*key, known.fingerprint));
+    other.remember_keys(asked.iter().filter_map(|(_, key)| stored(key)));
+    other.remember_absent_keys(asked.iter().map(|(_, key)| *key).filter(|key| stored(key).is_none()));
+    assert!(other.needs(&[&message]).unwrap().nothing());
+    let second = other.apply(&[&message], START_US + 1).unwrap();
+    assert_eq!(outcomes(&second, 0), [vec![1; 100], vec![0; 100]].concat());
+    assert_eq!((second.key_table, second.events), (2, 100));
 }
 
 /// Names and numbers of arguments of commands in RESP.

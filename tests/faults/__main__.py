@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 
-from tests.faults.arena import Line
+from tests.faults.arena import SMALL_TABLES, Line
 from tests.faults.scenarios import registry
 from tests.product import SCRATCH, Product
 
@@ -20,7 +20,7 @@ async def run(names: list[str], *, short: bool) -> list[Line]:
     """The named scenarios one after the other, on one product but for those that need their own."""
     known = registry()
     home = SCRATCH / f"faults-{secrets.token_hex(4)}"
-    product = Product(home / "data", arguments=["--edges", "2"])
+    product = Product(home / "data", SMALL_TABLES, arguments=["--edges", "2"])
     lines = []
     try:
         if not OWN_PRODUCT.issuperset(names):

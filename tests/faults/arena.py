@@ -24,6 +24,8 @@ from tests.faults.watch import Watcher
 from tests.product import SCRATCH, Merchant, Product
 
 RECOVERY_LIMIT_S = 5.0
+SMALL_TABLES = {"BUFFMONEY_KEYS_PER_TABLE": "5000"}
+"""so that tables of event keys are closed and opened all the time, and faults meet that, too"""
 
 
 @dataclass
@@ -175,7 +177,7 @@ async def own_product(
 ) -> AsyncIterator[Product]:
     """A product of its own for faults that would spoil another's data."""
     directory = home or SCRATCH / f"faults-{name}-{secrets.token_hex(3)}"
-    product = Product(data or directory / "data", environment)
+    product = Product(data or directory / "data", SMALL_TABLES | (environment or {}))
     try:
         yield await asyncio.to_thread(product.start)
     finally:

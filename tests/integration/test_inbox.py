@@ -171,7 +171,7 @@ async def test_redis_that_is_away(settings: Settings) -> None:
 
 def _command_of(incoming: message.Incoming) -> dict[str, Any]:
     # Header of 30 bytes, reply_to, u32 length, JSON.
-    start = 30 + len(incoming.reply_to)
+    start = 46 + len(incoming.reply_to)
     length = int.from_bytes(incoming.raw[start : start + 4], "little")
     content: dict[str, Any] = json.loads(incoming.raw[start + 4 : start + 4 + length])
     return content

@@ -139,6 +139,7 @@ async def test_cards_made_before_versions_become_versions(settings: Settings, ow
             await connection.execute(
                 "INSERT INTO rate_card_charges VALUES ($1, $2, 0, $3, 1, '{}', 2.5, 1000)", tenants[0], card_id, number
             )
+        await connection.execute("INSERT INTO event_keys VALUES ($1, gen_random_uuid(), 5, 1)", tenants[0])
         assert (await migrate(older)).applied == tuple(one.name for one in migrations() if one.version > migration.version - 1)
         rows = await connection.fetch(
             "SELECT right(rate_card_id, 1)::integer AS number, version, status, published_at = r.created_at AS dated, p.code, "
@@ -156,7 +157,16 @@ async def test_cards_made_before_versions_become_versions(settings: Settings, ow
             "tenant_id": tenants[0],
             "metric_id": 1,
         }
-        for statement in ("UPDATE rate_cards SET name = 'x'", "DELETE FROM rate_card_charges"):
+        # The keys of before are one closed table of all partitions, as immutable as they were.
+        assert await connection.fetchval("SELECT fingerprint FROM event_keys WHERE tenant_id = $1", tenants[0]) == 5
+        found = await connection.fetchrow("SELECT key_table, partition_id, capacity, filter FROM key_tables")
+        assert found is not None and tuple(found) == (1, None, 1, None)
+        for statement in (
+            "UPDATE rate_cards SET name = 'x'",
+            "DELETE FROM rate_card_charges",
+            "DELETE FROM event_keys",
+            "TRUNCATE event_keys_1",
+        ):
             with pytest.raises(asyncpg.RestrictViolationError):
                 await connection.execute(statement)
     finally:

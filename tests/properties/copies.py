@@ -44,6 +44,7 @@ INTEGERS = frozenset(
         "priority",
         "partition_id",
         "commit_seq",
+        "key_table",
         "epoch",
         "events",
         "postings",

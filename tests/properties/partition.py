@@ -7,13 +7,14 @@ there makes the group fail like a unique violation does, and it is rolled back, 
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
 from buffmoney import _core
 from buffmoney.base.periods import Periods
 from tests.oracle import Card, Counter, counter_of, nano, show
-from tests.properties.copies import rows
+from tests.properties.copies import SIGNATURE, rows
 
 LEDGER_KEY = bytes(range(32))
 REPLY_TO = b"reply:test"
@@ -26,7 +27,8 @@ PRIMARY_KEYS: dict[str, tuple[str, ...]] = {
     "holds": ("tenant_id", "hold_id"),
     "wallet_commands": ("tenant_id", "command_id"),
     "low_balance_alerts": ("tenant_id", "account_id", "seq"),
-    "event_keys": ("tenant_id", "key_hash"),
+    # Unique in each of its tables only, as in PostgreSQL.
+    "event_keys": ("key_table", "tenant_id", "key_hash"),
     "usage_counter_quantities": ("tenant_id", "account_id", "period_start", "counter_id", "commit_id"),
 }
 Row = dict[str, Any]
@@ -114,11 +116,17 @@ class Tables:
 
 
 class Partition:
-    """The engine with its tables. max_wallets and recent_keys may be tiny, so that everything is loaded again and again."""
+    """The engine with its tables. max_wallets, recent_keys and keys_per_table may be tiny, so that everything is loaded again and again."""
 
-    def __init__(self, *, max_wallets: int = 1_000_000, recent_keys: int = 1_000_000, partition_id: int = 0) -> None:
+    def __init__(
+        self, *, max_wallets: int = 1_000_000, recent_keys: int = 1_000_000, keys_per_table: int = 1_000_000, partition_id: int = 0
+    ) -> None:
         self.engine = _core.Engine(partition_id, LEDGER_KEY, max_wallets, recent_keys)
         self.engine.start(0, bytes(32), 1)
+        self.engine.open_key_table(1, keys_per_table, True)
+        self.keys_per_table = keys_per_table
+        self.filters: dict[int, bytes] = {}
+        """of closed tables of event keys"""
         self.tables = Tables()
         self.catalogs: dict[int, bytes] = {}
         self.next_account = 1000
@@ -199,17 +207,36 @@ class Partition:
                 hold_rows.append((tenant_id, hold_id, hold["account_id"], amount, hold["parts"], hold["expires_at"], status))
                 hold_grants += self._grant_rows(tenant_id, hold["parts"])
             engine.load_holds(hold_rows, hold_grants, missing)
+        if needs.keys:
+            keys = [(tenant_id, bytes(key)) for tenant_id, key in needs.keys]
+            found = self.stored_keys(keys)
+            engine.remember_keys(found)
+            engine.remember_absent_keys(sorted({key for _, key in keys} - {key for key, _ in found}))
+
+    def stored_keys(self, keys: list[tuple[int, bytes]]) -> list[tuple[bytes, int]]:
+        """(key hash, fingerprint) of those that are stored, looked up only where the engine says that they may be."""
+        stored = self.tables.keyed["event_keys"]
+        places = [(table, *keys[place]) for table, place in self.engine.key_tables_with(keys)]
+        return [(place[2], stored[place]["fingerprint"]) for place in places if place in stored]
+
+    def restart(self, *, with_filters: bool) -> None:
+        """Another core takes over: memory is lost, and so are the filters if the database has none of them yet."""
+        commits = self.tables.of("commits")
+        self.engine.start(commits[-1]["commit_seq"] if commits else 0, self.head[0], 2)
+        number = max(self.filters, default=0) + 1
+        for table, stored in self.filters.items():
+            self.engine.add_closed_key_table(table, _core.KeyFilter.read(stored) if with_filters else None)
+        held = [key[2] for key in self.tables.keyed["event_keys"] if key[0] == number]
+        self.engine.open_key_table(number, self.keys_per_table, not held)
+        if held and with_filters:
+            whole = _core.KeyFilter(self.keys_per_table)
+            assert whole.feed(copy_of_keys(held)) == len(held)
+            self.engine.complete_key_table(number, whole, len(held))
 
     def counters(self, account_id: int) -> dict[tuple[int, int], int]:
         """Where an account's counters stand in the tables: nano-units by (counter id, period start)."""
         rows = (row for row in self.tables.of("usage_counter_quantities") if row["account_id"] == account_id)
         return {(row["counter_id"], row["period_start"]): row["quantity"] for row in rows}
-
-    def restart(self) -> None:
-        """Forgets all that was in memory, as a core that takes over does."""
-        commits = self.tables.of("commits")
-        last = commits[-1] if commits else {"commit_seq": 0, "head": bytes(32), "epoch": 0}
-        self.engine.start(last["commit_seq"], last["head"], last["epoch"] + 1)
 
     # -- groups
 
@@ -237,6 +264,11 @@ class Partition:
         if not group.empty:
             self.head = (group.head, group.head_mac)
         self.engine.commit(group.group_id)
+        keys, capacity = self.engine.key_table_fill
+        if keys >= capacity:
+            turned = self.engine.turn_key_table(self.engine.key_table + 1, self.keys_per_table)
+            assert turned is not None
+            self.filters[turned[0]] = turned[2]
 
     def run(self, messages: list[bytes], now_us: int) -> list[bytes]:
         """Applies and commits one group; after a unique violation once more, knowing what exists. Gives the replies in order."""
@@ -258,12 +290,7 @@ class Partition:
     def _remember(self, keys: list[tuple[int, list[bytes]]], commands: list[tuple[int, bytes]]) -> bool:
         """Tells the engine which of these exist. If any does, every open group is undone and True is given."""
         table = self.tables.keyed
-        known = [
-            (bytes(key), table["event_keys"][tenant_id, bytes(key)]["fingerprint"])
-            for tenant_id, hashes in keys
-            for key in hashes
-            if (tenant_id, bytes(key)) in table["event_keys"]
-        ]
+        known = self.stored_keys([(tenant_id, bytes(key)) for tenant_id, hashes in keys for key in hashes])
         first = [
             (tenant_id, bytes(name), row["fingerprint"], row["result"])
             for tenant_id, name in commands
@@ -295,6 +322,12 @@ class Partition:
                 break
             self.load(needs)
         self.commit(self.engine.sweep(due_wallets, due_holds, now_us))
+
+
+def copy_of_keys(keys: list[bytes]) -> bytes:
+    """COPY BINARY of one column of uuids."""
+    fields = b"".join(struct.pack(">hi", 1, 16) + key for key in keys)
+    return SIGNATURE + bytes(8) + fields + struct.pack(">h", -1)
 
 
 def command_message(tenant_id: int, message_id: bytes, command: dict[str, Any], section: bytes = b"") -> bytes:

@@ -45,11 +45,32 @@ def test_a_memory_of_almost_nothing_changes_nothing(seed: int) -> None:
 
 
 def test_a_long_run_with_a_small_memory_meets_unique_violations() -> None:
-    """Proves: the test above does reach the slow path, where the database and not the memory finds the duplicate."""
+    """Proves: a core that has not read its table of keys yet lets the database find the duplicate, and then says the same."""
     run = ModelRun(max_wallets=2, recent_keys=64, group_size=3)
-    run.feed(Workload(20260331, customers=60).steps(400))
+    workload = Workload(20260331, customers=60)
+    run.feed(workload.steps(200))
+    assert run.partition.violations == 0, "a filter that knows all keys leaves nothing to the primary key"
+    run.partition.restart(with_filters=False)
+    run.feed(workload.steps(200))
     assert run.partition.violations > 0
     assert run.partition.engine.wallets < len(run.model.wallets), "some wallets have left memory"
+
+
+@RUNS
+@given(seed=SEEDS, restarts=st.lists(st.booleans(), max_size=3))
+def test_many_small_tables_of_keys_change_nothing(seed: int, restarts: list[bool]) -> None:
+    """Proves: an event is taken once over all tables of keys, each of which is unique only in itself, with their filters and before they
+    are read."""
+    run = ModelRun(max_wallets=20, recent_keys=16, keys_per_table=20, group_size=3)
+    workload = Workload(seed)
+    run.feed(workload.steps(40))
+    for with_filters in restarts:
+        run.partition.restart(with_filters=with_filters)
+        run.feed(workload.steps(30))
+    keys = [key[1:] for key in run.partition.tables.keyed["event_keys"]]
+    assert len(set(keys)) == len(keys) == len(run.partition.tables.usage_events)
+    # A table that has not been read is not closed.
+    assert run.partition.filters or len(keys) < 20 or not all(restarts)
 
 
 @RUNS

@@ -77,6 +77,8 @@ async def _snapshot(settings: Settings) -> AsyncIterator[Connection]:
     connection = await connect(settings, "core", name="buffmoney ledger verify")
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
+            # Keys are sorted over all their tables.
+            await connection.execute("SET LOCAL work_mem = '256MB'")
             yield connection
     finally:
         await connection.close()

@@ -19,7 +19,8 @@ FROM usage_counter_quantities ORDER BY tenant_id, account_id, period_start, coun
 SELECT tenant_id, time_zone, anchor_day FROM tenants t WHERE EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id)
 
 -- name: event_keys
-SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys
+-- In key order, so that a key which is in two tables comes twice in a row.
+SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys ORDER BY tenant_id, key_hash
 
 -- name: commits
 SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, postings, charged, digest, head, messages
@@ -48,7 +49,8 @@ SELECT coalesce((SELECT reltuples FROM pg_class WHERE oid = 'postings'::regclass
     coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
               WHERE i.inhparent = 'usage_events'::regclass), 0)::bigint AS events,
     coalesce((SELECT reltuples FROM pg_class WHERE oid = 'usage_counter_quantities'::regclass), 0)::bigint AS counters,
-    coalesce((SELECT reltuples FROM pg_class WHERE oid = 'event_keys'::regclass), 0)::bigint AS event_keys,
+    coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+              WHERE i.inhparent = 'event_keys'::regclass), 0)::bigint AS event_keys,
     coalesce((SELECT reltuples FROM pg_class WHERE oid = 'commits'::regclass), 0)::bigint AS commits
 
 -- name: rollup_differences

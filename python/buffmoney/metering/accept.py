@@ -1,12 +1,11 @@
 """The edge's half of taking usage: decode, answer what is already known, hand the rest to the core, answer when it is durable.
 
-A batch whose every event Redis knows as committed is answered here. Redis may have forgotten, or be gone, or a sample of the events may
-not have shown that some are known: then the core and the database find the duplicates, and the answer is the same.
+A batch that Redis knows as committed, from its first event to its last, is answered here. Redis may have forgotten, or be gone, or the same
+events may come in another batch: then the core and the database find the duplicates, and the answer is the same.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -23,12 +22,6 @@ BATCHES = Counter("buffmoney_edge_batches", "Batches of usage events, by where t
 _IN_CORE, _AT_EDGE, _INVALID = (BATCHES.labels(decided) for decided in ("core", "edge", "invalid"))
 
 _SQL = queries.load("buffmoney.metering", "accept.sql")
-WATCHFUL_US = 600_000_000
-_repeats: dict[int, int] = {}
-"""Tenants that have sent a duplicate, and until when all of their events are looked up. Of others only a sample is: a full look-up of
-every new batch was a third of what Valkey did. But a repeated event that only the database knows undoes a whole group, so nobody gets
-away with many."""
-_NO_DUPLICATES = re.compile(rb'\{"accepted":\d+,"duplicates":0,')
 
 
 class _Result(msgspec.Struct):
@@ -61,21 +54,15 @@ async def accept(call: Call, all_results: bool) -> Answer:
     if batch.all_invalid:
         _INVALID.inc()
         raise _all_invalid(batch)
-    watchful = _repeats.get(tenant.tenant_id, 0) > services.clock.now_us()
-    if not watchful:
-        watchful = await _mark_seen(call, batch, sample=True)
-    if watchful:
-        await _mark_seen(call, batch, sample=False)
-    if batch.pending:
-        reply: bytes | None = await services.commands.usage(tenant, batch.message)
-        _IN_CORE.inc()
-    else:
-        reply = None
+    reply: bytes | None = None
+    if await _seen(call, batch):
+        batch.mark_seen()
         _AT_EDGE.inc()
+    else:
+        reply = await services.commands.usage(tenant, batch.message)
+        _IN_CORE.inc()
     async with services.turn:
         answer = batch.answer(reply, all_results, call.request_id)
-    if _NO_DUPLICATES.match(answer) is None:
-        _repeats[tenant.tenant_id] = services.clock.now_us() + WATCHFUL_US
     if all_results:
         charges = await _duplicates_charges(call, answer)
         if charges:
@@ -83,18 +70,13 @@ async def accept(call: Call, all_results: bool) -> Answer:
     return Answer(answer)
 
 
-async def _mark_seen(call: Call, batch: _core.DecodedBatch, *, sample: bool) -> bool:
-    """Whether any of the events asked about are known."""
-    before = batch.pending
+async def _seen(call: Call, batch: _core.DecodedBatch) -> bool:
     prefix = b"{p%d}:seen:" % call.tenant.partition_id
     try:
-        replies = await call.services.bulk_redis.send(*batch.seen_command([prefix + b"a", prefix + b"b"], sample))
+        # A server that is loading or out of memory answers with errors: then nothing is known, which is always safe.
+        return 1 in await call.services.bulk_redis.send(*batch.seen_command([prefix + b"a", prefix + b"b"]))
     except RedisUnavailable:
         return False
-    # A server that is loading or out of memory answers with errors: then nothing is known, which is always safe.
-    if all(isinstance(reply, list) for reply in replies):
-        batch.mark_seen(replies, sample)
-    return batch.pending < before
 
 
 async def _duplicates_charges(call: Call, answer: bytes) -> dict[bytes, str]:

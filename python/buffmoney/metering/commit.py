@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SQL = queries.load("buffmoney.metering", "core.sql")
 COPY_CHUNK_BYTES = 256 * 1024
-IDENTITY_TABLES = frozenset({"event_keys", "wallet_commands"})
-"""Tables whose unique violation means that something was sent before."""
+IDENTITY_TABLES = ("event_keys_", "wallet_commands")
+"""How the names of tables begin whose unique violation means that something was sent before."""
 
 
 class CommitFault(Exception):
@@ -75,7 +75,7 @@ def classify(failure: BaseException) -> CommitFault:
     match failure:
         case CommitFault():
             return failure
-        case asyncpg.UniqueViolationError() if failure.table_name in IDENTITY_TABLES:
+        case asyncpg.UniqueViolationError() if str(failure.table_name).startswith(IDENTITY_TABLES):
             return SentBefore(text)
         case asyncpg.UniqueViolationError() | asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
             # The keys of postings and commits are the last arbiter between two writers.
@@ -126,8 +126,9 @@ async def _chunks(stream: CopyStream) -> AsyncIterator[bytes]:
 async def write(connection: Connection, group: Group, events_table: str) -> None:
     """Opens the group's transaction and copies its rows. Does not depend on the group before being committed."""
     await connection.execute("BEGIN")
+    leaves = {"usage_events": events_table, "event_keys": f"event_keys_{group.key_table}"}
     for table, columns, stream in group.copies:
-        target = events_table if table == "usage_events" else table
+        target = leaves.get(table, table)
         await connection.copy_to_table(target, source=_chunks(stream), columns=columns, format="binary")
 
 

@@ -29,6 +29,7 @@ from buffmoney.base.redis import RedisPipe, RedisQueue
 from buffmoney.ledger import heads
 from buffmoney.metering import commit, lease, message, metrics, redelivery
 from buffmoney.metering.hand import Hand
+from buffmoney.metering.key_tables import KeyTables
 from buffmoney.metering.loading import SMALL_BYTES, Loader
 from buffmoney.metering.message import Incoming
 from buffmoney.metering.publish import Publisher, ReplyCache
@@ -145,10 +146,15 @@ class PartitionWriter:
             for writer in (first, second):
                 await lease.assert_durable(writer, unsafe=self._settings.unsafe_async_commit)
             await chores.execute("SET lock_timeout = '2s'")
-            publisher = Publisher(self._redis, self._partition_id, taken.epoch, self._settings.seen_keys)
-            tenure = Tenure(taken, control, deque((first, second)), Loader(loading, self._engine, self._clock), loading, chores, publisher)
+            # Young tables have no statistics, and their indexes are right whatever those would say. Planning for many tables takes
+            # longer than looking into one.
+            await loading.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+            publisher = Publisher(self._redis, self._partition_id, taken.epoch, self._settings.seen_batches)
+            loader = Loader(loading, self._engine, self._clock)
+            tenure = Tenure(taken, control, deque((first, second)), loader, loading, chores, publisher, KeyTables(taken))
             await tenure.leaves.prepare(chores, self._clock.now_us())
             self._engine.start(taken.commit_seq, taken.head, taken.epoch)
+            await tenure.key_tables.begin(chores, self._engine, self._settings)
         except BaseException:
             await _close(connections)
             raise
@@ -182,6 +188,7 @@ class PartitionWriter:
         tasks = [
             asyncio.create_task(self._upkeep.keep_lease(tenure), name=f"lease {self._label}"),
             asyncio.create_task(self._upkeep.look_for_due(tenure), name=f"chores {self._label}"),
+            asyncio.create_task(self._upkeep.read_key_tables(tenure), name=f"key tables {self._label}"),
         ]
         intake = asyncio.create_task(self._take_in(tenure), name=f"intake {self._label}")
         stop = asyncio.create_task(self._wake_on_stop(tenure))
@@ -228,7 +235,7 @@ class PartitionWriter:
         """Leaves what is in hand to the core that has the partition now."""
         if not self._hand:
             return
-        publisher = Publisher(self._redis, self._partition_id, 0, self._settings.seen_keys)
+        publisher = Publisher(self._redis, self._partition_id, 0, self._settings.seen_batches)
         if await publisher.give_back(self._hand.to_give_back()):
             self._log.info("messages_given_back", messages=len(self._hand))
             self._hand.clear()
@@ -265,7 +272,7 @@ class PartitionWriter:
             await self._settle(tenure)
             if tenure.failure is not None:
                 raise tenure.failure
-            if self._may_begin(tenure):
+            if tenure.key_tables.turn(self._engine, groups_open=bool(tenure.flights)) and self._may_begin(tenure):
                 for tenant_id in tenure.stale_catalogs:
                     self._engine.drop_catalog(tenant_id)
                 tenure.stale_catalogs.clear()
@@ -327,7 +334,7 @@ class PartitionWriter:
         """Everything the engine needs for these messages, and the bytes to give it."""
         again = [one for one in batch if one.redelivered and one.kind == message.USAGE]
         if again:
-            found = await redelivery.restore(tenure.loading, self._engine, self._partition_id, tenure.lease.commit_seq, again)
+            found = await redelivery.restore(tenure.loading, tenure.loader, self._partition_id, tenure.lease.commit_seq, again)
             metrics.REDELIVERIES.labels(self._label, "commit").inc(found)
             metrics.REDELIVERIES.labels(self._label, "nothing").inc(len(again) - found)
             for one in again:
@@ -436,11 +443,7 @@ class PartitionWriter:
 
     async def _remember(self, tenure: Tenure, keys: list[tuple[int, list[bytes]]], commands: list[tuple[int, bytes]]) -> int:
         """Tells the engine which of these the database has. Returns how many."""
-        found = 0
-        for tenant_id, hashes in keys:
-            rows = await tenure.loading.fetch(commit.SQL["existing_keys"], tenant_id, [one.hex() for one in hashes])
-            self._engine.remember_keys([(row["key_hash"].bytes, row["fingerprint"]) for row in rows])
-            found += len(rows)
+        found = len(await tenure.loader.find_keys([(tenant_id, one) for tenant_id, hashes in keys for one in hashes])) if keys else 0
         if commands:
             tenants, ids = zip(*commands, strict=True)
             rows = await tenure.loading.fetch(commit.SQL["existing_commands"], tenants, [one.hex() for one in ids])

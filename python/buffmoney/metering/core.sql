@@ -53,7 +53,29 @@ FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS changed (tena
 WHERE c.tenant_id = changed.tenant_id AND c.account_id = changed.account_id
 
 -- name: existing_keys
-SELECT key_hash, fingerprint, commit_id FROM event_keys WHERE tenant_id = $1 AND key_hash = ANY ($2::uuid[])
+-- Keys in the tables that may hold them. LATERAL and LIMIT make each pair a look-up in the index of one table.
+SELECT k.tenant_id, k.key_hash, k.fingerprint, k.commit_id
+FROM unnest($1::integer[], $2::bigint[], $3::uuid[]) AS wanted (key_table, tenant_id, key_hash)
+CROSS JOIN LATERAL (
+    SELECT * FROM event_keys e
+    WHERE e.key_table = wanted.key_table AND e.tenant_id = wanted.tenant_id AND e.key_hash = wanted.key_hash LIMIT 1
+) k
+
+-- name: key_tables
+-- The partition's own, and the one from before there were several; the newest first.
+SELECT key_table, partition_id, capacity, keys, filter IS NOT NULL AS filtered
+FROM key_tables WHERE partition_id = $1 OR partition_id IS NULL ORDER BY key_table DESC
+
+-- name: key_filter
+SELECT filter FROM key_tables WHERE key_table = $1
+
+-- name: open_key_table
+SELECT open_key_table($1, $2)
+
+-- name: store_key_filter
+-- Only for the core that has the partition, and it cannot lose it meanwhile: another's filter may lack keys of its successor.
+WITH mine AS (SELECT FROM partitions WHERE partition_id = $1 AND epoch = $2 FOR SHARE)
+UPDATE key_tables SET keys = $4, filter = $5 WHERE key_table = $3 AND filter IS NULL AND EXISTS (SELECT FROM mine)
 
 -- name: existing_commands
 SELECT c.tenant_id, c.command_id, c.fingerprint, c.result

@@ -80,6 +80,26 @@ class Loader:
             await self._load_wallets(await self._connection.fetch(SQL["wallets_by_account"], tenants_of, accounts), [])
         if needs.holds:
             await self._load_holds(needs.holds)
+        if needs.keys:
+            await self.find_keys(needs.keys)
+
+    async def find_keys(self, keys: list[tuple[int, bytes]]) -> list[asyncpg.Record]:
+        """Looks event keys (tenant, hash) up where they may be and tells the engine which are stored.
+
+        Gives the rows that are: tenant_id, key_hash, fingerprint, commit_id.
+        """
+        places = self._engine.key_tables_with(keys)
+        rows: list[asyncpg.Record] = []
+        if places:
+            tables = [table for table, _ in places]
+            wanted = [keys[place] for _, place in places]
+            rows = await self._connection.fetch(
+                SQL["existing_keys"], tables, [tenant_id for tenant_id, _ in wanted], [key.hex() for _, key in wanted]
+            )
+        self._engine.remember_keys([(row["key_hash"].bytes, row["fingerprint"]) for row in rows])
+        found = {row["key_hash"].bytes for row in rows}
+        self._engine.remember_absent_keys([key for _, key in keys if key not in found])
+        return rows
 
     async def _load_catalog(self, tenant_id: int) -> None:
         # The version is read first: a change in between makes the next poll load once more, never once less.

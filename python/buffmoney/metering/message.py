@@ -1,7 +1,7 @@
 """The inbox's wire format, as far as the core itself must read it. Everything per event is read in Rust.
 
 A message is version, kind, flags and a zero (one byte each), the tenant (u64), the message's id (16 bytes), the list its reply
-goes to (u16 length), then a usage section or a command. All integers are little-endian.
+goes to (u16 length), 16 bytes by which a batch of usage is known again, then a usage section or a command. All integers are little-endian.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 from buffmoney.base import ids
 
-VERSION = 2
+VERSION = 3
 USAGE = 1
 COMMAND = 2
 REDELIVERED = 1
 """flag: the edge has sent this before and heard nothing"""
 
 _HEADER = struct.Struct("<BBBBQ16sH")
+_MARK_BYTES = 16
 _REPLY_EVENT_BYTES = 19
 _ACCEPTED = 0
 _DUPLICATE = 1
@@ -67,7 +68,7 @@ def read(raw: bytes) -> Incoming:
         version, kind, flags, _, tenant_id, message_id, length = _HEADER.unpack_from(raw)
     except struct.error as error:
         raise MalformedMessageError(f"{len(raw)} bytes are no message") from error
-    if version != VERSION or kind not in (USAGE, COMMAND) or len(raw) < _HEADER.size + length:
+    if version != VERSION or kind not in (USAGE, COMMAND) or len(raw) < _HEADER.size + length + _MARK_BYTES:
         raise MalformedMessageError(f"version {version}, kind {kind}, {len(raw)} bytes")
     reply_to = raw[_HEADER.size : _HEADER.size + length]
     return Incoming(raw, kind, tenant_id, message_id, reply_to, bool(flags & REDELIVERED))

@@ -1,4 +1,4 @@
-"""The core's side of Redis: replies, balances, seen keys and its sign of life. All of it may vanish at any moment.
+"""The core's side of Redis: replies, balances, marks of seen batches and its sign of life. All of it may vanish at any moment.
 
 Everything here is sent after a commit and says what PostgreSQL already holds. A failure loses nothing: replies stay in the cache
 until the edge delivers its message again, and balances move on to a hash of a new generation, so that nobody trusts an old one.
@@ -25,7 +25,7 @@ TTL_MS = 60_000
 """of replies, and of balances: refreshed with every sign of life, so that the hashes of dead cores go by themselves"""
 CACHED_REPLIES = 4_000
 SEEN_SHARDS = 16
-"""sets for each generation of seen keys: as the Rust core names them"""
+"""sets for each generation of seen batches: as the Rust core names them"""
 QUEUE_GROUPS = 4
 
 # Answers -1 if a core of a later epoch has spoken, 0 if our last word is gone, else 1. ARGV: epoch, word, "renew" or "announce".
@@ -67,12 +67,12 @@ class ReplyCache:
 class Publisher:
     """Publishes the commits of one epoch of one partition, in their order."""
 
-    def __init__(self, redis: RedisPipe, partition_id: int, epoch: int, seen_keys: int) -> None:
+    def __init__(self, redis: RedisPipe, partition_id: int, epoch: int, seen_batches: int) -> None:
         self._redis = redis
         self._partition = str(partition_id)
         self._prefix = f"{{p{partition_id}}}:"
         self._epoch = epoch
-        self._seen_keys = seen_keys
+        self._seen_batches = seen_batches
         self._rotated: set[int] = set()
         self._generation = ""
         self._queue: asyncio.Queue[Callable[[], tuple[bytes, int]]] = asyncio.Queue()
@@ -111,12 +111,11 @@ class Publisher:
             await self._queue.join()
 
     def publish(self, group: Group, replies: list[Reply]) -> None:
-        """Queues a committed group's balances, its replies and further ones (restored ones), and its seen keys, in this order."""
+        """Queues a committed group's balances, replies and marks of seen batches, and further replies (restored ones)."""
 
         def make() -> tuple[bytes, int]:
-            answers, count = group.publish_answers(self.balance_key, TTL_MS)
-            seen, more = group.publish_seen_keys(f"{self._prefix}seen:a".encode())
-            return answers + _pushes(replies) + seen, count + 2 * len(replies) + more
+            commands, count = group.publish(self.balance_key, f"{self._prefix}seen:a".encode(), TTL_MS)
+            return commands + _pushes(replies), count + 2 * len(replies)
 
         self._queue.put_nowait(make)
 
@@ -169,7 +168,7 @@ class Publisher:
         )
 
     async def beat(self) -> None:
-        """The sign of life, each second while the lease is held and writing works. Also rotates the seen keys."""
+        """The sign of life, each second while the lease is held and writing works. Also rotates the marks of seen batches."""
         try:
             if not self._generation:
                 await self._announce()
@@ -187,7 +186,7 @@ class Publisher:
             self._distrust(failure)
 
     async def _rotate_seen(self) -> None:
-        """Lets the older half of the seen keys go, where a set is full.
+        """Lets the older half of the marks go, where a set is full.
 
         The sets of all shards fill alike. Their first limits are spread, so that they take turns from then on: freeing one keeps a
         processor for some hundredths of a second, freeing all at once would keep it for the most of one.
@@ -195,7 +194,7 @@ class Publisher:
         packed = b"".join(pack("SCARD", self._seen_key("a", shard)) for shard in range(SEEN_SHARDS))
         for shard, count in enumerate(await self._redis.send(packed, SEEN_SHARDS)):
             spread = 1.0 if shard in self._rotated else (shard + 1) / SEEN_SHARDS
-            if isinstance(count, int) and count > spread * self._seen_keys / SEEN_SHARDS:
+            if isinstance(count, int) and count > spread * self._seen_batches / SEEN_SHARDS:
                 self._rotated.add(shard)
                 await self._redis.command("RENAME", self._seen_key("a", shard), self._seen_key("b", shard))
 

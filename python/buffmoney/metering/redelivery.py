@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from buffmoney import _core
-from buffmoney._core import Engine
 from buffmoney.base import queries
 from buffmoney.metering import message as wire
+from buffmoney.metering.loading import Loader
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -25,7 +25,7 @@ COMMITS_BACK = 50_000
 """How many commits are searched at most; ten minutes of them are wanted."""
 
 
-async def restore(connection: Connection, engine: Engine, partition_id: int, commit_seq: int, messages: list[wire.Incoming]) -> int:
+async def restore(connection: Connection, loader: Loader, partition_id: int, commit_seq: int, messages: list[wire.Incoming]) -> int:
     """Finds the commits that these usage messages were part of, and notes in each what it got accepted there.
 
     Their keys are told to the engine, so that applying them does not end in a unique violation. Returns how many were found.
@@ -34,14 +34,13 @@ async def restore(connection: Connection, engine: Engine, partition_id: int, com
     rows = await connection.fetch(SQL["commits_of_messages"], partition_id, list(by_id), commit_seq - COMMITS_BACK)
     for row in rows:
         message = by_id[row["id"]]
-        await _restore_one(connection, engine, message, row["commit_id"], row["committed_at"])
+        await _restore_one(connection, loader, message, row["commit_id"], row["committed_at"])
     return len({row["id"] for row in rows})
 
 
-async def _restore_one(connection: Connection, engine: Engine, message: wire.Incoming, commit_id: int, committed_at: datetime) -> None:
+async def _restore_one(connection: Connection, loader: Loader, message: wire.Incoming, commit_id: int, committed_at: datetime) -> None:
     events = {key_hash: (index, key) for key_hash, index, key in reversed(_core.usage_events(message.raw))}
-    stored = await connection.fetch(SQL["existing_keys"], message.tenant_id, [key_hash.hex() for key_hash in events])
-    engine.remember_keys([(row["key_hash"].bytes, row["fingerprint"]) for row in stored])
+    stored = await loader.find_keys([(message.tenant_id, key_hash) for key_hash in events])
     accepted = {events[row["key_hash"].bytes][1]: events[row["key_hash"].bytes][0] for row in stored if row["commit_id"] == commit_id}
     if not accepted:
         return

@@ -13,6 +13,7 @@ from buffmoney._core import Group
 from buffmoney.ledger.heads import Head
 from buffmoney.metering import message
 from buffmoney.metering.commit import CommitFault, LeafPartitions, LeaseLost
+from buffmoney.metering.key_tables import KeyTables
 from buffmoney.metering.lease import Lease
 from buffmoney.metering.loading import Loader
 from buffmoney.metering.message import Incoming
@@ -88,6 +89,7 @@ class Tenure:
     loading: Connection
     chores: Connection
     publisher: Publisher
+    key_tables: KeyTables
     leaves: LeafPartitions = field(default_factory=LeafPartitions)
     flights: deque[Flight] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)

@@ -65,12 +65,20 @@ class Upkeep:
                     if tenure.due is not None:
                         tenure.wake.set()
                 await tenure.leaves.prepare(tenure.chores, self._clock.now_us())
+                await tenure.key_tables.tend(tenure.chores, self._settings)
             except asyncpg.LockNotAvailableError as busy:
                 log.info("partition_made_later", detail=str(busy))
             except Exception as failure:
                 tenure.fail(commit.classify(failure))
                 return
             await asyncio.sleep(SWEEP_S)
+
+    async def read_key_tables(self, tenure: Tenure) -> None:
+        """Reads the tables of event keys whose filters are missing, once."""
+        try:
+            await tenure.key_tables.read_all(self._settings, tenure.wake.set)
+        except Exception as failure:
+            tenure.fail(commit.classify(failure))
 
     async def _find_due(self, tenure: Tenure) -> Due | None:
         now = to_datetime(self._clock.now_us())

@@ -5,9 +5,14 @@ use buffmoney_core::message::{Header, Message, MessageBody, Reply, UsageReply, c
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    let outline = Message::outline(bytes);
     if let Ok(message) = Message::parse(bytes) {
-        let Message { redelivered, tenant_id, message_id, reply_to, body } = &message;
-        let header = Header { redelivered: *redelivered, tenant_id: *tenant_id, message_id: *message_id, reply_to };
+        let outline = outline.expect("what can be read has an outline");
+        if let MessageBody::Usage(section) | MessageBody::Command { usage: Some(section), .. } = &message.body {
+            assert!(outline.keys().eq(section.events.iter().map(|event| event.key_hash)));
+        }
+        let Message { redelivered, tenant_id, message_id, reply_to, mark, body } = &message;
+        let header = Header { redelivered: *redelivered, tenant_id: *tenant_id, message_id: *message_id, reply_to, mark: *mark };
         let written = match body {
             MessageBody::Usage(section) => usage_message(header, section),
             MessageBody::Command { command, usage } => {

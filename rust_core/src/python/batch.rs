@@ -59,13 +59,13 @@ impl PyDecodedBatch {
     fn problems<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.batch.problems())
     }
-    fn seen_command<'py>(&self, py: Python<'py>, generations: Vec<Bound<'py, PyBytes>>, sample: bool) -> (Bound<'py, PyBytes>, usize) {
+    fn seen_command<'py>(&self, py: Python<'py>, generations: Vec<Bound<'py, PyBytes>>) -> (Bound<'py, PyBytes>, usize) {
         let generations: Vec<&[u8]> = generations.iter().map(|key| key.as_bytes()).collect();
-        let (command, answers) = self.batch.seen_command(&generations, sample);
+        let (command, answers) = self.batch.seen_command(&generations);
         (PyBytes::new(py, &command), answers)
     }
-    fn mark_seen(&mut self, replies: Vec<Vec<i64>>, sample: bool) -> PyResult<()> {
-        Ok(self.batch.mark_seen(&replies, sample)?)
+    const fn mark_seen(&mut self) {
+        self.batch.mark_seen();
     }
     fn message<'py>(&self, py: Python<'py>, message_id: &[u8], reply_to: &[u8], redelivered: bool) -> PyResult<Bound<'py, PyBytes>> {
         let message = self.batch.message(id(message_id)?, reply_to, redelivered)?;
@@ -110,7 +110,7 @@ pub fn command_message<'py>(
     command: &[u8],
     section: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let header = Header { redelivered, tenant_id: tenant(tenant_id), message_id: id(message_id)?, reply_to };
+    let header = Header { redelivered, tenant_id: tenant(tenant_id), message_id: id(message_id)?, reply_to, mark: [0; 16] };
     Ok(PyBytes::new(py, &message::command_message(header, command, section)?))
 }
 
