@@ -240,11 +240,13 @@ impl CopyWriter {
     fn numeric_field(&mut self, count: u16, weight: i16, sign: u16, digits: u128) {
         let length = 8 + 2 * u32::from(count);
         let head = u64::from(count) << 48 | u64::from(weight.cast_unsigned()) << 32 | u64::from(sign) << 16 | u64::from(SCALE);
-        // Copies of fixed size and a cut are cheaper than one copy of unknown size.
+        // A copy of fixed size and a cut are cheaper than a copy of unknown size.
         let end = self.stream.bytes.len() + 4 + length as usize;
-        self.stream.bytes.extend_from_slice(&length.to_be_bytes());
-        self.stream.bytes.extend_from_slice(&head.to_be_bytes());
-        self.stream.bytes.extend_from_slice(&digits.to_be_bytes());
+        let mut field = [0; 28];
+        field[..4].copy_from_slice(&length.to_be_bytes());
+        field[4..12].copy_from_slice(&head.to_be_bytes());
+        field[12..].copy_from_slice(&digits.to_be_bytes());
+        self.stream.bytes.extend_from_slice(&field);
         self.stream.bytes.truncate(end);
     }
 

@@ -121,6 +121,7 @@ pub struct Engine {
     open: VecDeque<Undo>,
     buffers: Buffers,
     wallets_touched: usize,
+    counters_moved: usize,
     groups: u64,
     max_wallets: usize,
     may_evict: bool,
@@ -150,6 +151,7 @@ impl Engine {
             open: VecDeque::new(),
             buffers: Buffers::default(),
             wallets_touched: 0,
+            counters_moved: 0,
             groups: 0,
             max_wallets: max_wallets.max(16),
             may_evict: true,
@@ -373,6 +375,7 @@ impl Engine {
         work.key_table = self.key_tables.current();
         // As many as last time: what is kept of a wallet is large, and growing would move it again and again.
         work.touched.reserve(self.wallets_touched);
+        work.counters.reserve(self.counters_moved);
         work.counts = self.counts;
         work
     }
@@ -386,6 +389,7 @@ impl Engine {
         self.voids.rotate();
         let evicted = std::mem::take(&mut self.evicted);
         self.wallets_touched = work.touched.len();
+        self.counters_moved = work.counters.len();
         let (group, undo) = finish(work, &mut self.wallets.slots, &mut self.position, evicted);
         self.open.push_back(undo);
         group

@@ -68,7 +68,7 @@ def test_a_long_run_with_a_small_memory_meets_unique_violations() -> None:
 def test_many_small_tables_of_keys_change_nothing(seed: int, restarts: list[bool]) -> None:
     """Proves: an event is taken once over all tables of keys, each of which is unique only in itself, with their filters and before they
     are read."""
-    run = ModelRun(max_wallets=20, recent_keys=8, keys_per_table=20, group_size=3)
+    run = ModelRun(max_wallets=20, recent_keys=16, keys_per_table=20, group_size=3)
     workload = Workload(seed)
     run.feed(workload.steps(40))
     for with_filters in restarts:

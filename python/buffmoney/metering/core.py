@@ -150,16 +150,8 @@ class PartitionWriter:
             # longer than looking into one.
             await loading.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
             publisher = Publisher(self._redis, self._partition_id, taken.epoch, self._settings.seen_batches)
-            tenure = Tenure(
-                taken,
-                control,
-                deque((first, second)),
-                Loader(loading, self._engine, self._clock),
-                loading,
-                chores,
-                publisher,
-                KeyTables(taken),
-            )
+            loader = Loader(loading, self._engine, self._clock)
+            tenure = Tenure(taken, control, deque((first, second)), loader, loading, chores, publisher, KeyTables(taken))
             await tenure.leaves.prepare(chores, self._clock.now_us())
             self._engine.start(taken.commit_seq, taken.head, taken.epoch)
             await tenure.key_tables.begin(chores, self._engine, self._settings)
