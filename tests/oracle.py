@@ -595,8 +595,8 @@ class Tenant:
             self._close(hold, "expired", 0, now_us)
 
     def sweep(self, now_us: int) -> None:
-        """Expires every due hold and grant."""
-        for hold_id in self.holds:
+        """Expires every due hold and grant: holds in the order of their ends, since what comes back first repays first."""
+        for hold_id in sorted(self.holds, key=lambda one: (self.holds[one].expires_us, one)):
             self.expire_hold(hold_id, now_us)
         for wallet in self.wallets.values():
             wallet.expire(now_us)

@@ -5,8 +5,10 @@
 //! that has expired expires again at once. A free event is voided without a posting. An event is voided once, whoever asks how
 //! often: a repetition gets the first void. Its key stays taken for ever.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
 
 use crate::command::{Failure, MAX_OPEN_GRANTS, parse_hex, public_id, read, refuse};
@@ -18,6 +20,7 @@ use crate::message::UsageSection;
 use crate::money::format_nano;
 use crate::outcome::Outcome;
 use crate::posting::{Id, PostingKind};
+use crate::rate::Currency;
 use crate::time::format_us;
 use crate::usage::AMOUNT_LIMIT;
 use crate::wallet::{Grant, Wallet, write_parts};
@@ -175,7 +178,7 @@ impl Engine {
             return refuse("invalid_command", format!("a command voids at most {MAX_KEYS} events"));
         }
         let said = Said { command_id: id, set_id, by: &command.by, reason: command.reason.as_deref(), replaced_by: None };
-        let (mut voided, mut already, mut amount, mut refused) = (0, 0, 0_i128, Vec::new());
+        let (mut voided, mut already, mut amounts, mut refused) = (0, 0, BTreeMap::<Currency, i128>::new(), Vec::new());
         for key in &command.keys {
             let hash = key_hash(tenant.cast_unsigned(), key.as_bytes());
             if self.void_of(&hash).is_some() {
@@ -185,13 +188,18 @@ impl Engine {
             match self.void_event(work, tenant, key, hash, &said) {
                 Ok(void) => {
                     voided += 1;
-                    amount = amount.checked_add(void.amount).ok_or(EngineError::Range)?;
+                    let amount = amounts.entry(self.wallet_of(void.account)?.currency).or_default();
+                    *amount = amount.checked_add(void.amount).ok_or(EngineError::Range)?;
                 }
                 Err(Failure::Refused(refusal)) => refused.push(json!({"idempotencyKey": key, "code": refusal.0})),
                 Err(failure) => return Err(failure),
             }
         }
-        Ok(json!({"ok": true, "voided": voided, "alreadyVoided": already, "amount": format_nano(amount), "refused": refused}))
+        let amounts: Map<String, Value> = amounts
+            .iter()
+            .map(|(currency, amount)| (String::from_utf8_lossy(currency).into_owned(), format_nano(*amount).into()))
+            .collect();
+        Ok(json!({"ok": true, "voided": voided, "alreadyVoided": already, "amounts": amounts, "refused": refused}))
     }
 
     /// `{"key", "by", "reason"?}` and one event of the same customer: voids the one and takes the other, or neither.

@@ -299,16 +299,19 @@ class ModelRun:
 
     def model_void_set(self, keys: tuple[str, ...]) -> dict[str, Any]:
         """The oracle's answer to the voids of some events: each is decided by itself."""
-        voided, amount, refused = 0, 0, []
+        voided, refused = 0, []
+        amounts: dict[str, int] = {}
         for key in keys:
             if key not in self.model.known:
                 refused.append({"idempotencyKey": key, "code": "event_not_found"})
             elif key not in self.model.voided:
+                wallet = self.model.wallets[self.model.known[key][0].customer]
                 voided += 1
-                amount += self.model.void(key, self.now_us)
-                self.after_void[key] = show(self.model.wallets[self.model.known[key][0].customer].available)
+                amounts[wallet.currency] = amounts.get(wallet.currency, 0) + self.model.void(key, self.now_us)
+                self.after_void[key] = show(wallet.available)
         already = len(keys) - voided - len(refused)
-        return {"voided": voided, "alreadyVoided": already, "amount": show(amount), "refused": refused}
+        shown = {currency: show(amount) for currency, amount in amounts.items()}
+        return {"voided": voided, "alreadyVoided": already, "amounts": shown, "refused": refused}
 
     def model_amend(self, step: Amend) -> dict[str, Any]:
         """The oracle's answer to an amendment; one that was done before gets its first answer."""

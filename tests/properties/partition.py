@@ -351,7 +351,7 @@ class Partition:
             try:
                 self.commit(group)
             except UniqueViolationError as violation:
-                self.violations += violation.args[0].startswith("event_keys")
+                self.violations += violation.args[0].startswith(("event_keys", "usage_voids"))
                 known = self._remember(group.event_keys, group.command_ids)
                 # A void that is stored already is read with its event when the messages are applied again.
                 void = any(
@@ -390,7 +390,7 @@ class Partition:
         )
         due_holds = [
             (row["tenant_id"], row["hold_id"])
-            for row in self.tables.of("holds")
+            for row in sorted(self.tables.of("holds"), key=lambda row: (row["expires_at"], row["hold_id"]))
             if row["expires_at"] <= now_us and row.get("status", "open") == "open"
         ]
         for _ in range(10):

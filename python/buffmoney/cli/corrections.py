@@ -68,7 +68,7 @@ def void(
     if as_json:
         say_json(done)
     else:
-        say(f"{done['voided']:,} of {done['events']:,} events voided, {done['amount']} {done['currency']} given back")
+        say(f"{done['voided']:,} of {done['events']:,} events voided, {_sums(done['amountByCurrency'])} given back")
         for one in done["refused"]:
             say(f"  not {one['idempotencyKey']}: {one['code']}")
     if not done["done"] or done["refused"]:
@@ -130,24 +130,30 @@ def _void_set(found: dict[str, Any], body: dict[str, Any], url: str | None, api_
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("voiding"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    amount = Decimal(0)
+    amounts: dict[str, Decimal] = {}
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("voiding", total=found["events"], completed=found["voided"])
         while True:
             before = found["voided"]
             found = _ask(body, url, api_key)
-            amount += Decimal(found["amount"])
+            for currency, amount in found["amountByCurrency"].items():
+                amounts[currency] = amounts.get(currency, Decimal(0)) + Decimal(amount)
             progress.update(task, completed=found["voided"])
             if found["done"] or found["voided"] == before:
-                return {**found, "amount": format(amount, "f")}
+                shown = {currency: format(amount, "f") for currency, amount in amounts.items()}
+                return {**found, "amount": None if len(shown) > 1 else next(iter(shown.values()), "0"), "amountByCurrency": shown}
+
+
+def _sums(by_currency: dict[str, str]) -> str:
+    return ", ".join(f"{amount} {currency}" for currency, amount in by_currency.items()) or "0"
 
 
 def _say_set(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         say_json(found)
         return
-    say(f"{found['events']:,} events, {found['charge']} {found['currency']} charged (set {found['setId']})")
+    say(f"{found['events']:,} events, {_sums(found['chargeByCurrency'])} charged (set {found['setId']})")
     for one in found["byMetric"]:
-        say(f"  {one['metric']}: {one['events']:,} events, quantity {one['quantity']}, charged {one['charge']}")
+        say(f"  {one['metric']}: {one['events']:,} events, quantity {one['quantity']}, charged {one['charge']} {one['currency']}")
     for one in found["byCustomer"]:
-        say(f"  {one['customerExternalId']}: {one['events']:,} events, charged {one['charge']}")
+        say(f"  {one['customerExternalId']}: {one['events']:,} events, charged {one['charge']} {one['currency']}")

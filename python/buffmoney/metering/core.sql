@@ -163,4 +163,4 @@ WHERE g.expires_at <= $2 AND g.expired_commit_id IS NULL ORDER BY g.expires_at L
 
 -- name: due_holds
 SELECT h.tenant_id, h.hold_id FROM holds h JOIN tenants t ON t.tenant_id = h.tenant_id AND t.partition_id = $1
-WHERE h.expires_at <= $2 AND h.status = 'open' ORDER BY h.expires_at LIMIT 1000
+WHERE h.expires_at <= $2 AND h.status = 'open' ORDER BY h.expires_at, h.hold_id LIMIT 1000

@@ -65,12 +65,13 @@ class VoidSetBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class VoidedMetric(msgspec.Struct, rename="camel"):
-    """The events of one metric."""
+    """The events of one metric in one currency."""
 
     metric: str
     events: int
     quantity: str
     charge: str
+    currency: str
 
 
 class VoidedCustomer(msgspec.Struct, rename="camel"):
@@ -79,6 +80,7 @@ class VoidedCustomer(msgspec.Struct, rename="camel"):
     customer_external_id: str
     events: int
     charge: str
+    currency: str
 
 
 class RefusedVoid(msgspec.Struct, rename="camel"):
@@ -92,18 +94,21 @@ class VoidSet(msgspec.Struct, rename="camel"):
     """A set of events, and how far its voiding is.
 
     events, charge, byMetric, byCustomer (the largest first, of `customers`): of the whole set. voided: of it, so far. amount: given back
-    by this call. done: nothing is left to do but what was refused; false: repeat the call as it was.
+    by this call. charge, amount and currency: null where there are several currencies; those have sums of their own. done: nothing is left
+    to do but what was refused; false: repeat the call as it was.
     """
 
     set_id: str
     events: int
-    charge: str
-    currency: str
+    charge: str | None
+    currency: str | None
+    charge_by_currency: dict[str, str]
     by_metric: list[VoidedMetric]
     customers: int
     by_customer: list[VoidedCustomer]
     voided: int
-    amount: str
+    amount: str | None
+    amount_by_currency: dict[str, str]
     refused: list[RefusedVoid]
     done: bool
 
@@ -115,9 +120,8 @@ class _Listed(msgspec.Struct):
     events: int
     voided: int
     left: list[str]
-    charge: Decimal
-    by_metric: dict[int, list[Decimal]]
-    by_account: dict[int, list[Decimal]]
+    sums: dict[tuple[int, int], tuple[int, Decimal, Decimal]]
+    """by account and metric: events, quantity, charge"""
 
 
 async def void_set(call: Call) -> Answer:
@@ -196,8 +200,7 @@ def _time(text: str | None, param: str) -> datetime | None:
 
 
 def _sum(rows: list[asyncpg.Record]) -> _Listed:
-    by_metric: defaultdict[int, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
-    by_account: defaultdict[int, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 2)
+    sums: dict[tuple[int, int], tuple[int, Decimal, Decimal]] = {}
     digest = hashlib.sha256()
     left: list[tuple[int, str]] = []
     for row in sorted(rows, key=lambda row: row["idempotency_key"]):
@@ -205,43 +208,62 @@ def _sum(rows: list[asyncpg.Record]) -> _Listed:
         digest.update(len(key).to_bytes(2, "big") + key)
         if not row["voided"]:
             left.append((row["commit_id"], row["idempotency_key"]))
-        metric, account = by_metric[row["metric_id"]], by_account[row["account_id"]]
-        by_metric[row["metric_id"]] = [metric[0] + 1, metric[1] + row["quantity"], metric[2] + row["charge"]]
-        by_account[row["account_id"]] = [account[0] + 1, account[1] + row["charge"]]
-    charge = sum((sums[2] for sums in by_metric.values()), Decimal(0))
+        events, quantity, charge = sums.get((row["account_id"], row["metric_id"]), (0, Decimal(0), Decimal(0)))
+        sums[row["account_id"], row["metric_id"]] = (events + 1, quantity + row["quantity"], charge + row["charge"])
     # Commit by commit: what was accepted together lies together, and is quicker to read again.
     keys = [key for _, key in sorted(left)]
-    return _Listed(digest.digest()[:16], len(rows), len(rows) - len(keys), keys, charge, dict(by_metric), dict(by_account))
+    return _Listed(digest.digest()[:16], len(rows), len(rows) - len(keys), keys, sums)
 
 
 async def _describe(connection: Connection, call: Call, listed: _Listed) -> VoidSet:
     tenant_id = call.tenant.tenant_id
     codes = {row["metric_id"]: row["code"] for row in await connection.fetch(_SQL["metric_codes"], tenant_id)}
-    largest = sorted(listed.by_account.items(), key=lambda item: (-item[1][1], item[0]))[:MOST_CUSTOMERS]
-    named = await connection.fetch(_SQL["customer_names"], tenant_id, [account for account, _ in largest])
-    names = {row["account_id"]: row["external_id"] for row in named}
+    accounts = sorted({account for account, _ in listed.sums})
+    found = {row["account_id"]: row for row in await connection.fetch(_SQL["customers"], tenant_id, accounts)}
+    by_metric: defaultdict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
+    by_account: defaultdict[int, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 2)
+    for (account, metric), (events, quantity, charge) in listed.sums.items():
+        group = by_metric[codes[metric], found[account]["currency"]]
+        group[:] = group[0] + events, group[1] + quantity, group[2] + charge
+        by_account[account] = [by_account[account][0] + events, by_account[account][1] + charge]
+    charges: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for (_, currency), (_, _, charge) in by_metric.items():
+        charges[currency] += charge
+    largest = sorted(by_account.items(), key=lambda item: (-item[1][1], item[0]))[:MOST_CUSTOMERS]
+    total, by_currency = _in_currencies(charges)
     return VoidSet(
         set_id=listed.set_id.hex(),
         events=listed.events,
-        charge=money.format_decimal(listed.charge),
-        currency=call.tenant.currency,
+        charge=total,
+        currency=None if len(charges) > 1 else next(iter(charges), call.tenant.currency),
+        charge_by_currency=by_currency,
         by_metric=[
-            VoidedMetric(codes[metric], int(events), money.format_decimal(quantity), money.format_decimal(charge))
-            for metric, (events, quantity, charge) in sorted(listed.by_metric.items())
+            VoidedMetric(metric, int(events), money.format_decimal(quantity), money.format_decimal(charge), currency)
+            for (metric, currency), (events, quantity, charge) in sorted(by_metric.items())
         ],
-        customers=len(listed.by_account),
-        by_customer=[VoidedCustomer(names[account], int(events), money.format_decimal(charge)) for account, (events, charge) in largest],
+        customers=len(by_account),
+        by_customer=[
+            VoidedCustomer(found[account]["external_id"], int(events), money.format_decimal(charge), found[account]["currency"])
+            for account, (events, charge) in largest
+        ],
         voided=listed.voided,
         amount="0",
+        amount_by_currency={},
         refused=[],
         done=not listed.left,
     )
 
 
+def _in_currencies(sums: dict[str, Decimal]) -> tuple[str | None, dict[str, str]]:
+    """A sum, None if it would be of several currencies, and the sums of each."""
+    shown = {currency: money.format_decimal(amount) for currency, amount in sorted(sums.items())}
+    return (None if len(shown) > 1 else next(iter(shown.values()), "0")), shown
+
+
 async def _void(call: Call, listed: _Listed, answer: VoidSet, reason: str | None) -> None:
     """Voids what is left until it is done or the time is up, and says so in the answer. Raises Problem: what is voided stays so."""
     began = time.monotonic()
-    given = Decimal(0)
+    given: defaultdict[str, Decimal] = defaultdict(Decimal)
     at = 0
     while at < len(listed.left) and time.monotonic() - began < WORK_S:
         keys = listed.left[at : at + PIECE_EVENTS]
@@ -257,9 +279,10 @@ async def _void(call: Call, listed: _Listed, answer: VoidSet, reason: str | None
         }
         piece = await commands.run(call, command)
         answer.voided += piece["voided"] + piece["alreadyVoided"]
-        given += Decimal(piece["amount"])
+        for currency, amount in piece["amounts"].items():
+            given[currency] += Decimal(amount)
         answer.refused += [RefusedVoid(one["idempotencyKey"], one["code"]) for one in piece["refused"]]
-    answer.amount = money.format_decimal(given)
+    answer.amount, answer.amount_by_currency = _in_currencies(given)
     answer.done = at >= len(listed.left)
 
 

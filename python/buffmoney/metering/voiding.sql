@@ -77,8 +77,8 @@ WHERE e.tenant_id = $1
     AND ($9::jsonb IS NULL OR e.dimensions::jsonb @> $9::jsonb)
 LIMIT $10::bigint;
 
--- name: customer_names
-SELECT account_id, external_id FROM customers WHERE tenant_id = $1 AND account_id = ANY ($2::bigint[]);
+-- name: customers
+SELECT account_id, external_id, currency FROM customers WHERE tenant_id = $1 AND account_id = ANY ($2::bigint[]);
 
 -- name: metric_codes
 SELECT metric_id, code FROM metrics WHERE tenant_id = $1;
