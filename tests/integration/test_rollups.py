@@ -87,7 +87,7 @@ async def test_the_worker_stops_when_told_and_keeps_the_indexes_summarised(place
 async def sums(place: Room) -> tuple[int, Decimal, Decimal]:
     """(events, quantity, charge) as `GET /v1/usage` reads them, in one snapshot."""
     statement = queries.load("buffmoney.metering", "usage.sql")["usage"]
-    arguments = (place.tenant_id, 0, None, None, None, None, None, "hour", "Asia/Shanghai", True, ["model"], 100)
+    arguments = (place.tenant_id, 0, None, None, None, None, None, "hour", "Asia/Shanghai", True, ["model"], 100, False)
     rows = await place.owner.fetch(statement, *arguments)
     return (*(sum((row[name] for row in rows), Decimal(0)) for name in ("events", "quantity", "charge")),)  # type: ignore[return-value]
 
