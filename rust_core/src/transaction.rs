@@ -366,7 +366,8 @@ fn write_counters(buffers: &Buffers, moved: &[Moved], commit_id: i64) -> CopyWri
         let minutes = u128::from((one.key.period_start_us / 60_000_000).cast_unsigned() & 0xffff_ffff);
         u128::from(one.account.cast_unsigned()) << 64 | minutes << 32 | u128::from(one.key.counter_id.cast_unsigned())
     };
-    let mut sorted: Vec<(u128, &Moved)> = moved.iter().map(|one| (order(one), one)).collect();
+    // One that went back to where it was, by a void or a refused amendment, did not move.
+    let mut sorted: Vec<(u128, &Moved)> = moved.iter().filter(|one| one.before != one.after).map(|one| (order(one), one)).collect();
     sorted.sort_unstable_by_key(|(order, _)| *order);
     let mut rows = buffers.writer(moved.len() * 80);
     for (_, one) in sorted {

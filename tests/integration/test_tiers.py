@@ -100,6 +100,24 @@ def test_tiers_and_allowance_count_through_everything(new_merchant: Callable[...
     assert report["counters"] >= 6
 
 
+def test_a_wallet_that_was_loaded_to_expire_a_grant_goes_on_counting(new_merchant: Callable[..., Merchant]) -> None:
+    """Proves: a new core that meets a customer first because a grant of it is due, and no message of the merchant came yet, has its
+    counters."""
+    merchant = new_merchant(billing="pay-as-you-go", card=None)
+    merchant.ok("POST", CARDS, card(IMAGES))
+    assert charged(merchant, event(metric="images", quantity="8")) == ["0"]
+    ends = datetime.now(SHANGHAI) + timedelta(seconds=4)
+    merchant.grant("1", expiresAt=ends.isoformat())
+    wait_for_core(merchant)
+    unswept = "SELECT count(*) FROM grants WHERE tenant_id = $1 AND expired_commit_id IS NULL"
+    deadline = time.monotonic() + 60
+    while merchant.product.sql.value(unswept, merchant.tenant_id) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert charged(merchant, event(metric="images", quantity="8")) == ["1.2"]
+    report = merchant.product.verify()
+    assert (report["exit"], report["differences"]) == (0, []), report
+
+
 def test_the_largest_card_may_count_in_every_line(merchant: Merchant) -> None:
     """Proves: 10,000 lines with tiers are published twice within a request's time, and the second version goes on with the counters."""
     lines = [{"metric": "tokens_input", "price": "0.001", "allowance": "500", "match": {"model": f"m{n}"}} for n in range(10_000)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +74,19 @@ def test_restarts_and_failed_groups_change_nothing(seed: int, restarts: set[int]
             run.partition.apply([message], run.now_us)
             engine.rollback()
     run.compare()
+
+
+@RUNS
+@given(seed=SEEDS, group_size=st.integers(2, 6))
+def test_a_counter_is_written_when_it_has_moved(seed: int, group_size: int) -> None:
+    """Proves: an amendment that was refused, or a void with an event of the same quantity, leaves no row of a counter that stood still."""
+    run = ModelRun(billing="prepaid", group_size=group_size)
+    run.feed(Workload(seed, correct=True).steps(80))
+    last: dict[tuple[Any, ...], int] = {}
+    for row in run.partition.tables.of("usage_counter_quantities"):
+        counter = (row["account_id"], row["period_start"], row["counter_id"])
+        assert row["quantity"] != last.get(counter, 0)
+        last[counter] = row["quantity"]
     check_chains(run.partition)
 
 

@@ -21,8 +21,8 @@ from buffmoney.base.errors import Problem
 ASIA_SHANGHAI = "Asia/Shanghai"
 FIRST_YEAR = 2000
 LAST_YEAR = 2100
-BACK = timedelta(days=90)
-"""how far a catalogue's table of periods reaches back: usage is taken for 35 days"""
+BACK = timedelta(days=128)
+"""how far a catalogue's table of periods reaches back: as far as counters are kept, what the engine calls KEPT_FOR_US"""
 AHEAD = timedelta(days=3653)
 """how far it reaches ahead"""
 

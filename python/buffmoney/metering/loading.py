@@ -134,7 +134,12 @@ class Loader:
         self._engine.load_wallets(wallets, grants, absent, await self._counters(rows))
 
     async def _counters(self, rows: list[asyncpg.Record]) -> list[CounterRow]:
-        wanted = [(row["tenant_id"], row["account_id"]) for row in rows if row["tenant_id"] in self._counting]
+        # A sweep loads wallets of tenants whose catalogue nobody needed yet, and a wallet stays in memory as it was loaded.
+        wanted = [
+            (row["tenant_id"], row["account_id"])
+            for row in rows
+            if row["tenant_id"] in self._counting or row["tenant_id"] not in self.catalog_versions
+        ]
         if not wanted:
             return []
         tenants, accounts = zip(*wanted, strict=True)
