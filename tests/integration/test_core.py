@@ -7,12 +7,15 @@ import os
 import secrets
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from buffmoney.base.config import Settings
+from buffmoney.base.database import connect
 from buffmoney.ledger import heads, verify
 from buffmoney.metering import lease
 from tests.faults.proxy import CommitDroppingProxy
@@ -228,6 +231,21 @@ def test_a_lease_of_another_machine_is_never_taken_for_dead() -> None:
     assert lease.is_dead(f"{machine}:{os.getpid()}:1.00:{token}"), "the number was given to another process"
     for unknown in ("", "elsewhere", f"elsewhere.1:{2**22 - 1}:{created}:{token}"):
         assert not lease.is_dead(unknown)
+
+
+async def test_a_predecessor_that_stands_still_in_its_commit_holds_nobody_up(place: Room) -> None:
+    """As a core that is stopped after it has moved the partition's row on and before its COMMIT: the row stays locked."""
+    async with running_core(place.settings):
+        await place.grant("acme", "10")
+    stopped = await connect(place.settings, "core", name="buffmoney core 0 writer a")
+    await stopped.execute("BEGIN; UPDATE partitions SET commit_seq = commit_seq + 1 WHERE partition_id = 0")
+    began = time.monotonic()
+    async with running_core(place.settings):
+        assert await place.usage([event("k1")]) == [(0, ACCEPTED, 10**9)]
+    assert time.monotonic() - began < 4
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)):
+        await stopped.execute("COMMIT")
+    await assert_whole(place)
 
 
 async def test_a_core_refuses_a_ledger_that_ends_before_its_signed_head(place: Room) -> None:

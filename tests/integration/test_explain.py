@@ -216,6 +216,27 @@ def test_ten_events_of_an_imported_trace_by_hand(new_merchant: Callable[..., Mer
     check_postings(merchant, explained)
 
 
+def test_ten_events_of_a_trace_under_tiers_by_hand(new_merchant: Callable[..., Merchant]) -> None:
+    """Proves: the same with tiers and allowances: an answer says where its counter was, which is all that is missing."""
+    tiers = [{"upTo": "20000", "price": "4", "per": "1000000"}, {"upTo": "60000", "price": "3", "per": "1000000"}]
+    tiers.append({"upTo": None, "price": "2", "per": "1000000"})
+    graduated = {"metric": "tokens_input", "model": "graduated", "allowance": "5000", "tiers": tiers, "match": {}}
+    free = {"metric": "tokens_output", "per": "1000000", "price": "16", "allowance": "3000", "match": {}}
+    merchant = new_merchant(card={**TRACE_CARD, "charges": [graduated, free]})
+    merchant.grant("100", "small")
+    report = import_trace(merchant, HERE / "trace.csv", "small", this_moment(), "--dimension", "model=gpt-4o")
+    rows = merchant.product.sql.fetch("SELECT idempotency_key FROM usage_events WHERE tenant_id = $1", merchant.tenant_id)
+    explained = {row["idempotency_key"]: explain(merchant, row["idempotency_key"]) for row in rows}
+    for key in random.Random(2026).sample(sorted(explained), 10):
+        found = explained[key]
+        by_line = by_hand.charge_of(found["line"], found["quantity"], found["counter"]["before"])
+        assert by_hand.check(found) == by_line == Fraction(found["charge"])
+    met = {tier["number"] for one in explained.values() for tier in one["tiers"]}
+    assert met == {1, 2, 3}, "the trace reaches every tier"
+    assert any(Decimal(one["counter"]["allowanceUsed"]) for one in explained.values())
+    assert sum(Decimal(one["charge"]) for one in explained.values()) == Decimal(report["charged"])
+
+
 def test_the_command_says_it_in_words(merchant: Merchant) -> None:
     """Proves: `usage explain` prints the calculation and the posting, as JSON the answer itself, and fails for an unknown key."""
     at_merchant = {"BUFFMONEY_URL": merchant.product.url, "BUFFMONEY_API_KEY": merchant.sandbox_key}

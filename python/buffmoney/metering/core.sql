@@ -10,6 +10,11 @@ RETURNING epoch, commit_seq, head, head_mac
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user AND application_name LIKE $1
 
+-- name: end_overdue
+-- The same, if the lease is over.
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN partitions p ON p.partition_id = $1 AND p.lease_until < clock_timestamp()
+WHERE a.datname = current_database() AND a.usename = current_user AND a.application_name LIKE $2
+
 -- name: renew_lease
 UPDATE partitions SET lease_until = clock_timestamp() + make_interval(secs => $4)
 WHERE partition_id = $1 AND epoch = $2 AND holder = $3

@@ -75,7 +75,16 @@ async def take(connection: Connection, partition_id: int, holder: str, lease_s: 
     """
     before = await connection.fetchrow(SQL["read_partition"], partition_id)
     dead = before["holder"] if before is not None and is_dead(before["holder"]) else holder
-    row = await connection.fetchrow(SQL["take_lease"], partition_id, holder, lease_s, dead)
+    await connection.execute("SET lock_timeout = '500ms'")
+    try:
+        row = await connection.fetchrow(SQL["take_lease"], partition_id, holder, lease_s, dead)
+    except asyncpg.LockNotAvailableError:
+        # A core that was stopped between its last statement and its COMMIT keeps the row. Its lease is over, so its transaction is
+        # ended; it has not committed, and finds that out when it goes on. The caller comes again.
+        await connection.execute(SQL["end_overdue"], partition_id, f"buffmoney core {partition_id} writer%")
+        return None
+    finally:
+        await connection.execute("RESET lock_timeout")
     if row is None:
         return None
     return Lease(partition_id, row["epoch"], holder, row["commit_seq"], row["head"], row["head_mac"])
