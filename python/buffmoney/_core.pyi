@@ -265,7 +265,7 @@ class Verifier:
         """COPY (SELECT tenant_id, account_id, period_start, counter_id, commit_id, quantity FROM usage_counter_quantities ORDER BY 1, 2, 3,
         4, 5). After the events."""
     def event_keys(self, chunk: bytes) -> int:
-        """COPY (SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys)."""
+        """COPY (SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys ORDER BY tenant_id, key_hash)."""
     def commits(self, chunk: bytes) -> int:
         """COPY (SELECT partition_id, commit_seq, commit_id, epoch, committed_at, events, postings, charged, digest, head,
         messages FROM commits ORDER BY 1, 2)."""

@@ -73,7 +73,7 @@ async def kill_worker(product: Product, short: bool) -> Line:
 
 
 async def kill_valkey(product: Product, short: bool) -> Line:
-    """kill -9 of Valkey: the inbox, the seen keys and all balances are gone."""
+    """kill -9 of Valkey: the inbox, the marks of seen batches and all balances are gone."""
     return await kill_role(product, "valkey", 2 if short else 20, "kill_valkey")
 
 

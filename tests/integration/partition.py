@@ -23,6 +23,7 @@ from buffmoney.audit import log
 from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.redis import RedisPipe, RedisQueue
+from buffmoney.ledger import verify
 from buffmoney.metering import core
 from buffmoney.migrate import migrate
 from buffmoney.servers import EmbeddedPostgres, EmbeddedValkey, wait_until_ready
@@ -167,6 +168,13 @@ def outcomes(body: bytes) -> list[tuple[int, int, int]]:
     count = int.from_bytes(body[:2], "little")
     rows = (body[at : at + 19] for at in range(2, 2 + 19 * count, 19))
     return [(int.from_bytes(row[:2], "little"), row[2], int.from_bytes(row[3:], "little", signed=True)) for row in rows]
+
+
+async def assert_whole(place: Room) -> verify.Report:
+    """The ledger of a room verifies. Gives the report."""
+    report = await verify.verify(place.settings, lambda _name, _rows, _expected: None)
+    assert report["ok"], report["differences"]
+    return report
 
 
 @contextlib.asynccontextmanager

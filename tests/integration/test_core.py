@@ -5,45 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from buffmoney.base.config import Settings
 from buffmoney.base.database import connect
 from buffmoney.ledger import heads, verify
 from buffmoney.metering import lease
 from tests.faults.proxy import CommitDroppingProxy
-from tests.integration.partition import ACCEPTED, DUPLICATE, INSUFFICIENT, Room, core_process, event, outcomes, room, running_core, servers
-from tests.product import SCRATCH
-
-
-@pytest.fixture(scope="module")
-def backends() -> Iterator[Settings]:
-    home = SCRATCH / f"core-{secrets.token_hex(4)}"
-    home.mkdir(parents=True)
-    try:
-        with servers(home) as settings:
-            yield settings
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture
-async def place(backends: Settings) -> AsyncIterator[Room]:
-    async with room(backends) as there:
-        yield there
-
-
-async def assert_whole(place: Room) -> verify.Report:
-    report = await verify.verify(place.settings, lambda _name, _rows, _expected: None)
-    assert report["ok"], report["differences"]
-    return report
+from tests.integration.partition import (
+    ACCEPTED,
+    DUPLICATE,
+    INSUFFICIENT,
+    Room,
+    assert_whole,
+    core_process,
+    event,
+    outcomes,
+    running_core,
+)
 
 
 async def test_a_batch_is_charged_once_and_a_repetition_changes_nothing(place: Room) -> None:

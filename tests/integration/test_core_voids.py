@@ -7,8 +7,6 @@ import json
 import os
 import random
 import secrets
-import shutil
-from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,28 +15,9 @@ import pytest
 
 from buffmoney import _core
 from buffmoney.base.clock import SystemClock
-from buffmoney.base.config import Settings
 from tests.faults.proxy import CommitDroppingProxy
-from tests.integration.partition import ACCEPTED, Room, core_process, event, room, running_core, servers
+from tests.integration.partition import ACCEPTED, Room, core_process, event, running_core
 from tests.integration.test_core import assert_whole
-from tests.product import SCRATCH
-
-
-@pytest.fixture(scope="module")
-def backends() -> Iterator[Settings]:
-    home = SCRATCH / f"core-voids-{secrets.token_hex(4)}"
-    home.mkdir(parents=True)
-    try:
-        with servers(home) as settings:
-            yield settings
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture
-async def place(backends: Settings) -> AsyncIterator[Room]:
-    async with room(backends) as there:
-        yield there
 
 
 def void(key: str) -> dict[str, Any]:

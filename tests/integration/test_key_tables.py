@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,34 +16,16 @@ from buffmoney._core import KeyFilter
 from buffmoney.base.config import Settings
 from buffmoney.ledger import verify
 from buffmoney.metering import commit
-from tests.integration.partition import ACCEPTED, CONFLICT, DUPLICATE, Room, event, room, running_core, servers
-from tests.product import SCRATCH
+from tests.integration.partition import ACCEPTED, CONFLICT, DUPLICATE, Room, assert_whole, event, room, running_core
 
 KEYS = 1_000
 NOW = datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
-@pytest.fixture(scope="module")
-def backends() -> Iterator[Settings]:
-    home = SCRATCH / f"keys-{secrets.token_hex(4)}"
-    home.mkdir(parents=True)
-    try:
-        with servers(home) as settings:
-            yield settings.replace(keys_per_table=KEYS)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
 @pytest.fixture
 async def place(backends: Settings) -> AsyncIterator[Room]:
-    async with room(backends) as there:
+    async with room(backends.replace(keys_per_table=KEYS)) as there:
         yield there
-
-
-async def assert_whole(place: Room) -> verify.Report:
-    report = await verify.verify(place.settings, lambda _name, _rows, _expected: None)
-    assert report["ok"], report["differences"]
-    return report
 
 
 def key_event(number: int, quantity: str = "1") -> dict[str, Any]:

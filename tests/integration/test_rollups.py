@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
 
@@ -16,21 +15,9 @@ from buffmoney.base.config import Settings
 from buffmoney.base.database import Database
 from buffmoney.ledger import verify
 from buffmoney.metering import rollups
-from tests.integration.partition import Room, event, room, running_core, servers
-from tests.product import SCRATCH
+from tests.integration.partition import Room, event, room, running_core
 
 AT_ONCE = timedelta(0)
-
-
-@pytest.fixture(scope="module")
-def backends() -> Iterator[Settings]:
-    home = SCRATCH / f"rollups-{secrets.token_hex(4)}"
-    home.mkdir(parents=True)
-    try:
-        with servers(home) as settings:
-            yield settings
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

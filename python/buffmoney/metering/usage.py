@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
@@ -15,6 +14,7 @@ from buffmoney.base.clock import format_time, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
+from buffmoney.base.periods import time_zone
 from buffmoney.base.times import parse_time
 from buffmoney.metering.shares import SharedPosting, postings_of
 from buffmoney.metering.voids import EventVoid, corrections_of
@@ -128,7 +128,7 @@ async def get_usage(call: Call) -> Answer:
     """Sums of usage, always equal to the events they cover that are not voided."""
     query: UsageQuery = call.query
     by_customer, by_dimensions = _grouping(query.group_by)
-    zone = _time_zone(query.time_zone)
+    zone = time_zone(query.time_zone)
     from_us, to_us = _quarter_hour(query.from_, "from"), _quarter_hour(query.to, "to")
     if from_us is not None and to_us is not None and from_us >= to_us:
         raise Problem("invalid_parameter", "from must be before to.", "from")
@@ -263,13 +263,6 @@ def _grouping(text: str | None) -> tuple[bool, list[str]]:
     if len(dimensions) > MAX_DIMENSIONS:
         raise Problem("invalid_parameter", f"At most {MAX_DIMENSIONS} dimensions.", "groupBy")
     return by_customer, sorted(set(dimensions))
-
-
-def _time_zone(name: str) -> str:
-    try:
-        return zoneinfo.ZoneInfo(name).key
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise Problem("invalid_parameter", "Give the name of a time zone, for example Asia/Shanghai.", "timeZone") from None
 
 
 def _quarter_hour(text: str | None, param: str) -> int | None:
