@@ -109,6 +109,8 @@ class Group:
     """(tenant_id, command id) of the group's new commands: likewise."""
     void_keys: list[tuple[int, list[bytes]]]
     """(tenant_id, key hashes) of the events voided in the group: likewise."""
+    late_periods: list[tuple[int, int, int, int]]
+    """(tenant_id, account_id, period_start_us, counter of its units): periods that are over whose counters the group moved"""
     refused_keys: list[tuple[int, list[bytes]]]
     """(tenant_id, key hashes) of events refused by balance, price or customer. If event_keys has one of them, the event was accepted
     long ago and is a duplicate: roll back, remember_keys, apply again. Computed when read."""
@@ -136,6 +138,8 @@ class Needs:
     """(tenant_id, key hash): events that may be stored already"""
     events: list[tuple[int, bytes, str]]
     """(tenant_id, key hash, idempotencyKey) of stored events that are to be voided"""
+    settled: list[tuple[int, int, int, int]]
+    """(tenant_id, account_id, period_start_us, counter of its units): periods that may be settled already"""
     account_ids: int
     """how many new account ids should be reserved"""
     nothing: bool
@@ -215,6 +219,13 @@ class Engine:
         """rows: (key hash, (account_id, commit_id, posting_seq, metric_id, price_id, occurred_at_us, quantity, charge, dimensions, parts:
         32 bytes for each grant that paid and how much), void: (voided_at_us, balance_after, reason, replaced_by, its fingerprint, the
         amendment's answer) or None). Kept until the next `apply`."""
+    def load_settled(
+        self,
+        rows: list[tuple[tuple[int, int, int, int], int, str, str, str, bytes]],
+        grants: list[tuple[int, bytes, str, int, str, int | None, int]],
+        absent: list[tuple[int, int, int, int]],
+    ) -> None:
+        """rows: (period as in Needs.settled, revision, quantity, charged, total, parts), the newest revision. absent: not settled."""
     def remember_keys(self, rows: list[tuple[bytes, int]]) -> None:
         """(key hash, fingerprint) found in event_keys."""
     def remember_absent_keys(self, keys: list[bytes]) -> None:
@@ -222,12 +233,21 @@ class Engine:
     def remember_commands(self, rows: list[tuple[int, bytes, int, str]]) -> None:
         """(tenant_id, command_id, fingerprint, result)."""
     def needs(self, messages: list[bytes]) -> Needs: ...
-    def sweep_needs(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]]) -> Needs:
-        """What must be loaded before `sweep` of these wallets and holds: only what is not in memory."""
+    def sweep_needs(
+        self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]], periods: list[tuple[int, int, int, int]] = ...
+    ) -> Needs:
+        """What must be loaded before `sweep` of these wallets, holds and periods: only what is not in memory."""
     def apply(self, messages: list[bytes], now_us: int) -> Group:
         """Applies to memory; everything `needs` named must have been loaded."""
-    def sweep(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]], now_us: int) -> Group:
-        """Expires due grants of these wallets and these holds."""
+    def sweep(
+        self,
+        wallets: list[tuple[int, int]],
+        holds: list[tuple[int, bytes]],
+        now_us: int,
+        periods: list[tuple[int, int, int, int]] = ...,
+    ) -> Group:
+        """Expires due grants of these wallets and these holds, and settles these periods: an hour after their ends, and again when their
+        counters have moved."""
     def commit(self, group_id: int) -> None:
         """The oldest open group is durable."""
     def rollback(self) -> None:
@@ -252,9 +272,32 @@ class Verifier:
         far."""
     def periods(self, rows: list[tuple[int, list[int]]]) -> None:
         """(tenant_id, starts of its periods in microseconds, rising), before its prices."""
-    def prices(self, rows: list[tuple[int, int, str, str, str, str | None, str | None, int | None, str | None, str | None, str]]) -> None:
-        """(tenant_id, price_id, model, price, per, percent, minimum, counter_id, allowance, tiers as JSON, currency). A line that cannot be
-        charged by is a difference."""
+    def prices(
+        self,
+        rows: list[
+            tuple[
+                int,
+                int,
+                str,
+                str,
+                str,
+                str | None,
+                str | None,
+                int | None,
+                str | None,
+                str | None,
+                str,
+                tuple[str | None, int | None, int | None],
+            ]
+        ],
+    ) -> None:
+        """(tenant_id, price_id, model, price, per, percent, minimum, counter_id, allowance, tiers as JSON, currency, (minimum per period,
+        counters of a period's units and charges)). A line that cannot be charged by is a difference."""
+    def at(self, now_us: int) -> None:
+        """The moment of the verification: periods that were over long before it are settled."""
+    def period_charges(self, chunk: bytes) -> int:
+        """COPY (SELECT the columns of period_charges FROM period_charges in the order of its key), after postings, prices and voids, and
+        before the counters; rows so far."""
     def metrics(self, rows: list[tuple[int, int, str]]) -> None: ...
     def customers(self, rows: list[tuple[int, int, str, str]]) -> None:
         """(tenant_id, account_id, external_id, currency)."""

@@ -13,6 +13,7 @@ use crate::group::Work;
 use crate::identity::key_hash;
 use crate::key_tables::KeyTables;
 use crate::message::{Message, MessageBody, MessageError, Outline};
+use crate::period_charge::{PeriodKey, Settled};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
 use crate::rate::{Catalog, CatalogError, Currency};
 use crate::recent::Recent;
@@ -58,6 +59,8 @@ pub struct Needs {
     pub events: Vec<(i64, Id, String)>,
     /// Account ids to reserve.
     pub account_ids: usize,
+    /// Periods of which memory does not know whether they are settled.
+    pub settled: Vec<PeriodKey>,
 }
 
 impl Needs {
@@ -70,6 +73,7 @@ impl Needs {
             && self.holds.is_empty()
             && self.keys.is_empty()
             && self.events.is_empty()
+            && self.settled.is_empty()
             && self.account_ids == 0
     }
 }
@@ -114,6 +118,8 @@ pub struct Engine {
     pub(crate) commands: Recent<(i64, u64, String)>,
     pub(crate) voids: Recent<Box<Voided>>,
     pub(crate) stored_events: HashMap<Id, Option<StoredEvent>>,
+    /// Periods, as far as they are settled; `None`: not at all.
+    pub(crate) settled: HashMap<PeriodKey, Option<Settled>>,
     pub(crate) absent_wallets: HashSet<(i64, String)>,
     absent_holds: HashSet<(i64, Id)>,
     pub(crate) account_ids: VecDeque<i64>,
@@ -144,6 +150,7 @@ impl Engine {
             commands: Recent::new(recent_keys / 8),
             voids: Recent::new(recent_keys / 8),
             stored_events: HashMap::new(),
+            settled: HashMap::new(),
             absent_wallets: HashSet::new(),
             absent_holds: HashSet::new(),
             account_ids: VecDeque::new(),
@@ -174,6 +181,7 @@ impl Engine {
         self.commands.clear();
         self.voids.clear();
         self.stored_events.clear();
+        self.settled.clear();
         self.absent_wallets.clear();
         self.absent_holds.clear();
         self.account_ids.clear();
@@ -265,6 +273,9 @@ impl Engine {
         if self.holds.len() > HOLDS_REMEMBERED && self.open.is_empty() {
             self.holds.clear();
         }
+        if self.settled.len() > HOLDS_REMEMBERED && self.open.is_empty() {
+            self.settled.clear();
+        }
         if self.absent_wallets.len() + self.absent_holds.len() > HOLDS_REMEMBERED {
             self.absent_wallets.clear();
             self.absent_holds.clear();
@@ -330,9 +341,9 @@ impl Engine {
         }
     }
 
-    /// What a sweep of these wallets and holds needs.
+    /// What a sweep of these wallets, holds and periods needs.
     #[must_use]
-    pub fn sweep_needs(&self, accounts: &[(i64, i64)], holds: &[(i64, Id)]) -> Needs {
+    pub fn sweep_needs(&self, accounts: &[(i64, i64)], holds: &[(i64, Id)], periods: &[PeriodKey]) -> Needs {
         let mut needs = Needs::default();
         let mut asked = HashSet::new();
         for (tenant, account) in accounts {
@@ -342,6 +353,18 @@ impl Engine {
         }
         for (tenant, hold) in holds {
             self.need_hold(*tenant, *hold, &mut needs, &mut asked);
+        }
+        for period in periods {
+            let (tenant, account, _) = *period;
+            if !self.catalogs.contains_key(&tenant) && !needs.catalogs.contains(&tenant) {
+                needs.catalogs.push(tenant);
+            }
+            if self.wallets.find_account(account).is_none() && needs.accounts.last() != Some(&(tenant, account)) {
+                needs.accounts.push((tenant, account));
+            }
+            if !self.settled.contains_key(period) {
+                needs.settled.push(*period);
+            }
         }
         needs
     }
@@ -429,8 +452,8 @@ impl Engine {
         Ok(self.end(work))
     }
 
-    /// Expires due grants of these wallets and these holds; what is not in memory is passed over.
-    pub fn sweep(&mut self, accounts: &[(i64, i64)], holds: &[(i64, Id)], now_us: i64) -> Group {
+    /// Expires due grants of these wallets and these holds, and settles these periods; what is not in memory is passed over.
+    pub fn sweep(&mut self, accounts: &[(i64, i64)], holds: &[(i64, Id)], periods: &[PeriodKey], now_us: i64) -> Group {
         let mut work = self.begin(now_us, 0);
         for (_, account) in accounts {
             if let Some(index) = self.wallets.find_account(*account)
@@ -444,6 +467,10 @@ impl Engine {
             if due {
                 self.close_hold(&mut work, *key, PostingKind::HoldExpiry);
             }
+        }
+        for period in periods {
+            // None: there is nothing to settle.
+            let _ = self.settle_period(&mut work, *period);
         }
         self.end(work)
     }
@@ -524,6 +551,9 @@ impl Engine {
         }
         for (_, hash) in &undo.voids {
             self.voids.remove(hash);
+        }
+        for (period, before) in undo.settled.into_iter().rev() {
+            self.settled.insert(period, before);
         }
         for (key, before) in undo.holds.into_iter().rev() {
             match before {

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use crate::copy::{Buffers, CopyWriter};
 use crate::counter::Moved;
 use crate::message::Mark;
+use crate::period_charge::{PeriodChargeRow, PeriodKey, Settled};
 use crate::posting::{Id, PostingKind, account};
 use crate::void::VoidRow;
 use crate::wallet::{Grant, GrantKind, HoldState, Wallet, WalletState};
@@ -81,12 +82,12 @@ impl Touched {
         let held_account = wallet_account + 1;
         let (debit, credit) = match kind {
             PostingKind::Grant => (funding, wallet_account),
-            PostingKind::Usage => (wallet_account, account::USAGE_REVENUE),
+            PostingKind::Usage | PostingKind::PeriodCharge => (wallet_account, account::USAGE_REVENUE),
             PostingKind::Hold => (wallet_account, held_account),
             PostingKind::Capture => (held_account, account::USAGE_REVENUE),
             PostingKind::Release | PostingKind::HoldExpiry => (held_account, wallet_account),
             PostingKind::GrantExpiry => (wallet_account, account::BREAKAGE_INCOME),
-            PostingKind::Void => (account::USAGE_REVENUE, wallet_account),
+            PostingKind::Void | PostingKind::PeriodChargeReversal => (account::USAGE_REVENUE, wallet_account),
         };
         self.pending.push(PendingPosting { kind, grant, reference, debit, credit, amount, balance_after: state.0, held_after: state.1 });
         self.pending.len() - 1
@@ -153,6 +154,12 @@ pub struct Work {
     pub expired_grants: Vec<(i64, Id)>,
     /// Events voided.
     pub voids: Vec<VoidRow>,
+    /// Periods settled.
+    pub period_charges: Vec<PeriodChargeRow>,
+    /// What was known of those periods before the group.
+    pub settled_before: Vec<(PeriodKey, Option<Settled>)>,
+    /// Periods that were over when the group moved their counters.
+    pub late_periods: Vec<PeriodKey>,
     /// Holds before the group.
     pub holds_before: Vec<((i64, Id), Option<HoldState>)>,
     /// Counters that it moved.
@@ -199,6 +206,9 @@ impl Work {
             closed_holds: Vec::new(),
             expired_grants: Vec::new(),
             voids: Vec::new(),
+            period_charges: Vec::new(),
+            settled_before: Vec::new(),
+            late_periods: Vec::new(),
             holds_before: Vec::new(),
             counters: Vec::new(),
             counts: false,

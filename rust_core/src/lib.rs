@@ -20,6 +20,7 @@ pub mod key_tables;
 pub mod message;
 pub mod money;
 pub mod outcome;
+pub mod period_charge;
 pub mod posting;
 pub mod publish;
 #[cfg(feature = "python")]

@@ -43,6 +43,10 @@ pub enum PostingKind {
     Void = 7,
     /// Held → wallet, by time.
     HoldExpiry = 8,
+    /// Wallet → revenue: what a billing period is charged at its end.
+    PeriodCharge = 9,
+    /// Revenue → wallet: what it was charged too much.
+    PeriodChargeReversal = 10,
 }
 
 impl PostingKind {
@@ -58,6 +62,8 @@ impl PostingKind {
             6 => Self::GrantExpiry,
             7 => Self::Void,
             8 => Self::HoldExpiry,
+            9 => Self::PeriodCharge,
+            10 => Self::PeriodChargeReversal,
             _ => return None,
         })
     }
@@ -66,8 +72,8 @@ impl PostingKind {
     #[must_use]
     pub const fn effect(self, amount: i128) -> (i128, i128) {
         match self {
-            Self::Grant | Self::Void => (amount, 0),
-            Self::Usage | Self::GrantExpiry => (-amount, 0),
+            Self::Grant | Self::Void | Self::PeriodChargeReversal => (amount, 0),
+            Self::Usage | Self::GrantExpiry | Self::PeriodCharge => (-amount, 0),
             Self::Hold => (-amount, amount),
             Self::Capture => (0, -amount),
             Self::Release | Self::HoldExpiry => (amount, -amount),
@@ -98,7 +104,7 @@ pub struct Posting<'a> {
     pub held_after: i128,
     /// The grant that gained or paid; zero: overdraft.
     pub grant: Id,
-    /// The grant, hold or command behind it; of a void the event that it reverses.
+    /// The grant, hold, command or period charge behind it; of a void the event that it reverses.
     pub reference: Id,
     /// The commit it is part of.
     pub commit_id: i64,
@@ -173,7 +179,7 @@ pub struct Commit<'a> {
     pub postings: i64,
     /// Sum of the events' charges, nano-units, whatever their currencies: a checksum.
     pub charged: i128,
-    /// The postings' chain hashes, folded in key order, and after them the hashes of the voids, likewise.
+    /// The postings' chain hashes, folded in key order, and after them the hashes of the voids and of the period charges, likewise.
     pub digest: Digest,
     /// 16 bytes for each inbox message in it.
     pub messages: &'a [u8],

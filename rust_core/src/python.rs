@@ -14,8 +14,9 @@ use crate::engine::{Engine, EngineError, Needs, WalletRow, join_grants};
 use crate::key_filter::KeyFilter;
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
+use crate::period_charge::{PeriodKey, Settled};
 use crate::posting::{Digest, Id};
-use crate::rate::{CountingText, Currency, Terms, TierText, currency_code};
+use crate::rate::{CountingText, Currency, PeriodEndText, Terms, TierText, currency_code};
 use crate::simulate::{Days, Simulation};
 use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
@@ -196,6 +197,10 @@ impl PyGroup {
         pairs(py, &self.group.refused_commands)
     }
     #[getter]
+    fn late_periods(&self) -> Vec<PyPeriod> {
+        periods_of(&self.group.late_periods)
+    }
+    #[getter]
     fn replies<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let bytes = |bytes: &[u8]| PyBytes::new(py, bytes);
         self.group.replies.iter().map(|(to, id, reply)| (bytes(to), bytes(id), bytes(reply))).collect()
@@ -239,6 +244,10 @@ impl PyNeeds {
         self.needs.events.iter().map(|(tenant, hash, key)| (*tenant, PyBytes::new(py, hash), key.clone())).collect()
     }
     #[getter]
+    fn settled(&self) -> Vec<PyPeriod> {
+        periods_of(&self.needs.settled)
+    }
+    #[getter]
     fn account_ids(&self) -> usize {
         self.needs.account_ids
     }
@@ -252,6 +261,10 @@ type PyWalletRow = (i64, i64, String, String, Option<String>, Option<String>, i6
 type PyGrantRow = (i64, Vec<u8>, String, i16, String, Option<i64>, i64);
 type PyCounterRow = (i64, i32, i64, String);
 type CountersOf = HashMap<i64, Vec<(CounterKey, i128)>>;
+/// (tenant, account, period start in microseconds, counter).
+type PyPeriod = (i64, i64, i64, i32);
+/// (period, revision, quantity, charged, total, parts).
+type PySettledRow = (PyPeriod, i32, String, String, String, Vec<u8>);
 type PyHoldRow = (i64, Vec<u8>, i64, String, Vec<u8>, i64, String);
 
 fn grant_facts(rows: Vec<PyGrantRow>) -> PyResult<HashMap<Id, Grant>> {
@@ -302,6 +315,23 @@ fn hold_row(row: PyHoldRow, grants: &HashMap<Id, Grant>) -> PyResult<(i64, Id, H
 
 fn ids(rows: Vec<(i64, Vec<u8>)>) -> PyResult<Vec<(i64, Id)>> {
     rows.into_iter().map(|(tenant, bytes)| Ok((tenant, id(&bytes)?))).collect()
+}
+
+fn period_keys(periods: &[PyPeriod]) -> Vec<PeriodKey> {
+    let key = |&(tenant, account, period_start_us, counter_id): &PyPeriod| (tenant, account, CounterKey { period_start_us, counter_id });
+    periods.iter().map(key).collect()
+}
+
+fn periods_of(keys: &[PeriodKey]) -> Vec<PyPeriod> {
+    keys.iter().map(|(tenant, account, key)| (*tenant, *account, key.period_start_us, key.counter_id)).collect()
+}
+
+fn settled_row(row: PySettledRow, grants: &HashMap<Id, Grant>) -> PyResult<(PeriodKey, Settled)> {
+    let ((tenant, account, period_start_us, counter_id), revision, quantity, charged, total, parts) = row;
+    let parts = read_parts(&parts).ok_or_else(|| PyValueError::new_err("malformed parts"))?;
+    let (quantity, charged, total) = (amount(&quantity)?, amount(&charged)?, amount(&total)?);
+    let settled = Settled { revision, quantity, charged, total, parts: join_grants(&parts, grants)? };
+    Ok(((tenant, account, CounterKey { period_start_us, counter_id }), settled))
 }
 
 /// The keys that a table of event keys may hold.
@@ -432,6 +462,12 @@ impl PyEngine {
         self.engine.load_events(rows, absent.iter().map(|hash| id(hash)).collect::<PyResult<_>>()?);
         Ok(())
     }
+    fn load_settled(&mut self, rows: Vec<PySettledRow>, grants: Vec<PyGrantRow>, absent: Vec<PyPeriod>) -> PyResult<()> {
+        let grants = grant_facts(grants)?;
+        let rows = rows.into_iter().map(|row| settled_row(row, &grants)).collect::<PyResult<_>>()?;
+        self.engine.load_settled(rows, period_keys(&absent));
+        Ok(())
+    }
     fn remember_keys(&mut self, rows: Vec<(Vec<u8>, i64)>) -> PyResult<()> {
         let rows = rows.into_iter().map(|(key, fingerprint)| Ok((id(&key)?, fingerprint.cast_unsigned()))).collect::<PyResult<Vec<_>>>()?;
         self.engine.remember_keys(rows);
@@ -450,16 +486,18 @@ impl PyEngine {
         let needs = py.detach(|| self.engine.needs(&messages))?;
         Ok(PyNeeds { needs })
     }
-    fn sweep_needs(&self, wallets: Vec<(i64, i64)>, holds: Vec<(i64, Vec<u8>)>) -> PyResult<PyNeeds> {
-        Ok(PyNeeds { needs: self.engine.sweep_needs(&wallets, &ids(holds)?) })
+    #[pyo3(signature = (wallets, holds, periods = Vec::new()))]
+    fn sweep_needs(&self, wallets: Vec<(i64, i64)>, holds: Vec<(i64, Vec<u8>)>, periods: Vec<PyPeriod>) -> PyResult<PyNeeds> {
+        Ok(PyNeeds { needs: self.engine.sweep_needs(&wallets, &ids(holds)?, &period_keys(&periods)) })
     }
     fn apply(&mut self, py: Python<'_>, messages: Vec<Bound<'_, PyBytes>>, now_us: i64) -> PyResult<PyGroup> {
         let messages: Vec<&[u8]> = messages.iter().map(|message| message.as_bytes()).collect();
         let group = py.detach(|| self.engine.apply(&messages, now_us))?;
         Ok(PyGroup { group })
     }
-    fn sweep(&mut self, wallets: Vec<(i64, i64)>, holds: Vec<(i64, Vec<u8>)>, now_us: i64) -> PyResult<PyGroup> {
-        Ok(PyGroup { group: self.engine.sweep(&wallets, &ids(holds)?, now_us) })
+    #[pyo3(signature = (wallets, holds, now_us, periods = Vec::new()))]
+    fn sweep(&mut self, wallets: Vec<(i64, i64)>, holds: Vec<(i64, Vec<u8>)>, now_us: i64, periods: Vec<PyPeriod>) -> PyResult<PyGroup> {
+        Ok(PyGroup { group: self.engine.sweep(&wallets, &ids(holds)?, &period_keys(&periods), now_us) })
     }
     fn commit(&mut self, group_id: u64) {
         self.engine.commit(group_id);
@@ -484,8 +522,12 @@ impl PyEngine {
     }
 }
 
-/// (tenant, price id, model, price, per, percent, minimum, counter, allowance, tiers as the catalogue's JSON has them, currency).
-type PyPriceRow = (i64, i32, String, String, String, Option<String>, Option<String>, Option<i32>, Option<String>, Option<String>, String);
+/// (tenant, price id, model, price, per, percent, minimum, counter, allowance, tiers as the catalogue's JSON has them, currency, what is
+/// settled at the end of a period).
+type PyPriceRow =
+    (i64, i32, String, String, String, Option<String>, Option<String>, Option<i32>, Option<String>, Option<String>, String, PyPeriodEnd);
+/// (minimum per period, counter of units, counter of charges).
+type PyPeriodEnd = (Option<String>, Option<i32>, Option<i32>);
 
 fn currency(text: &str) -> PyResult<Currency> {
     currency_code(text).ok_or_else(|| PyValueError::new_err("not a currency"))
@@ -519,14 +561,16 @@ impl PyVerifier {
     }
     fn prices(&mut self, rows: Vec<PyPriceRow>) -> PyResult<()> {
         let verifier = self.open()?;
-        for (tenant, price_id, model, price, per, percent, minimum, counter_id, allowance, tiers, currency_text) in rows {
+        for (tenant, price_id, model, price, per, percent, minimum, counter_id, allowance, tiers, currency_text, end) in rows {
             let tiers: Option<Vec<TierText>> = tiers
                 .map(|tiers| serde_json::from_str(&tiers))
                 .transpose()
                 .map_err(|error| PyValueError::new_err(format!("tiers of price {price_id}: {error}")))?;
             let counting = CountingText { counter_id, allowance: allowance.as_deref(), tiers: tiers.as_deref() };
             let terms = Terms::parse(&model, &price, &per, percent.as_deref(), minimum.as_deref());
-            verifier.add_price(tenant, price_id, currency(&currency_text)?, terms.and_then(|terms| terms.counted(&counting)));
+            let end = PeriodEndText { minimum_per_period: end.0.as_deref(), quantity_counter: end.1, charge_counter: end.2 };
+            let terms = terms.and_then(|terms| terms.counted(&counting)?.settled(&end, &counting));
+            verifier.add_price(tenant, price_id, currency(&currency_text)?, terms);
         }
         Ok(())
     }
@@ -554,6 +598,14 @@ impl PyVerifier {
     fn voids(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
         let verifier = self.open()?;
         copied(py.detach(|| verifier.voids(chunk)))
+    }
+    fn period_charges(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let verifier = self.open()?;
+        copied(py.detach(|| verifier.period_charges(chunk)))
+    }
+    fn at(&mut self, now_us: i64) -> PyResult<()> {
+        self.open()?.at(now_us);
+        Ok(())
     }
     fn events(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
         let verifier = self.open()?;

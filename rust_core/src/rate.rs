@@ -18,11 +18,13 @@ use crate::money::{AMOUNT_INTEGER_DIGITS, parse_decimal_nano};
 
 mod assignment;
 mod counting;
+mod period_end;
 mod price;
 mod shape;
 
 pub use assignment::{Assignments, OwnCards};
 pub use counting::{Counting, CountingText, MAX_TIERS, Outside, Periods, Tier, TierText};
+pub use period_end::{PERIOD_GRACE_US, PeriodEnd, PeriodEndText};
 pub use price::{CountingTerms, Model, Price, Terms, TermsError};
 pub use shape::PricedShape;
 
@@ -129,13 +131,22 @@ struct WireCharge {
     counter_id: Option<i32>,
     allowance: Option<String>,
     tiers: Option<Vec<TierText>>,
+    minimum_per_period: Option<String>,
+    period_quantity_counter_id: Option<i32>,
+    period_charge_counter_id: Option<i32>,
 }
 
 impl WireCharge {
     fn terms(&self) -> Result<Terms, TermsError> {
         let (percent, minimum) = (self.percent.as_deref(), self.minimum.as_deref());
         let counting = CountingText { counter_id: self.counter_id, allowance: self.allowance.as_deref(), tiers: self.tiers.as_deref() };
-        Terms::parse(self.model.as_deref().unwrap_or("per_unit"), &self.price, &self.per, percent, minimum)?.counted(&counting)
+        let period_end = PeriodEndText {
+            quantity_counter: self.period_quantity_counter_id,
+            charge_counter: self.period_charge_counter_id,
+            minimum_per_period: self.minimum_per_period.as_deref(),
+        };
+        let terms = Terms::parse(self.model.as_deref().unwrap_or("per_unit"), &self.price, &self.per, percent, minimum)?;
+        terms.counted(&counting)?.settled(&period_end, &counting)
     }
 }
 
@@ -235,6 +246,15 @@ impl Equivalent<ShapeKey> for ShapeName<'_> {
     }
 }
 
+/// A line that is settled at the end of a period, and the card that it is of.
+#[derive(Debug)]
+struct PeriodLine {
+    product: Product,
+    card: Place,
+    currency: Currency,
+    end: Arc<PeriodEnd>,
+}
+
 /// A tenant's metrics, rate cards and settings.
 #[derive(Debug)]
 pub struct Catalog {
@@ -250,6 +270,10 @@ pub struct Catalog {
     pub counts: bool,
     /// What each line that counts counts by.
     counting: HashMap<i32, Arc<Counting>>,
+    /// How each line is settled that is.
+    period_ends: HashMap<i32, Arc<PeriodEnd>>,
+    /// The same by the counter of their units, with the cards that they are of.
+    period_lines: HashMap<i32, Vec<PeriodLine>>,
     metrics: HashMap<String, i32>,
     /// Customers' own cards.
     pub assignments: Arc<Assignments>,
@@ -289,6 +313,7 @@ impl Catalog {
         let mut currencies = vec![tenant_currency];
         let periods = Periods::new(wire.periods.map(|periods| periods.starts_us).unwrap_or_default()).ok_or(CatalogError::Periods)?;
         let (periods, mut counts, mut counting) = (Arc::new(periods), false, HashMap::new());
+        let (mut period_ends, mut period_lines) = (HashMap::new(), HashMap::<i32, Vec<PeriodLine>>::new());
         let mut cards = wire.rate_cards;
         // Stable: of two cards with the same start, the one made later stays behind and counts.
         cards.sort_by_key(|card| card.effective_from_us.unwrap_or(i64::MIN));
@@ -311,6 +336,16 @@ impl Catalog {
                 let price = Price::new(charge.price_id, &terms).in_periods(&periods);
                 if let Some(line) = &price.counting {
                     counting.insert(charge.price_id, Arc::clone(line));
+                }
+                if let Some(end) = &price.period_end {
+                    period_ends.insert(charge.price_id, Arc::clone(end));
+                    let place = products.get(product).map_or(0, Vec::len);
+                    period_lines.entry(end.quantity_counter).or_default().push(PeriodLine {
+                        product,
+                        card: place,
+                        currency,
+                        end: Arc::clone(end),
+                    });
                 }
                 by_metric.entry((charge.metric_id, currency)).or_default().add(charge.matches, line, price);
                 // No card is published that prices a metric of another product; if one were, the first product keeps it.
@@ -348,6 +383,8 @@ impl Catalog {
             default_overdraft_limit: wire.default_overdraft_limit.as_deref().map(amount).transpose()?,
             counts,
             counting,
+            period_ends,
+            period_lines,
             metrics: wire.metrics.into_iter().map(|metric| (metric.code, metric.id)).collect(),
             assignments: Arc::new(assignments),
             products,
@@ -362,6 +399,35 @@ impl Catalog {
     #[must_use]
     pub fn counting(&self, price_id: i32) -> Option<&Counting> {
         self.counting.get(&price_id).map(|counting| &**counting)
+    }
+
+    /// How a line is settled at the end of a period; `None`: it is not, or is not there.
+    #[must_use]
+    pub fn period_end(&self, price_id: i32) -> Option<&Arc<PeriodEnd>> {
+        self.period_ends.get(&price_id)
+    }
+
+    /// The line by which a customer's period is settled: that of the card in force for it at the period's last moment. Where
+    /// that has none for the counter any more, that of the card before it, so that what was used while it had one is not free.
+    #[must_use]
+    pub fn line_at_end(&self, account: i64, currency: Currency, counter_id: i32, period_start_us: i64) -> Option<&Arc<PeriodEnd>> {
+        let lines = self.period_lines.get(&counter_id)?;
+        let PeriodLine { product, end, .. } = lines.first()?;
+        let last_us = end.periods.end_of(period_start_us)? - 1;
+        let cards = self.products.get(*product)?;
+        let own = self.assignments.of(account);
+        let defaults = || cards.iter().enumerate().filter(|(_, card)| card.audience == Audience::Everyone);
+        let mut moments: Vec<i64> = defaults().map(|(_, card)| card.effective_from_us).collect();
+        moments.extend(own.into_iter().flat_map(|own| own.changes(*product)));
+        moments.retain(|moment| *moment < last_us);
+        moments.push(last_us);
+        moments.sort_unstable_by(|left, right| right.cmp(left));
+        moments.into_iter().find_map(|moment| {
+            let assigned = own.and_then(|own| own.card_at(*product, moment));
+            let default = || defaults().filter(|(_, card)| card.effective_from_us <= moment).last().map(|(place, _)| place);
+            let card = assigned.or_else(default)?;
+            lines.iter().find(|line| line.card == card && line.currency == currency).map(|line| &line.end)
+        })
     }
 
     /// A metric with canonical dimensions, priced. Remembered, since a product has few shapes and many events.

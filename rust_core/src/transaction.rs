@@ -6,6 +6,7 @@ use crate::copy::{Buffers, CopyStream, CopyWriter, POSTGRES_EPOCH_US};
 use crate::counter::Moved;
 use crate::group::{NewKey, OUTCOMES, Work};
 use crate::message::Mark;
+use crate::period_charge::{PERIOD_CHARGE_COLUMNS, PeriodKey, Settled};
 use crate::posting::{Commit, Digest, Id, Posting, fold_digest, head_mac};
 use crate::void::VOID_COLUMNS;
 use crate::wallet::{HoldState, Wallet, WalletState};
@@ -50,6 +51,8 @@ pub struct Group {
     pub voids: Vec<(i64, Id)>,
     /// New commands.
     pub new_commands: Vec<(i64, Id)>,
+    /// Periods that were over when it moved their counters: to be settled.
+    pub late_periods: Vec<PeriodKey>,
     /// Refused events that the database may know.
     pub refused_keys: Vec<(i64, Id)>,
     /// Refused commands that the database may know.
@@ -95,6 +98,8 @@ pub struct Undo {
     pub voids: Vec<(i64, Id)>,
     /// Holds before it.
     pub holds: Vec<((i64, Id), Option<HoldState>)>,
+    /// What was known before it of the periods that it settled.
+    pub settled: Vec<(PeriodKey, Option<Settled>)>,
     /// Counters it moved.
     pub counters: Vec<Moved>,
     /// Account ids it took.
@@ -159,6 +164,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         commands: work.new_commands.clone(),
         voids: work.voids.iter().map(|void| (void.tenant, void.key_hash)).collect(),
         holds: std::mem::take(&mut work.holds_before),
+        settled: std::mem::take(&mut work.settled_before),
         counters: std::mem::take(&mut work.counters),
         account_ids: std::mem::take(&mut work.account_ids),
         commit_seq: position.commit_seq,
@@ -234,10 +240,19 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         digest = fold_digest(&digest, &void.hash());
         void.write(&mut voids);
     }
+    work.period_charges.sort_unstable_by_key(|row| row.key);
+    let mut period_charges = work.buffers.writer(0);
+    for row in &work.period_charges {
+        digest = fold_digest(&digest, &row.hash());
+        row.write(&mut period_charges);
+    }
+    work.late_periods.sort_unstable();
+    work.late_periods.dedup();
 
     let empty = work.events.rows() == 0
         && work.commands.rows() == 0
         && postings.rows() == 0
+        && period_charges.rows() == 0
         && customers.rows() == 0
         && configured.is_empty()
         && work.closed_holds.is_empty()
@@ -274,6 +289,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
             ("holds", HOLD_COLUMNS, work.holds),
             ("usage_events", event_columns, work.events),
             ("usage_counter_quantities", COUNTER_COLUMNS, counters),
+            ("period_charges", PERIOD_CHARGE_COLUMNS, period_charges),
             ("postings", POSTING_COLUMNS, postings),
             ("low_balance_alerts", &["tenant_id", "account_id", "seq", "threshold", "available", "commit_id"], alerts),
             ("commits", COMMIT_COLUMNS, commits),
@@ -295,6 +311,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         new_keys: work.new_keys,
         voids: undo.voids.clone(),
         new_commands: work.new_commands,
+        late_periods: work.late_periods,
         refused_keys: work.refused_keys,
         refused_commands: work.refused_commands,
         replies: work.replies,

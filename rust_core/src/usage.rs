@@ -10,6 +10,7 @@ use crate::engine::{Engine, EngineError};
 use crate::group::{NewKey, Work};
 use crate::message::{EventReply, Message, UsageEvent, UsageReply, UsageSection};
 use crate::outcome::Outcome;
+use crate::period_charge::admit;
 use crate::rate::{Assignments, Catalog, Counting, Outside, Price, PricedShape, UnknownCustomers};
 use crate::wallet::Wallet;
 
@@ -147,6 +148,11 @@ impl Engine {
             }
         };
         let Some(charge) = rated.filter(|charge| *charge < CHARGE_LIMIT) else { return Ok((Outcome::AmountOutOfRange, 0)) };
+        if let Some(end) = &price.period_end
+            && let Err(outcome) = admit(end, payer, work.now_us, (event.occurred_us, event.quantity_nano, charge))
+        {
+            return Ok((outcome, 0));
+        }
         let index = match *place {
             Some(index) => index,
             None if policy.unknown == UnknownCustomers::Refuse => return Ok((Outcome::UnknownCustomer, 0)),
@@ -170,13 +176,17 @@ impl Engine {
             wallet.counters.advance(found, moved, &mut work.counters, work.group_id, work.now_us);
             self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
         }
+        let account = wallet.account;
+        if let Some(end) = &price.period_end {
+            self.count_period(work, index, end, (event.occurred_us, event.quantity_nano, charge));
+        }
 
         self.keys.insert(event.key_hash, event.fingerprint);
         work.new_keys.push(NewKey { tenant, hash: event.key_hash, fingerprint: event.fingerprint });
         let events = &mut work.events;
         events.row(if work.counts { 13 } else { 12 });
         let times = [work.now_us, event.occurred_us].map(|unix_us| unix_us - POSTGRES_EPOCH_US);
-        events.int8s([tenant, wallet.account, work.commit_id, posting_seq, times[0], times[1]]);
+        events.int8s([tenant, account, work.commit_id, posting_seq, times[0], times[1]]);
         events.int4(metric_id);
         events.int4(price.price_id);
         events.numeric(event.quantity_nano);

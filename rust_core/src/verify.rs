@@ -1,6 +1,6 @@
 //! `ledger verify`: re-derives every chain, balance, grant, charge, identity and commit from the rows themselves.
 //!
-//! Fed with COPY BINARY in any chunking: postings in key order, voids likewise, then events, counters in key order, event keys in key
+//! Fed with COPY BINARY in any chunking: postings in key order, voids and period charges likewise, then events, counters in key order, event keys in key
 //! order, commits, heads. Memory grows with the wallets and counters that moved and the commits, not with the events.
 
 use std::sync::Arc;
@@ -19,9 +19,11 @@ use crate::void::VoidRow;
 use crate::wallet::read_parts;
 
 mod counters;
+mod period_charges;
 mod voids;
 
 use counters::Counted;
+use period_charges::Measure;
 use voids::Returned;
 
 /// Differences that are kept; the rest is only counted.
@@ -53,6 +55,8 @@ pub struct Report {
     pub events: u64,
     /// Voids read.
     pub voids: u64,
+    /// Period charges read.
+    pub period_charges: u64,
     /// Wallets that have postings.
     pub wallets: u64,
     /// Commits read.
@@ -99,6 +103,7 @@ pub struct Verifier {
     charged: BTreeMap<Currency, i128>,
     postings: CopyReader,
     voids: CopyReader,
+    period_rows: CopyReader,
     events: CopyReader,
     keys: CopyReader,
     last_key: Option<(i64, Id)>,
@@ -110,6 +115,7 @@ pub struct Verifier {
     links: HashMap<Counted, u128>,
     /// Counters that a commit's voids lowered.
     lowered: HashSet<(Counted, i64)>,
+    period_ends: period_charges::Periods,
     periods: HashMap<i64, Arc<Periods>>,
     sums: HashMap<i64, CommitSum>,
     /// What usage postings took, less what events charged, by (account, commit).
@@ -182,6 +188,7 @@ impl Verifier {
             charged: BTreeMap::new(),
             postings: CopyReader::default(),
             voids: CopyReader::default(),
+            period_rows: CopyReader::default(),
             events: CopyReader::default(),
             keys: CopyReader::default(),
             last_key: None,
@@ -191,6 +198,7 @@ impl Verifier {
             counter_walk: None,
             links: HashMap::new(),
             lowered: HashSet::new(),
+            period_ends: period_charges::Periods::default(),
             periods: HashMap::new(),
             sums: HashMap::new(),
             usage: HashMap::new(),
@@ -227,6 +235,10 @@ impl Verifier {
             Ok(terms) => {
                 let price = Price::new(price_id, &terms);
                 let price = self.periods.get(&tenant).map_or_else(|| price.clone(), |periods| price.clone().in_periods(periods));
+                if let Some(end) = &price.period_end {
+                    self.period_ends.measures.insert((tenant, end.quantity_counter), Measure::Quantity);
+                    self.period_ends.measures.insert((tenant, end.charge_counter), Measure::Charge);
+                }
                 self.prices.insert((tenant, i64::from(price_id)), (price, currency));
             }
             Err(error) => self.differ("price", tenant, 0, 0, format!("price {price_id}: {error}")),
@@ -316,6 +328,9 @@ impl Verifier {
         if kind == PostingKind::Void {
             self.void_posting(&posting);
         }
+        if matches!(kind, PostingKind::PeriodCharge | PostingKind::PeriodChargeReversal) {
+            self.period_posting(&posting);
+        }
         let sum = self.sums.entry(posting.commit_id).or_default();
         sum.digest = fold_digest(&sum.digest, &stored);
         sum.postings += 1;
@@ -391,6 +406,7 @@ impl Verifier {
             }
             Some((price, _)) => {
                 let (derived, counting) = (price.charge_after(before, quantity), price.counting.clone());
+                let end = price.period_end.clone();
                 if derived != Some(charge) {
                     let derived = derived.map_or("none".to_owned(), format_nano);
                     let detail = format!("event {key}: charged {}, its price makes {derived}", format_nano(charge));
@@ -402,6 +418,9 @@ impl Verifier {
                         self.differ("counter", tenant, account, posting_seq, format!("event {key}: counted where nothing counts"));
                     }
                     None => {}
+                }
+                if let Some(end) = end {
+                    self.count_period((tenant, account), commit, &end, (occurred_us, quantity, charge));
                 }
             }
             None => self.differ("price_missing", tenant, account, posting_seq, format!("event {key}: no price {price}")),
@@ -482,6 +501,9 @@ impl Verifier {
             digest: digest(row, 8)?,
             messages: field(row, 10)?,
         };
+        if let Some(committed_us) = self.period_ends.committed.get_mut(&commit_id) {
+            *committed_us = commit.committed_at_us;
+        }
         let stored = digest(row, 9)?;
         let sum = self.sums.remove(&commit_id).unwrap_or_default();
         let (last_seq, last_head) = self.commit_walk.get(&partition).copied().unwrap_or_default();
@@ -550,6 +572,7 @@ impl Verifier {
         }
         self.voids_left();
         self.close_counters();
+        self.periods_left();
         let mut orphans: Vec<i64> = self.sums.keys().copied().collect();
         orphans.sort_unstable();
         for commit in orphans {

@@ -246,8 +246,11 @@ impl Engine {
             work.expired_grants.truncate(before.2);
             let row = work.voids.pop();
             self.voids.remove(&hash);
-            if let Some(row) = row.filter(|row| row.counter_before.is_some()) {
-                self.recount(work, tenant, index, (row.price_id, row.occurred_us, row.quantity));
+            if let Some(row) = row {
+                if row.counter_before.is_some() {
+                    self.recount(work, tenant, index, (row.price_id, row.occurred_us, row.quantity));
+                }
+                self.recount_period(work, tenant, index, row.price_id, (row.occurred_us, row.quantity, row.charge));
             }
             return match outcome {
                 Outcome::Duplicate | Outcome::Conflict => refuse("idempotency_conflict", "the new idempotencyKey is that of another event"),
@@ -294,6 +297,14 @@ impl Engine {
         Some(before)
     }
 
+    /// The same for the counters of a line that is settled at the end of the period.
+    fn recount_period(&mut self, work: &mut Work, tenant: i64, index: u32, price_id: i32, event: (i64, i128, i128)) {
+        let end = self.catalogs.get(&tenant).and_then(|catalog| catalog.period_end(price_id)).cloned();
+        if let Some(end) = end {
+            self.count_period(work, index, &end, event);
+        }
+    }
+
     fn void_event_missing<T>(&self, hash: &Id) -> Result<T, Failure> {
         match self.stored_events.get(hash) {
             Some(None) => refuse("event_not_found", "no event has this idempotency key"),
@@ -319,6 +330,7 @@ impl Engine {
             return refuse("too_many_grants", format!("a customer has at most {MAX_OPEN_GRANTS} open grants"));
         }
         let counted = (event.price_id, event.occurred_us, event.quantity);
+        let charge = event.charge;
         let place = i64::try_from(work.touched[slot].pending.len()).unwrap_or(i64::MAX);
         let posting_seq = if event.charge == 0 { 0 } else { wallet.state.seq + 1 + place };
         work.release(slot, wallet, PostingKind::Void, &event.parts, hash);
@@ -362,6 +374,7 @@ impl Engine {
         if let Some(row) = work.voids.last_mut() {
             row.counter_before = before;
         }
+        self.recount_period(work, tenant, index, counted.0, (counted.1, -counted.2, -charge));
         self.voids.insert(hash, Box::new(void.clone()));
         Ok(void)
     }

@@ -25,9 +25,10 @@ NUMERIC = frozenset(
         "threshold",
         "available",
         "counter_before",
+        "total",
     ]
 )
-TIMES = frozenset(["voided_at", "posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at", "period_start"])
+TIMES = frozenset(["voided_at", "posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at", "period_start", "settled_at"])
 INTEGERS = frozenset(
     [
         "tenant_id",
@@ -54,6 +55,7 @@ INTEGERS = frozenset(
         "replaced_fingerprint",
         "closed_commit_id",
         "counter_id",
+        "revision",
     ]
 )
 BYTES = frozenset(

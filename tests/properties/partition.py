@@ -33,6 +33,7 @@ PRIMARY_KEYS: dict[str, tuple[str, ...]] = {
     "event_keys": ("key_table", "tenant_id", "key_hash"),
     "usage_counter_quantities": ("tenant_id", "account_id", "period_start", "counter_id", "commit_id"),
     "usage_voids": ("tenant_id", "key_hash"),
+    "period_charges": ("tenant_id", "account_id", "period_start", "counter_id", "revision"),
 }
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -160,6 +161,8 @@ class Partition:
         """of closed tables of event keys"""
         self.tables = Tables()
         self.catalogs: dict[int, bytes] = {}
+        self.period_counters: set[int] = set()
+        """those of the units of lines that are settled at a period's end"""
         self.next_account = 1000
         self.head = (bytes(32), b"")
         self.violations = 0
@@ -244,6 +247,17 @@ class Partition:
             found = self.stored_keys(keys)
             engine.remember_keys(found)
             engine.remember_absent_keys(sorted({key for _, key in keys} - {key for key, _ in found}))
+        if needs.settled:
+            settled = [(period, self.settled(period)) for period in needs.settled]
+            self.engine.load_settled(
+                [
+                    (period, row["revision"], show(row["quantity"]), show(row["charged"]), show(row["total"]), row["parts"])
+                    for period, row in settled
+                    if row is not None
+                ],
+                [grant for period, row in settled if row is not None for grant in self._grant_rows(period[0], row["parts"])],
+                [period for period, row in settled if row is None],
+            )
         for tenant_id, hashed, key in needs.events:
             self._load_event(tenant_id, bytes(hashed), key)
 
@@ -308,6 +322,20 @@ class Partition:
         """Where an account's counters stand in the tables: nano-units by (counter id, period start)."""
         rows = (row for row in self.tables.of("usage_counter_quantities") if row["account_id"] == account_id)
         return {(row["counter_id"], row["period_start"]): row["quantity"] for row in rows}
+
+    def settled(self, period: tuple[int, int, int, int]) -> Row | None:
+        """The newest revision of a period: (tenant, account, start, counter of its units)."""
+        found = [row for key, row in sorted(self.tables.keyed["period_charges"].items()) if key[:4] == period]
+        return found[-1] if found else None
+
+    def unsettled(self) -> list[tuple[int, int, int, int]]:
+        """The periods that have moved since they were settled, as the core's walk finds them."""
+        newest = {
+            (row["tenant_id"], row["account_id"], row["period_start"], row["counter_id"]): row["commit_id"]
+            for row in self.tables.of("usage_counter_quantities")
+            if row["counter_id"] in self.period_counters
+        }
+        return [period for period, commit in newest.items() if commit > (self.settled(period) or {"commit_id": 0})["commit_id"]]
 
     # -- groups
 
@@ -393,12 +421,13 @@ class Partition:
             for row in sorted(self.tables.of("holds"), key=lambda row: (row["expires_at"], row["hold_id"]))
             if row["expires_at"] <= now_us and row.get("status", "open") == "open"
         ]
+        due_periods = self.unsettled()
         for _ in range(10):
-            needs = self.engine.sweep_needs(due_wallets, due_holds)
+            needs = self.engine.sweep_needs(due_wallets, due_holds, due_periods)
             if needs.nothing:
                 break
             self.load(needs)
-        self.commit(self.engine.sweep(due_wallets, due_holds, now_us))
+        self.commit(self.engine.sweep(due_wallets, due_holds, now_us, due_periods))
 
 
 def copy_of_keys(keys: list[bytes]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from buffmoney.cli import corrections
+from buffmoney.cli import corrections, periods
 from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, event_path, pairs, request, say, say_json, settings_of
 
 usage = App(name="usage", help="Usage events.")
@@ -19,6 +19,7 @@ def register(app: App) -> None:
     for group in (usage, ledger):
         app.command(group)
     corrections.register(usage)
+    periods.register(usage)
     app.command(balance)
     app.command(demo)
 
@@ -79,7 +80,7 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         return
     card, line = found["rateCard"], found["line"]
     version = f" version {card['version']}" if card.get("version") else ""
-    terms = "  ".join(f"{name}={line[name]}" for name in ("price", "cost", "per", "percent", "minimum", "allowance") if name in line)
+    terms = "  ".join(f"{name}={line[name]}" for name in ("price", "cost", "per", "percent", "minimum", "minimumPerPeriod", "allowance") if name in line)
     used = f"{found['quantity']} {found['metric']} at {found['occurredAt']}"
     say(f"{found['customerExternalId']}: {used}, charged {found['charge']} {found['currency']}")
     say("  dimensions  " + (_named(found["dimensions"]) or "none"))
@@ -88,6 +89,8 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
     if (counter := found["counter"]) is not None:
         say(f"  period      {counter['periodStart']} to {counter['periodEnd']} ({counter['timeZone']})")
         say(f"  counter     {counter['before']} before, {counter['after']} after, {counter['allowanceUsed']} of it free")
+    if (period := found["period"]) is not None:
+        say(f"  period      {period['periodStart']} to {period['periodEnd']} ({period['timeZone']}): {period['pricing']}")
     for step in found["steps"]:
         say(f"  {step['what']}: {step['formula']} = {step['amount']}")
     for posting in found["postings"]:

@@ -22,7 +22,7 @@ def register(app: App) -> None:
 @rate_cards.command(name="init")
 def init(
     *,
-    preset: Annotated[Literal["tokens", "tiers", "images", "agent_runs", "storage"], Parameter(help="What to start from.")],
+    preset: Annotated[Literal["tokens", "tiers", "volume", "images", "agent_runs", "storage"], Parameter(help="What to start from.")],
     file: Annotated[Path, Parameter(help="Where to write it, - for the output. A file that exists stays as it is.")] = Path("-"),
 ) -> int:
     """Write a rate card to start from. Edit its prices, then create it.
@@ -131,7 +131,7 @@ def show(rate_card_id: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         say_json(card)
         return 0
     _say_state(card)
-    fields = ("price", "prices", "cost", "costs", "per", "percent", "minimum", "minimums", "currency", "allowance", "tiers")
+    fields = ("price", "prices", "cost", "costs", "per", "percent", "minimum", "minimums", "minimumPerPeriod", "minimumsPerPeriod", "currency", "allowance", "tiers")
     used = [name for name in fields if any(name in line for line in card["charges"])]
     say_table(
         ("line", "metric", "for", "model", *used),

@@ -35,6 +35,8 @@ class PostingKind(IntEnum):
     GRANT_EXPIRY = 6
     VOID = 7
     HOLD_EXPIRY = 8
+    PERIOD_CHARGE = 9
+    PERIOD_CHARGE_REVERSAL = 10
 
     @property
     def code(self) -> str:

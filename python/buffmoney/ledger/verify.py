@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from buffmoney._core import Verifier
 from buffmoney.audit.verify import verify_on
 from buffmoney.base import queries
+from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect
 from buffmoney.base.errors import DatabaseUnavailable
@@ -37,7 +38,7 @@ FEED_BYTES = 1 << 20
 SHOWN_DIFFERENCES = 20
 
 Report = dict[str, Any]
-"""{"ok", "postings", "events", "voids", "wallets", "commits", "counters", "charged": {currency: sum},
+"""{"ok", "postings", "events", "voids", "wallets", "commits", "counters", "periodCharges", "charged": {currency: sum},
 "auditEntries", "differenceCount", "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]}"""
 Step = Callable[[str, int, int | None], None]
 """Told of progress: what is read, rows so far, and about how many there are."""
@@ -95,12 +96,14 @@ async def verify(settings: Settings, step: Step) -> Report:
         verifier.periods(
             [(tenant_id, Periods(zone, anchor_day).starts_us) for tenant_id, zone, anchor_day in await connection.fetch(SQL["periods"])]
         )
-        verifier.prices([tuple(row) for row in await connection.fetch(SQL["prices"])])
+        verifier.prices([(*row[:11], tuple(row[11:])) for row in map(tuple, await connection.fetch(SQL["prices"]))])
+        verifier.at(SystemClock().now_us())
         verifier.metrics([tuple(row) for row in await connection.fetch(SQL["metrics"])])
         verifier.customers([tuple(row) for row in await connection.fetch(SQL["customers"])])
         for name, take in (
             ("postings", verifier.postings),
             ("voids", verifier.voids),
+            ("period_charges", verifier.period_charges),
             ("events", verifier.events),
             ("counters", verifier.counters),
             ("event_keys", verifier.event_keys),

@@ -11,6 +11,11 @@ SELECT tenant_id, key_hash, idempotency_key, account_id, commit_id, voided_at, c
     replaced_fingerprint, counter_before
 FROM usage_voids ORDER BY tenant_id, key_hash
 
+-- name: period_charges
+SELECT tenant_id, account_id, period_start, counter_id, revision, price_id, quantity, charged, total, amount, parts, posting_seq,
+    balance_after, commit_id, settled_at
+FROM period_charges ORDER BY tenant_id, account_id, period_start, counter_id, revision
+
 -- name: events
 SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, price_id, quantity, charge, idempotency_key, dimensions,
     counter_before
@@ -34,7 +39,8 @@ FROM commits ORDER BY 1, 2
 
 -- name: prices
 -- A draft's lines have no price_id: nothing was ever charged by them.
-SELECT tenant_id, price_id, model, price::text, per::text, percent::text, minimum::text, counter_id, allowance::text, tiers::text, currency
+SELECT tenant_id, price_id, model, price::text, per::text, percent::text, minimum::text, counter_id, allowance::text, tiers::text, currency,
+    minimum_per_period::text, period_quantity_counter_id, period_charge_counter_id
 FROM rate_card_charges WHERE price_id IS NOT NULL
 
 -- name: metrics
@@ -55,6 +61,7 @@ SELECT coalesce((SELECT reltuples FROM pg_class WHERE oid = 'postings'::regclass
     coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
               WHERE i.inhparent = 'usage_events'::regclass), 0)::bigint AS events,
     coalesce((SELECT reltuples FROM pg_class WHERE oid = 'usage_voids'::regclass), 0)::bigint AS voids,
+    coalesce((SELECT reltuples FROM pg_class WHERE oid = 'period_charges'::regclass), 0)::bigint AS period_charges,
     coalesce((SELECT reltuples FROM pg_class WHERE oid = 'usage_counter_quantities'::regclass), 0)::bigint AS counters,
     coalesce((SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
               WHERE i.inhparent = 'event_keys'::regclass), 0)::bigint AS event_keys,

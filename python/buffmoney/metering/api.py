@@ -9,6 +9,7 @@ import msgspec
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.metering.accept import MAX_EVENTS, accept
 from buffmoney.metering.charges import ROUTES as CHARGE_ROUTES
+from buffmoney.metering.period_charges import ROUTES as PERIOD_CHARGE_ROUTES
 from buffmoney.metering.usage import ROUTES as USAGE_ROUTES
 from buffmoney.metering.void_sets import ROUTES as VOID_SET_ROUTES
 from buffmoney.metering.voids import ROUTES as VOID_ROUTES
@@ -164,6 +165,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *USAGE_ROUTES,
     *CHARGE_ROUTES,
+    *PERIOD_CHARGE_ROUTES,
     *VOID_ROUTES,
     *VOID_SET_ROUTES,
 )

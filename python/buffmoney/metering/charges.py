@@ -14,7 +14,7 @@ from buffmoney.base.ids import public
 from buffmoney.base.periods import Periods
 from buffmoney.metering.usage import find_event
 from buffmoney.metering.voids import EventVoid
-from buffmoney.pricing.cards import stored_tiers
+from buffmoney.pricing.cards import TIERED, VOLUME, stored_tiers
 from buffmoney.pricing.explain import ChargeStep, Line, PricedTier, explain_charge
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ChargingCard(msgspec.Struct, rename="camel"):
 
 
 class ChargingTier(msgspec.Struct, rename="camel"):
-    """A tier of a graduated line. upTo null: all units beyond the tier before."""
+    """A tier of a graduated or volume line. upTo null: all units beyond the tier before."""
 
     up_to: str | None
     price: str
@@ -52,6 +52,7 @@ class ChargingLine(msgspec.Struct, rename="camel", omit_defaults=True):
     per: str | None = None
     percent: str | None = None
     minimum: str | None = None
+    minimum_per_period: str | None = None
     allowance: str | None = None
     tiers: list[ChargingTier] | None = None
 
@@ -69,6 +70,16 @@ class CountedUsage(msgspec.Struct, rename="camel"):
     after: str
     allowance_used: str
     billable: str
+
+
+class ChargedPeriod(msgspec.Struct, rename="camel"):
+    """The billing period in which an event occurred, of a line that asks for more when it is over: all of it of a volume line, else what the
+    minimum per period is above the events' charges. GET /v1/period-charges shows it then."""
+
+    period_start: str
+    period_end: str
+    time_zone: str
+    pricing: str
 
 
 class ChargePosting(msgspec.Struct, rename="camel"):
@@ -90,7 +101,8 @@ class ChargePosting(msgspec.Struct, rename="camel"):
 class ExplainedCharge(msgspec.Struct, rename="camel"):
     """A charge, recomputable by hand. posting: the first of postings; null and empty if the event was free of charge.
 
-    exact: before rounding, `a/b` where a decimal takes more than 18 places. counter: null for a line without tiers and allowance. tiers:
+    exact: before rounding, `a/b` where a decimal takes more than 18 places. counter: null for a line without graduated tiers and
+    allowance. period: null for a line that asks for nothing at the end of a period. tiers:
     what of the event lies in each. The shares of an event add up to its charge, and those of a posting's events to its amount. void: how
     the event was taken back, and its charge with it. amends, amendedBy: as in the event.
     """
@@ -112,6 +124,7 @@ class ExplainedCharge(msgspec.Struct, rename="camel"):
     minimum_applied: bool
     charge: str
     counter: CountedUsage | None
+    period: ChargedPeriod | None
     tiers: list[PricedTier]
     posting: ChargePosting | None
     postings: list[ChargePosting]
@@ -134,6 +147,7 @@ async def get_charge(call: Call) -> Answer:
         event["minimum"],
         event["allowance"],
         stored_tiers(event["tiers"]),
+        event["minimum_per_period"],
     )
     why = explain_charge(line, event["quantity"], event["charge"], event["counter_before"])
     postings = [_posting(row, posting, share) for row, posting, share in found.postings]
@@ -149,7 +163,7 @@ async def get_charge(call: Call) -> Answer:
             accepted_at=format_time(event["accepted_at"]),
             currency=event["currency"],
             rate_card=ChargingCard(event["rate_card_id"], event["card_name"], event["version"], since),
-            line=_line(event, line),
+            line=charging_line(event, line),
             steps=why.steps,
             exact=why.exact,
             rounded=why.rounded,
@@ -157,6 +171,7 @@ async def get_charge(call: Call) -> Answer:
             minimum_applied=why.minimum_applied,
             charge=why.charge,
             counter=_counted(event, why.billable) if line.counts else None,
+            period=_period(event) if line.settles else None,
             tiers=why.tiers,
             posting=postings[0] if postings else None,
             postings=postings,
@@ -168,18 +183,20 @@ async def get_charge(call: Call) -> Answer:
     )
 
 
-def _line(event: asyncpg.Record, line: Line) -> ChargingLine:
+def charging_line(event: asyncpg.Record, line: Line) -> ChargingLine:
+    """A line as answers show it. event: with line (its number), metric and match."""
     price = money.format_decimal(line.price)
     return ChargingLine(
         event["line"],
         event["metric"],
         msgspec.json.decode(event["match"], type=dict[str, str]),
         line.model,
-        price=None if line.model in ("markup", "graduated") else price,
+        price=None if line.model in ("markup", *TIERED) else price,
         cost=price if line.model == "markup" else None,
-        per=None if line.model in ("flat", "graduated") else money.format_decimal(line.per),
+        per=None if line.model in ("flat", *TIERED) else money.format_decimal(line.per),
         percent=_optional(line.percent),
         minimum=_optional(line.minimum),
+        minimum_per_period=_optional(line.minimum_per_period),
         allowance=_optional(line.allowance),
         tiers=[msgspec.convert(tier.wire, ChargingTier) for tier in line.tiers] or None,
     )
@@ -197,6 +214,13 @@ def _counted(event: asyncpg.Record, billable: str) -> CountedUsage:
         money.format_decimal(quantity - Decimal(billable)),
         billable,
     )
+
+
+def _period(event: asyncpg.Record) -> ChargedPeriod:
+    start, end = Periods(event["time_zone"], event["anchor_day"]).of(to_us(event["occurred_at"]))
+    volume = "all units of the period are priced at its end, by the tier in which their total lies"
+    minimum = "at the period's end what the charges of its events did not reach of the minimum per period is charged"
+    return ChargedPeriod(format_time(start), format_time(end), event["time_zone"], volume if event["model"] == VOLUME else minimum)
 
 
 def _optional(value: Decimal | None) -> str | None:

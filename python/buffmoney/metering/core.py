@@ -301,8 +301,8 @@ class PartitionWriter:
         now_us = self._last_now_us = max(self._last_now_us, self._clock.now_us())
         if tenure.due is not None:
             due, tenure.due = tenure.due, None
-            await tenure.loader.satisfy_sweep(due.wallets, due.holds)
-            return Flight(self._engine.sweep(due.wallets, due.holds, now_us), [], "usage_events", due)
+            await tenure.loader.satisfy_sweep(due.wallets, due.holds, due.periods)
+            return Flight(self._engine.sweep(due.wallets, due.holds, now_us, due.periods), [], "usage_events", due)
         if not self._hand:
             return None
         batch = self._hand.next_batch()
@@ -399,6 +399,9 @@ class PartitionWriter:
             tenure.healthy = True
             self._engine.commit(flight.group.group_id)
             self._hand.forget(flight.messages)
+            tenure.period_ends.add(flight.group.late_periods)
+            if flight.swept is not None:
+                tenure.period_ends.settled(flight.swept.periods)
             if flight.swept is not None and flight.swept.grants:
                 # A group without a commit of its own found nothing left: the commit before it says so as well.
                 tenure.expired.append((flight.swept.grants, flight.group.commit_id - flight.group.empty))

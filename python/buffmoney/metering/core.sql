@@ -169,3 +169,63 @@ WHERE g.expires_at <= $2 AND g.expired_commit_id IS NULL ORDER BY g.expires_at L
 -- name: due_holds
 SELECT h.tenant_id, h.hold_id FROM holds h JOIN tenants t ON t.tenant_id = h.tenant_id AND t.partition_id = $1
 WHERE h.expires_at <= $2 AND h.status = 'open' ORDER BY h.expires_at, h.hold_id LIMIT 1000
+
+-- name: period_counters
+-- The tenants of a partition that have lines which are settled at a period's end, with the counters of their units.
+SELECT u.tenant_id, t.time_zone, t.anchor_day, array_agg(u.counter_id) AS counters
+FROM usage_counters u JOIN tenants t ON t.tenant_id = u.tenant_id AND t.partition_id = $1
+WHERE u.measure = 'period_quantity' GROUP BY 1, 2, 3
+
+-- name: counted_accounts
+-- The next accounts after $2 that have counted anything: from one to the next down the index, a descent each.
+WITH RECURSIVE walk AS (
+    (SELECT account_id FROM usage_counter_quantities WHERE tenant_id = $1 AND account_id > $2 ORDER BY account_id LIMIT 1)
+    UNION ALL
+    SELECT following.account_id
+    FROM walk CROSS JOIN LATERAL (
+        SELECT account_id FROM usage_counter_quantities q WHERE q.tenant_id = $1 AND q.account_id > walk.account_id ORDER BY account_id LIMIT 1
+    ) AS following
+)
+SELECT account_id FROM walk LIMIT $3
+
+-- name: unsettled
+-- Of these accounts ($2) and counters of units ($3) the periods between $4 and $5 that have moved since they were settled.
+WITH RECURSIVE walk AS (
+    SELECT wanted.account_id, newest.*
+    FROM unnest($2::bigint[]) AS wanted (account_id)
+    CROSS JOIN LATERAL (
+        SELECT period_start, counter_id, commit_id FROM usage_counter_quantities q
+        WHERE q.tenant_id = $1 AND q.account_id = wanted.account_id AND q.period_start >= $4 AND q.period_start < $5
+        ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
+    ) AS newest
+    UNION ALL
+    SELECT walk.account_id, following.*
+    FROM walk
+    CROSS JOIN LATERAL (
+        SELECT period_start, counter_id, commit_id FROM usage_counter_quantities q
+        WHERE q.tenant_id = $1 AND q.account_id = walk.account_id AND q.period_start >= $4
+            AND (q.period_start, q.counter_id) < (walk.period_start, walk.counter_id)
+        ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
+    ) AS following
+)
+SELECT walk.account_id, walk.counter_id, (extract(epoch FROM walk.period_start) * 1000000)::bigint AS period_start_us
+FROM walk
+LEFT JOIN LATERAL (
+    SELECT p.commit_id FROM period_charges p
+    WHERE p.tenant_id = $1 AND p.account_id = walk.account_id AND p.period_start = walk.period_start AND p.counter_id = walk.counter_id
+    ORDER BY p.revision DESC LIMIT 1
+) AS settled ON true
+WHERE walk.counter_id = ANY ($3::integer[]) AND walk.commit_id > coalesce(settled.commit_id, 0)
+
+-- name: settled
+-- Of these periods the newest revision.
+SELECT wanted.tenant_id, wanted.account_id, wanted.period_start_us, wanted.counter_id, p.revision, p.quantity::text AS quantity,
+    p.charged::text AS charged, p.total::text AS total, p.parts
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[]) AS wanted (tenant_id, account_id, period_start_us, counter_id)
+CROSS JOIN LATERAL (
+    SELECT revision, quantity, charged, total, parts FROM period_charges p
+    WHERE p.tenant_id = wanted.tenant_id AND p.account_id = wanted.account_id
+        AND p.period_start = '1970-01-01+00'::timestamptz + make_interval(secs => wanted.period_start_us / 1000000)
+        AND p.counter_id = wanted.counter_id
+    ORDER BY p.revision DESC LIMIT 1
+) AS p

@@ -16,6 +16,7 @@ from buffmoney._core import Engine, Needs
 from buffmoney.base import queries
 from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.metering import stored
+from buffmoney.metering.period_ends import Period
 from buffmoney.pricing import catalog
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ COUNTED_FOR = timedelta(days=128)
 
 GrantRow = tuple[int, bytes, str, int, str, int | None, int]
 CounterRow = tuple[int, int, int, str]
+SettledRow = tuple[Period, int, str, str, str, bytes]
 WalletRow = tuple[int, int, str, str, str | None, str | None, int, str, str, bytes, bytes | None]
 
 
@@ -51,9 +53,9 @@ class Loader:
         large = sum(map(len, messages)) > SMALL_BYTES
         await self._satisfy(lambda: self._engine.needs(messages), in_thread=large)
 
-    async def satisfy_sweep(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]]) -> None:
-        """Loads until these wallets and holds can be swept."""
-        await self._satisfy(lambda: self._engine.sweep_needs(wallets, holds), in_thread=False)
+    async def satisfy_sweep(self, wallets: list[tuple[int, int]], holds: list[tuple[int, bytes]], periods: list[Period]) -> None:
+        """Loads until these wallets, holds and periods can be swept."""
+        await self._satisfy(lambda: self._engine.sweep_needs(wallets, holds, periods), in_thread=False)
 
     async def _satisfy(self, ask: Callable[[], Needs], *, in_thread: bool) -> None:
         for _ in range(MOST_ROUNDS):
@@ -81,6 +83,8 @@ class Loader:
             await self._load_wallets(await self._connection.fetch(SQL["wallets_by_account"], tenants_of, accounts), [])
         if needs.holds:
             await self._load_holds(needs.holds)
+        if needs.settled:
+            await self._load_settled(needs.settled)
         if needs.events:
             await self._load_events(needs.events)
         if needs.keys:
@@ -109,7 +113,7 @@ class Loader:
         version = await self._connection.fetchval("SELECT catalog_version FROM tenants WHERE tenant_id = $1", tenant_id)
         content = await catalog.read(self._connection, self._clock, tenant_id)
         self._engine.load_catalog(tenant_id, content)
-        if b'"counterId"' in content:
+        if b'ounterId"' in content:
             self._counting.add(tenant_id)
         self.catalog_versions[tenant_id] = version or 0
 
@@ -160,6 +164,23 @@ class Loader:
             grants,
             [hold for hold in wanted if hold not in present],
         )
+
+    async def _load_settled(self, wanted: list[Period]) -> None:
+        rows = await self._connection.fetch(SQL["settled"], *map(list, zip(*wanted, strict=True)))
+        grants = await self._grants((row["tenant_id"], row["parts"]) for row in rows)
+        found: list[SettledRow] = [
+            (
+                (row["tenant_id"], row["account_id"], row["period_start_us"], row["counter_id"]),
+                row["revision"],
+                row["quantity"],
+                row["charged"],
+                row["total"],
+                row["parts"],
+            )
+            for row in rows
+        ]
+        present = {period for period, *_ in found}
+        self._engine.load_settled(found, grants, [period for period in wanted if period not in present])
 
     async def _load_events(self, wanted: list[tuple[int, bytes, str]]) -> None:
         by_tenant: dict[int, dict[bytes, str]] = {}

@@ -17,6 +17,7 @@ from buffmoney.metering.key_tables import KeyTables
 from buffmoney.metering.lease import Lease
 from buffmoney.metering.loading import Loader
 from buffmoney.metering.message import Incoming
+from buffmoney.metering.period_ends import Period, PeriodEnds
 from buffmoney.metering.publish import Publisher, Reply, ReplyCache
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What time has brought about: grants past their expiry with their wallets, and holds past theirs."""
+    """What time has brought about: grants past their expiry with their wallets, holds past theirs, and billing periods that are over."""
 
     wallets: list[tuple[int, int]]
     """(tenant_id, account_id)"""
@@ -33,6 +34,7 @@ class Due:
     """(tenant_id, grant id in hexadecimal)"""
     holds: list[tuple[int, bytes]]
     """(tenant_id, hold id)"""
+    periods: list[Period] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +106,7 @@ class Tenure:
     due: Due | None = None
     expired: list[tuple[list[tuple[int, str]], int]] = field(default_factory=list)
     """(grants that were swept, the commit that did it), to be marked"""
+    period_ends: PeriodEnds = field(default_factory=PeriodEnds)
     stale_catalogs: set[int] = field(default_factory=set)
     newest: Head | None = None
     written: Head | None = None

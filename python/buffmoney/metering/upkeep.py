@@ -84,12 +84,15 @@ class Upkeep:
         now = to_datetime(self._clock.now_us())
         grants = await tenure.chores.fetch(commit.SQL["due_grants"], tenure.lease.partition_id, now)
         holds = await tenure.chores.fetch(commit.SQL["due_holds"], tenure.lease.partition_id, now)
-        if not grants and not holds:
+        await tenure.period_ends.look(tenure.chores, tenure.lease.partition_id, self._clock.now_us())
+        periods = tenure.period_ends.due()
+        if not grants and not holds and not periods:
             return None
         return Due(
             wallets=sorted({(row["tenant_id"], row["account_id"]) for row in grants}),
             grants=[(row["tenant_id"], row["grant_id"].hex) for row in grants],
             holds=[(row["tenant_id"], row["hold_id"].bytes) for row in holds],
+            periods=periods,
         )
 
     async def _mark_expired(self, tenure: Tenure) -> None:

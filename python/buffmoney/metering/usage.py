@@ -78,7 +78,7 @@ class UsageReport(msgspec.Struct, rename="camel"):
 
 
 class PriceLine(msgspec.Struct, rename="camel"):
-    """The line of a rate card that priced an event. line: from 0. price and per: null for a graduated line, which has several."""
+    """The line of a rate card that priced an event. line: from 0. price and per: null for a line with tiers, which has several."""
 
     rate_card_id: str
     line: int

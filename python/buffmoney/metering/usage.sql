@@ -78,7 +78,7 @@ SELECT k.commit_id, c.committed_at FROM event_keys k JOIN commits c USING (commi
 -- The event itself, in the table of its day, with the line of the rate card that priced it.
 SELECT e.ctid::text AS place, e.account_id, e.posting_seq, c.external_id, c.currency, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
     p.rate_card_id, p.line, p.price, p.per, p.match::text AS match, r.name AS card_name, r.effective_from,
-    p.model, p.percent, p.minimum, r.version, e.counter_before, p.allowance, p.tiers::text AS tiers, t.time_zone, t.anchor_day
+    p.model, p.percent, p.minimum, r.version, e.counter_before, p.allowance, p.tiers::text AS tiers, p.minimum_per_period, t.time_zone, t.anchor_day
 FROM usage_events e
 JOIN tenants t USING (tenant_id)
 JOIN customers c USING (tenant_id, account_id)
@@ -113,3 +113,30 @@ SELECT EXISTS (
     WHERE tenant_id = $1 AND account_id = $2 AND commit_id = $3 AND accepted_at = $4 AND posting_seq = $5 AND charge > $6
         AND ctid > $7::text::tid
 );
+
+-- name: period_charges
+-- Newest first. $2: account, $3: start of the period, NULL for all. $4 to $7: the last row of the page before, or NULL. $8: most rows.
+SELECT y.account_id, c.external_id, c.currency, y.period_start, y.counter_id, y.revision, y.quantity, y.charged, y.total, y.amount,
+    y.posting_seq, y.balance_after, y.commit_id, y.settled_at, y.parts,
+    m.code AS metric, p.rate_card_id, p.line, p.match::text AS match, p.model, p.price, p.per, p.percent, p.minimum, p.minimum_per_period,
+    p.allowance, p.tiers::text AS tiers, r.name AS card_name, r.version, r.effective_from, t.time_zone, t.anchor_day
+FROM period_charges y
+JOIN tenants t USING (tenant_id)
+JOIN customers c USING (tenant_id, account_id)
+JOIN rate_card_charges p USING (tenant_id, price_id)
+JOIN metrics m USING (tenant_id, metric_id)
+JOIN rate_cards r USING (tenant_id, rate_card_id)
+WHERE y.tenant_id = $1 AND ($2::bigint IS NULL OR y.account_id = $2) AND ($3::timestamptz IS NULL OR y.period_start = $3)
+    AND ($4::bigint IS NULL OR (y.commit_id, y.account_id, y.period_start, y.counter_id) < ($4, $5::bigint, $6::timestamptz, $7::integer))
+ORDER BY y.commit_id DESC, y.account_id DESC, y.period_start DESC, y.counter_id DESC LIMIT $8;
+
+-- name: period_postings
+-- Of these rows (account, commit, first posting) the postings: those of the same kind and reference that follow the first.
+SELECT p.account_id, p.reference, p.seq, k.code AS kind, p.amount, p.balance_after, p.grant_id, p.posted_at, f.seq AS first
+FROM unnest($2::bigint[], $3::bigint[]) AS wanted (account_id, seq)
+JOIN postings f ON f.tenant_id = $1 AND f.account_id = wanted.account_id AND f.seq = wanted.seq
+-- As many as a wallet has open grants, and one for overdraft.
+JOIN postings p ON p.tenant_id = $1 AND p.account_id = f.account_id AND p.seq BETWEEN f.seq AND f.seq + 101 AND p.reference = f.reference
+    AND p.kind = f.kind
+JOIN posting_kinds k ON k.kind = p.kind
+ORDER BY p.account_id, p.seq;

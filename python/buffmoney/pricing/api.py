@@ -31,7 +31,7 @@ Status = Literal["draft", "published"]
 
 
 class TierBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A tier of a graduated line: units of a billing period, beyond the allowance, after the tier before and up to the `upTo`th.
+    """A tier of a graduated or volume line: units of a billing period, beyond the allowance, after the tier before and up to the `upTo`th.
 
     upTo: null for the last tier, and only for it. price: for `per` units.
     """
@@ -45,10 +45,12 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
 
     What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price;
-    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per. At least
-    `minimum`, with any model. allowance: units of the metric that are free for a customer in each billing period, with any model but
+    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per;
+    `volume` nothing: when the billing period is over, all its units cost the price of the tier in which their total lies. At least
+    `minimum`, with any model but `volume`; at least `minimumPerPeriod` for a billing period in which the line was used, with any model: what
+    the events did not pay of it is charged when the period is over. `volume` and `minimumPerPeriod` are for pay-as-you-go. allowance: units of the metric that are free for a customer in each billing period, with any model but
     `flat`; q is what lies beyond them, and an event within them is free. In the card's
-    currency unless it names its own; `prices`, `costs` and `minimums` (currency → amount) say it in several side by side. The currency of
+    currency unless it names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod` (currency → amount) say it in several side by side. The currency of
     the customer's wallet decides.
     """
 
@@ -59,6 +61,7 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     per: str | UnsetType = UNSET
     percent: str | UnsetType = UNSET
     minimum: str | UnsetType = UNSET
+    minimum_per_period: str | UnsetType = UNSET
     allowance: str | UnsetType = UNSET
     tiers: Annotated[list[TierBody], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": cards.MAX_TIERS})] | UnsetType = UNSET
     match: dict[str, str] = {}
@@ -66,6 +69,7 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     prices: dict[str, str] | UnsetType = UNSET
     costs: dict[str, str] | UnsetType = UNSET
     minimums: dict[str, str] | UnsetType = UNSET
+    minimums_per_period: dict[str, str] | UnsetType = UNSET
 
 
 ChargeBodies = Annotated[list[ChargeBody], msgspec.Meta(max_length=cards.MAX_CHARGES)]
@@ -115,10 +119,12 @@ class ChargeLine(msgspec.Struct, rename="camel"):
     per: str | UnsetType = UNSET
     percent: str | UnsetType = UNSET
     minimum: str | UnsetType = UNSET
+    minimum_per_period: str | UnsetType = UNSET
     currency: str | UnsetType = UNSET
     prices: dict[str, str] | UnsetType = UNSET
     costs: dict[str, str] | UnsetType = UNSET
     minimums: dict[str, str] | UnsetType = UNSET
+    minimums_per_period: dict[str, str] | UnsetType = UNSET
     allowance: str | UnsetType = UNSET
     tiers: list[TierBody] | UnsetType = UNSET
 
@@ -440,6 +446,14 @@ def _metric(metric_id: int, code: str, unit: str, created_at: datetime) -> Metri
     return Metric(metric_id, code, unit, metric_id < 100, format_time(created_at))
 
 
+_SAID = {
+    field.encode_name: field.name
+    for field in msgspec.structs.fields(ChargeBody)
+    if field.encode_name in ("currency", *cards.AMOUNTS, *cards.SIDE_BY_SIDE)
+}
+"""the fields of a line with amounts, as clients write them and as ChargeBody does"""
+
+
 def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
     """Everything about a card that can be checked without the database. Raises Problem."""
     cards.check_text(body.name, "name", longest_bytes=255, what="A rate card's name")
@@ -447,8 +461,7 @@ def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
         raise Problem("invalid_rate_card", "A rate card has at least one charge.", param="charges")
     charges = []
     for line, one in enumerate(body.charges):
-        names = ("currency", *cards.AMOUNTS, *cards.SIDE_BY_SIDE)
-        said = {name: value for name in names if (value := getattr(one, name)) is not UNSET}
+        said = {wire: value for wire, name in _SAID.items() if (value := getattr(one, name)) is not UNSET}
         tiers = None if one.tiers is UNSET else one.tiers
         charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, tiers=tiers, **said)
     if len(charges) > cards.MAX_CHARGES:

@@ -27,28 +27,33 @@ MAX_TIERS = 100
 PER_UNIT = "per_unit"
 MARKUP = "markup"
 GRADUATED = "graduated"
+VOLUME = "volume"
+TIERED = (GRADUATED, VOLUME)
+"""the models whose prices are in their tiers"""
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A way to charge an event: which fields a line of it must and may have, besides `minimum`."""
+    """A way to charge: which fields a line of it must and may have, besides `minimumPerPeriod`."""
 
     required: tuple[str, ...]
-    optional: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ("minimum",)
 
 
 MODELS = {
-    PER_UNIT: Model(("price",), ("per", "allowance")),
-    "package": Model(("price", "per"), ("allowance",)),
+    PER_UNIT: Model(("price",), ("per", "allowance", "minimum")),
+    "package": Model(("price", "per"), ("allowance", "minimum")),
     "flat": Model(("price",)),
-    MARKUP: Model(("cost", "percent"), ("per", "allowance")),
-    GRADUATED: Model(("tiers",), ("allowance",)),
+    MARKUP: Model(("cost", "percent"), ("per", "allowance", "minimum")),
+    GRADUATED: Model(("tiers",), ("allowance", "minimum")),
+    VOLUME: Model(("tiers",), ("allowance",)),
 }
 """what an event of quantity q costs: q * price / per; price for each `per` units or part of them; price, whatever q; the cost
 q * cost / per and `percent` on top; of each part of q, by the tier it lies in within the period, part * price / per.
-The first `allowance` units of a period are free: q is what lies beyond them"""
-AMOUNTS = ("price", "cost", "per", "percent", "minimum", "allowance")
+The first `allowance` units of a period are free: q is what lies beyond them. Of a volume line an event costs nothing; when its period is
+over, all units of it cost the price of the one tier in which their total, less the allowance, lies"""
+AMOUNTS = ("price", "cost", "per", "percent", "minimum", "minimumPerPeriod", "allowance")
 """the fields of a line that are numbers"""
-SIDE_BY_SIDE = {"prices": "price", "costs": "cost", "minimums": "minimum"}
+SIDE_BY_SIDE = {"prices": "price", "costs": "cost", "minimums": "minimum", "minimumsPerPeriod": "minimumPerPeriod"}
 """the fields of a line that are numbers by currency, and the one that each stands for"""
 
 
@@ -83,8 +88,9 @@ class _StoredTier(msgspec.Struct, rename="camel"):
 class Charge(msgspec.Struct, frozen=True):
     """A checked line in one currency, for events of a metric whose dimensions contain `match`.
 
-    price: the cost in the model markup, 0 in graduated.
-    allowance: units of the metric that are free in each billing period. tiers: of the model graduated, and only of it.
+    price: the cost in the model markup, 0 in graduated and volume.
+    allowance: units of the metric that are free in each billing period. tiers: of the models graduated and volume, and only of them.
+    minimum_per_period: what a billing period costs at least in which the line was used.
     line: its place in the card, from 0; a line with prices side by side is one of these for each currency.
     """
 
@@ -99,20 +105,27 @@ class Charge(msgspec.Struct, frozen=True):
     tiers: tuple[Tier, ...] = ()
     currency: str = ""
     line: int = 0
+    minimum_per_period: Decimal | None = None
 
     @property
     def counts(self) -> bool:
         """Whether what an event costs depends on what was used in the period before."""
-        return self.allowance is not None or bool(self.tiers)
+        return self.model != VOLUME and (self.allowance is not None or bool(self.tiers))
+
+    @property
+    def settles(self) -> bool:
+        """Whether a period can cost something when it is over."""
+        return self.model == VOLUME or self.minimum_per_period is not None
 
     @property
     def amounts(self) -> dict[str, str]:
         """The numbers of the line as decimal strings, by the field's name on the wire, in the order of AMOUNTS."""
         values = {
-            "cost" if self.model == MARKUP else "price": None if self.model == GRADUATED else self.price,
-            "per": None if self.model in ("flat", GRADUATED) else self.per,
+            "cost" if self.model == MARKUP else "price": None if self.model in TIERED else self.price,
+            "per": None if self.model in ("flat", *TIERED) else self.per,
             "percent": self.percent,
             "minimum": self.minimum,
+            "minimumPerPeriod": self.minimum_per_period,
             "allowance": self.allowance,
         }
         return {name: money.format_decimal(value) for name, value in values.items() if value is not None}
@@ -135,7 +148,7 @@ def check_tiers(tiers: object, where: str) -> tuple[Tier, ...]:
     Every unit of a period then lies in exactly one of them. Raises Problem invalid_price or invalid_rate_card naming the tier.
     """
     if not isinstance(tiers, list) or not 1 <= len(tiers) <= MAX_TIERS:
-        raise Problem("invalid_rate_card", f"A graduated line has 1 to {MAX_TIERS} tiers.", param=where)
+        raise Problem("invalid_rate_card", f"A line with tiers has 1 to {MAX_TIERS} of them.", param=where)
     found: list[Tier] = []
     for place, tier in enumerate(tiers):
         at, last = f"{where}[{place}]", place == len(tiers) - 1
@@ -167,7 +180,7 @@ def check_charge(
     fields = MODELS.get(model)
     if fields is None:
         raise Problem("invalid_rate_card", f"There is no such model. The models are {', '.join(MODELS)}.", param=f"{where}.model")
-    known = (*fields.required, *fields.optional, "minimum")
+    known = (*fields.required, *fields.optional, "minimumPerPeriod")
     given = [*amounts, *([] if tiers is None else ["tiers"])]
     for name in given:
         if name not in known:
@@ -181,7 +194,7 @@ def check_charge(
 
     return Charge(
         metric,
-        Decimal(0) if model == GRADUATED else amount("cost" if model == MARKUP else "price", zero=True),
+        Decimal(0) if model in TIERED else amount("cost" if model == MARKUP else "price", zero=True),
         amount("per") if "per" in amounts else Decimal(1),
         dict(sorted(match.items())),
         model,
@@ -189,6 +202,7 @@ def check_charge(
         amount("minimum") if "minimum" in amounts else None,
         amount("allowance") if "allowance" in amounts else None,
         () if tiers is None else check_tiers(tiers, f"{where}.tiers"),
+        minimum_per_period=amount("minimumPerPeriod") if "minimumPerPeriod" in amounts else None,
     )
 
 
@@ -205,9 +219,9 @@ def check_line(line: int, card_currency: str, metric: str, match: dict[str, str]
         return [msgspec.structs.replace(check_charge(line, metric, match, model, **said), currency=currency, line=line)]
     several = "costs" if model == MARKUP else "prices"
     for name in tables:
-        if several not in tables or name not in (several, "minimums"):
+        if several not in tables or name not in (several, "minimums", "minimumsPerPeriod"):
             raise Problem("invalid_rate_card", f"A {model} line has {several} and minimums side by side.", param=f"{where}.{name}")
-    for name in ("currency", SIDE_BY_SIDE[several], "minimum"):
+    for name in ("currency", SIDE_BY_SIDE[several], "minimum", "minimumPerPeriod"):
         if name in said:
             raise Problem("invalid_rate_card", f"A line has either {name} or {several}.", param=f"{where}.{name}")
     if not tables[several]:
@@ -217,7 +231,7 @@ def check_line(line: int, card_currency: str, metric: str, match: dict[str, str]
             money.check_currency(currency, f"{where}.{name}", known=card_currency)
             if currency not in tables[several]:
                 raise Problem("invalid_rate_card", f"There is no price in {currency}.", param=f"{where}.{name}.{currency}")
-            money.parse(text, f"{where}.{name}.{currency}", code="invalid_price", zero=name != "minimums")
+            money.parse(text, f"{where}.{name}.{currency}", code="invalid_price", zero=name == several)
     charges = []
     for currency in sorted(tables[several], key=lambda code: (code != card_currency, code)):
         amounts = {SIDE_BY_SIDE[name]: table[currency] for name, table in tables.items() if currency in table}

@@ -52,10 +52,14 @@ def describe(charge: Charge) -> str:
             text = f"cost of {amounts['cost']} {currency} per {amounts['per']} plus {amounts['percent']} %"
         case "graduated":
             text = describe_tiers(charge, currency)
+        case "volume":
+            text = f"all units of a period at {describe_tiers(charge, currency)}"
         case _:
             text = f"{amounts['price']} {currency} per {amounts['per']}"
     if "minimum" in amounts:
         text = f"{text}, at least {amounts['minimum']} {currency} an event"
+    if "minimumPerPeriod" in amounts:
+        text = f"{text}, at least {amounts['minimumPerPeriod']} {currency} a period"
     return f"{text}, the first {amounts['allowance']} of a period free" if "allowance" in amounts else text
 
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 import msgspec
 
 from buffmoney.base import money
-from buffmoney.pricing.cards import Tier
+from buffmoney.pricing.cards import VOLUME, Tier
 
 ROUNDING = f"half to even at {money.SCALE} decimals"
 MAX_DECIMALS = 18
@@ -27,7 +27,8 @@ class UnexplainedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a line of a rate card asks. price: the cost for a mark-up. percent: only of a mark-up. tiers: only of a graduated line."""
+    """What a line of a rate card asks. price: the cost for a mark-up. percent: only of a mark-up. tiers: only of a graduated or volume
+    line."""
 
     model: str
     price: Decimal
@@ -36,11 +37,17 @@ class Line:
     minimum: Decimal | None = None
     allowance: Decimal | None = None
     tiers: tuple[Tier, ...] = ()
+    minimum_per_period: Decimal | None = None
 
     @property
     def counts(self) -> bool:
         """Whether the charge depends on what was used in the period before."""
-        return self.allowance is not None or bool(self.tiers)
+        return self.model != VOLUME and (self.allowance is not None or bool(self.tiers))
+
+    @property
+    def settles(self) -> bool:
+        """Whether a period can cost something when it is over."""
+        return self.model == VOLUME or self.minimum_per_period is not None
 
 
 class ChargeStep(msgspec.Struct, rename="camel"):
@@ -83,6 +90,8 @@ def explain(line: Line, quantity: Decimal, before: Decimal = Decimal(0)) -> Expl
 
     Raises UnexplainedError for a model that is not known.
     """
+    if line.model == VOLUME:
+        return _later(quantity)
     billable, steps = _billable(line, quantity, before)
     tiers: list[PricedTier] = []
     if not billable:
@@ -119,6 +128,63 @@ def explain_charge(line: Line, quantity: Decimal, charged: Decimal, before: Deci
     if found.charge != money.format_decimal(charged):
         raise UnexplainedError(f"charged {charged}, but {line} gives {found.charge} for {quantity}")
     return found
+
+
+def _later(quantity: Decimal) -> Explanation:
+    step = ChargeStep("priced at the end of its billing period, by the total of the period", "0", "0")
+    return Explanation([step], "0", "0", ROUNDING, False, "0", money.format_decimal(quantity), [])
+
+
+class PeriodExplanation(msgspec.Struct, rename="camel"):
+    """The charge of a period in the making. billable: of a volume line, what is left of the total beyond the allowance; tier: the one in
+    which that lies, null where nothing is left. exact: what the line asks before rounding. total: what the period is charged."""
+
+    steps: list[ChargeStep]
+    billable: str | None
+    tier: PricedTier | None
+    exact: str
+    rounded: str
+    rounding: str
+    minimum_applied: bool
+    total: str
+
+
+def explain_period(line: Line, quantity: Decimal, charged: Decimal, total: Decimal) -> PeriodExplanation:
+    """Why a period is charged this in all, for so many units of which the events were charged so much. Raises UnexplainedError if the line
+    does not give it."""
+    steps: list[ChargeStep] = []
+    tier, billable, exact = None, None, Fraction(charged)
+    if line.model == VOLUME:
+        left, allowance = quantity, line.allowance
+        if allowance is not None:
+            left = max(quantity - allowance, Decimal(0))
+            formula = f"max({money.format_decimal(quantity)} - {money.format_decimal(allowance)}, 0)"
+            steps.append(ChargeStep("to be billed: total − allowance, not below 0", formula, money.format_decimal(left)))
+        exact, billable = Fraction(0), money.format_decimal(left)
+        if left:
+            number, found = next((place, one) for place, one in enumerate(line.tiers, 1) if one.up_to is None or left <= one.up_to)
+            exact, wire = Fraction(left) * Fraction(found.price) / Fraction(found.per), found.wire
+            tier = PricedTier(number, wire["upTo"], billable, str(wire["price"]), str(wire["per"]), _text(exact))
+            reach = "beyond all others" if found.up_to is None else f"up to {wire['upTo']}"
+            what = f"all units by tier {number}, {reach}: units × price ÷ per"
+            steps.append(ChargeStep(what, f"{billable} × {wire['price']} ÷ {wire['per']}", _text(exact)))
+    else:
+        steps.append(ChargeStep("charged for the events of the period", money.format_decimal(charged), money.format_decimal(charged)))
+    rounded = round(exact * _NANO)
+    if exact * _NANO != rounded:
+        steps.append(ChargeStep(f"rounded {ROUNDING}", f"round({_text(exact)}, {money.SCALE})", money.format_nano(rounded)))
+    asked = rounded if quantity else 0
+    if line.minimum_per_period is not None and quantity:
+        asked = max(rounded, money.to_nano(line.minimum_per_period))
+        formula = f"max({money.format_nano(rounded)}, {money.format_decimal(line.minimum_per_period)})"
+        steps.append(ChargeStep("at least the minimum per period", formula, money.format_nano(asked)))
+    owed = max(asked - money.to_nano(charged), 0) if quantity else 0
+    shown = f"max({money.format_nano(asked)} - {money.format_decimal(charged)}, 0)"
+    steps.append(ChargeStep("less what the events were charged, not below 0", shown, money.format_nano(owed)))
+    if owed != money.to_nano(total):
+        raise UnexplainedError(f"a period charged {total}, but {line} gives {money.format_nano(owed)} for {quantity} after {charged}")
+    applied = asked > rounded
+    return PeriodExplanation(steps, billable, tier, _text(exact), money.format_nano(rounded), ROUNDING, applied, money.format_nano(owed))
 
 
 def _billable(line: Line, quantity: Decimal, before: Decimal) -> tuple[Decimal, list[ChargeStep]]:

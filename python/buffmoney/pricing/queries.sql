@@ -6,7 +6,7 @@ UPDATE tenants SET catalog_version = catalog_version + 1 WHERE tenant_id = $1 RE
 
 -- name: lock_tenant
 -- The same lock, where nothing changes that the engine knows.
-SELECT currency FROM tenants WHERE tenant_id = $1 FOR NO KEY UPDATE;
+SELECT t.currency, g.billing FROM tenants t JOIN merchants g USING (merchant_id) WHERE t.tenant_id = $1 FOR NO KEY UPDATE OF t;
 
 -- name: list_products
 SELECT product_id, code, name, created_at FROM products WHERE tenant_id = $1 ORDER BY created_at, product_id;
@@ -40,11 +40,12 @@ INSERT INTO rate_cards (tenant_id, rate_card_id, product_id, name, currency, eff
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: insert_charges
-INSERT INTO rate_card_charges (tenant_id, rate_card_id, metric_id, match, model, price, per, percent, minimum, allowance, tiers, currency, line)
-SELECT $1, $2, metric_id, match::jsonb, model, price, per, percent, minimum, allowance, tiers::jsonb, currency, line
+INSERT INTO rate_card_charges (tenant_id, rate_card_id, metric_id, match, model, price, per, percent, minimum, allowance, tiers, currency, line,
+    minimum_per_period)
+SELECT $1, $2, metric_id, match::jsonb, model, price, per, percent, minimum, allowance, tiers::jsonb, currency, line, minimum_per_period
 FROM unnest($3::integer[], $4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::numeric[], $10::numeric[], $11::text[],
-            $12::text[], $13::integer[])
-    AS charge (metric_id, match, model, price, per, percent, minimum, allowance, tiers, currency, line);
+            $12::text[], $13::integer[], $14::numeric[])
+    AS charge (metric_id, match, model, price, per, percent, minimum, allowance, tiers, currency, line, minimum_per_period);
 
 -- name: delete_charges
 DELETE FROM rate_card_charges WHERE tenant_id = $1 AND rate_card_id = $2;
@@ -74,16 +75,18 @@ WHERE c.tenant_id = $1 AND c.rate_card_id = $2 AND o.product_id <> $3
 ORDER BY c.line LIMIT 1;
 
 -- name: counters
-SELECT counter_id, metric_id, match::text AS match FROM usage_counters WHERE tenant_id = $1 AND product_id = $2;
+SELECT counter_id, metric_id, match::text AS match, measure FROM usage_counters WHERE tenant_id = $1 AND product_id = $2;
 
 -- name: name_counters
-INSERT INTO usage_counters (tenant_id, counter_id, product_id, metric_id, match, created_at)
-SELECT $1, nextval('counter_ids'), $2, metric_id, match::jsonb, $5 FROM unnest($3::integer[], $4::text[]) AS named (metric_id, match)
-RETURNING counter_id, metric_id, match::text AS match;
+INSERT INTO usage_counters (tenant_id, counter_id, product_id, metric_id, match, measure, created_at)
+SELECT $1, nextval('counter_ids'), $2, metric_id, match::jsonb, measure, $6
+FROM unnest($3::integer[], $4::text[], $5::text[]) AS named (metric_id, match, measure)
+RETURNING counter_id, metric_id, match::text AS match, measure;
 
 -- name: number_charges
--- The names by which usage events will know the lines. $3: the counter of each line, 0 for those that do not count.
-UPDATE rate_card_charges SET price_id = nextval('price_ids'), counter_id = nullif(($3::integer[])[line + 1], 0)
+-- The names by which usage events will know the lines. $3, $4, $5: the counters of each line, 0 for those that have none.
+UPDATE rate_card_charges SET price_id = nextval('price_ids'), counter_id = nullif(($3::integer[])[line + 1], 0),
+    period_quantity_counter_id = nullif(($4::integer[])[line + 1], 0), period_charge_counter_id = nullif(($5::integer[])[line + 1], 0)
 WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: publish_card
@@ -102,7 +105,7 @@ ORDER BY version DESC LIMIT 1;
 
 -- name: get_charges
 SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum, c.allowance, c.tiers::text AS tiers,
-    c.currency, c.line
+    c.currency, c.line, c.minimum_per_period
 FROM rate_card_charges c JOIN rate_cards r USING (tenant_id, rate_card_id) JOIN metrics m USING (tenant_id, metric_id)
 WHERE c.tenant_id = $1 AND c.rate_card_id = $2 ORDER BY c.line, c.currency <> r.currency, c.currency;
 
@@ -153,7 +156,9 @@ SELECT t.time_zone, t.anchor_day, EXISTS (SELECT FROM usage_counters u WHERE u.t
                     'currency', nullif(c.currency, r.currency),
                     'price', trim_scale(c.price)::text, 'per', trim_scale(c.per)::text,
                     'percent', trim_scale(c.percent)::text, 'minimum', trim_scale(c.minimum)::text,
-                    'counterId', c.counter_id, 'allowance', trim_scale(c.allowance)::text, 'tiers', c.tiers)) ORDER BY c.line, c.currency), '[]'::json)
+                    'counterId', c.counter_id, 'allowance', trim_scale(c.allowance)::text, 'tiers', c.tiers,
+                    'minimumPerPeriod', trim_scale(c.minimum_per_period)::text,
+                    'periodQuantityCounterId', c.period_quantity_counter_id, 'periodChargeCounterId', c.period_charge_counter_id)) ORDER BY c.line, c.currency), '[]'::json)
                 FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id)
             ) ORDER BY r.effective_from NULLS FIRST, r.published_at, r.rate_card_id), '[]'::json)
         FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND r.status = 'published'),

@@ -16,7 +16,7 @@ from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
 from buffmoney.pricing import products
-from buffmoney.pricing.cards import Charge, refuse_ambiguous, stored_tiers
+from buffmoney.pricing.cards import VOLUME, Charge, refuse_ambiguous, stored_tiers
 
 if TYPE_CHECKING:
     import asyncpg
@@ -84,6 +84,7 @@ async def read(connection: Connection, tenant_id: int, card_id: str, param: str 
             stored_tiers(line["tiers"]),
             line["currency"],
             line["line"],
+            line["minimum_per_period"],
         )
         for line in lines
     ]
@@ -174,7 +175,7 @@ async def publish(
         if published["taken"]:
             raise Problem("invalid_rate_card", "Another rate card takes effect at this very moment.", "effectiveFrom")
         effect = effect or now
-    await connection.execute(_SQL["number_charges"], tenant_id, card_id, await _counters(connection, tenant_id, card, now))
+    await connection.execute(_SQL["number_charges"], tenant_id, card_id, *await _counters(connection, tenant_id, card, now))
     await connection.execute(_SQL["publish_card"], tenant_id, card_id, published["next"], effect, now, audience)
     done = msgspec.structs.replace(
         card, audience=audience, status="published", version=published["next"], effective_from=effect, published_at=now
@@ -182,27 +183,39 @@ async def publish(
     return Published(card, done, tenant["catalog_version"])
 
 
-async def _counters(connection: Connection, tenant_id: int, card: Card, now: datetime) -> list[int]:
-    """The counter of each line of a card, 0 for lines that do not count. Of one product, metric and match there is one, for good: versions
-    of a line go on with it, and its currencies share it, since a customer has only one. Named here if no version before has done so."""
-    by_number = [0] * (1 + max(charge.line for charge in card.charges))
-    if not any(charge.counts for charge in card.charges):
+_MEASURES = ("quantity", "period_quantity", "period_charge")
+"""what a counter counts: units, for what the next event costs; units, and what events were charged, for what is settled at a period's end"""
+
+
+async def _counters(connection: Connection, tenant_id: int, card: Card, now: datetime) -> list[list[int]]:
+    """For each of _MEASURES the counter of each line of a card, 0 for lines that have none. Of one product, metric and match there is one of
+    each, for good: versions of a line go on with it, and its currencies share it, since a customer has only one. Named here if no version
+    before has done so."""
+    by_number = [[0] * (1 + max(charge.line for charge in card.charges)) for _ in _MEASURES]
+    counted = [charge for charge in card.charges if charge.counts or charge.settles]
+    if not counted:
         return by_number
     metric_ids = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
-    wanted = [(metric_ids[charge.metric], _canonical(charge.match)) if charge.counts else None for charge in card.charges]
+    wanted = [
+        (charge.line, place, (metric_ids[charge.metric], _canonical(charge.match), measure))
+        for charge in counted
+        for place, measure in enumerate(_MEASURES)
+        if (charge.settles if place else charge.counts)
+    ]
 
-    def by_line(rows: list[asyncpg.Record]) -> dict[tuple[int, bytes], int]:
+    def by_name(rows: list[asyncpg.Record]) -> dict[tuple[int, bytes, str], int]:
         match = msgspec.json.decode
-        return {(row["metric_id"], _canonical(match(row["match"], type=dict[str, str]))): row["counter_id"] for row in rows}
+        return {
+            (row["metric_id"], _canonical(match(row["match"], type=dict[str, str])), row["measure"]): row["counter_id"] for row in rows
+        }
 
-    known = by_line(await connection.fetch(_SQL["counters"], tenant_id, card.product_id))
-    new = list(dict.fromkeys(one for one in wanted if one is not None and one not in known))
+    known = by_name(await connection.fetch(_SQL["counters"], tenant_id, card.product_id))
+    new = list(dict.fromkeys(name for _, _, name in wanted if name not in known))
     if new:
-        names = [metric_id for metric_id, _ in new], [match.decode() for _, match in new]
-        known |= by_line(await connection.fetch(_SQL["name_counters"], tenant_id, card.product_id, *names, now))
-    for charge, one in zip(card.charges, wanted, strict=True):
-        if one is not None:
-            by_number[charge.line] = known[one]
+        names = [metric_id for metric_id, _, _ in new], [match.decode() for _, match, _ in new], [measure for _, _, measure in new]
+        known |= by_name(await connection.fetch(_SQL["name_counters"], tenant_id, card.product_id, *names, now))
+    for line, place, name in wanted:
+        by_number[place][line] = known[name]
     return by_number
 
 
@@ -210,22 +223,30 @@ def _canonical(match: dict[str, str]) -> bytes:
     return msgspec.json.encode(match, order="sorted")
 
 
-async def _lock(connection: Connection, tenant_id: int) -> str:
-    """Keeps others from changing the tenant's cards until the commit. Gives the tenant's currency."""
-    currency: str | None = await connection.fetchval(_SQL["lock_tenant"], tenant_id)
-    if currency is None:
+async def _lock(connection: Connection, tenant_id: int) -> asyncpg.Record:
+    """Keeps others from changing the tenant's cards until the commit. Gives the tenant's currency and billing."""
+    tenant = await connection.fetchrow(_SQL["lock_tenant"], tenant_id)
+    if tenant is None:
         raise Problem("not_found", "The tenant does not exist.")
-    return currency
+    return tenant
 
 
 async def _check(connection: Connection, tenant_id: int, draft: Draft) -> dict[str, int]:
     """What only the database can tell about a draft. Gives the ids of the tenant's metrics by code."""
-    currency = await _lock(connection, tenant_id)
-    money.check_currency(draft.currency, "currency", known=currency)
+    tenant = await _lock(connection, tenant_id)
+    money.check_currency(draft.currency, "currency", known=tenant["currency"])
     known = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
     for charge in draft.charges:
         if charge.metric not in known:
             raise Problem("unknown_metric", "There is no such metric. POST /v1/metrics makes one.", f"charges[{charge.line}].metric")
+        if charge.settles and tenant["billing"] == "prepaid":
+            field = "model" if charge.model == VOLUME else "minimumPerPeriod"
+            raise Problem(
+                "invalid_rate_card",
+                "This merchant's customers pay before: what a billing period costs at its end could not be charged. Volume tiers and minimums "
+                "per period are for pay-as-you-go.",
+                f"charges[{charge.line}].{field}",
+            )
     return known
 
 
@@ -252,4 +273,5 @@ async def _insert_charges(connection: Connection, tenant_id: int, card_id: str, 
         [msgspec.json.encode([tier.wire for tier in charge.tiers]).decode() if charge.tiers else None for charge in charges],
         [charge.currency for charge in charges],
         [charge.line for charge in charges],
+        [charge.minimum_per_period for charge in charges],
     )

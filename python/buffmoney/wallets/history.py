@@ -17,7 +17,10 @@ from buffmoney.wallets.customers import account_of, check_external_id
 if TYPE_CHECKING:
     import asyncpg
 
-PostingKind = Literal["grant", "usage", "hold", "capture", "release", "grant_expiry", "void", "hold_expiry"]
+PostingKind = Literal[
+    "grant", "usage", "hold", "capture", "release", "grant_expiry", "void", "hold_expiry", "period_charge", "period_charge_reversal"
+]
+_PERIOD_KINDS = frozenset({"period_charge", "period_charge_reversal"})
 _HOLD_KINDS = frozenset({"hold", "capture", "release", "hold_expiry"})
 _OWN_ACCOUNTS = {0: "customer_wallet", 1: "customer_held"}
 _SQL = queries.load("buffmoney.wallets")
@@ -104,7 +107,7 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         money.format_decimal(row["balance_after"]),
         money.format_decimal(row["held_after"]),
         None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
-        None if reference is None or kind == "void" else public("hold" if kind in _HOLD_KINDS else "gr", reference.bytes),
+        None if reference is None or kind == "void" or kind in _PERIOD_KINDS else public("hold" if kind in _HOLD_KINDS else "gr", reference.bytes),
         row["idempotency_key"],
         format_time(row["posted_at"]),
     )

@@ -33,6 +33,12 @@ impl OwnCards {
         let (_, timeline) = self.0.iter().find(|(other, _)| *other == product)?;
         timeline.iter().rev().find(|(from_us, _)| *from_us <= occurred_us)?.1
     }
+
+    /// When another card was assigned, or none any more.
+    pub(super) fn changes(&self, product: Product) -> impl Iterator<Item = i64> {
+        let timeline = self.0.iter().find(move |(other, _)| *other == product).map(|(_, timeline)| timeline.as_slice());
+        timeline.unwrap_or_default().iter().map(|(from_us, _)| *from_us)
+    }
 }
 
 /// The assignments of a tenant, by account.

@@ -50,6 +50,12 @@ impl Periods {
             Some(start) => Ok(start),
         }
     }
+
+    /// When the period ends that begins at this moment; `None`: none begins there.
+    #[must_use]
+    pub fn end_of(&self, start_us: i64) -> Option<i64> {
+        self.0.binary_search(&start_us).ok().and_then(|place| self.0.get(place + 1)).copied()
+    }
 }
 
 /// A tier as the catalogue's JSON has it.

@@ -7,6 +7,7 @@
 //! | `flat` | price, whatever q |
 //! | `markup` | q × cost ÷ per × (1 + percent ÷ 100) |
 //! | `graduated` | of each part of q in its tier: part × price ÷ per |
+//! | `volume` | nothing: all of a period is priced at its end, `rate/period_end.rs` |
 //!
 //! It is rounded half to even, once, to nano-units; a `minimum` is compared with what was rounded. Lines with tiers or a
 //! free allowance count: `rate/counting.rs`.
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use num_bigint::BigUint;
 
 use super::counting::{Counting, CountingText, Graduated, Periods, Tier};
+use super::period_end::{PeriodEnd, PeriodEndTerms};
 use crate::money::{AMOUNT_INTEGER_DIGITS, DecimalError, NANO, mul_div_round, parse_decimal_nano};
 
 /// A hundred per cent in nano-units.
@@ -34,6 +36,8 @@ pub enum Model {
     Markup,
     /// A price for so many units, in proportion, that changes with what was used in the period.
     Graduated,
+    /// A price for so many units, in proportion, by what was used in the period in all.
+    Volume,
 }
 
 impl Model {
@@ -46,6 +50,7 @@ impl Model {
             "flat" => Some(Self::Flat),
             "markup" => Some(Self::Markup),
             "graduated" => Some(Self::Graduated),
+            "volume" => Some(Self::Volume),
             _ => None,
         }
     }
@@ -73,10 +78,10 @@ pub enum TermsError {
     #[error("tiers: {0}")]
     Tiers(&'static str),
     /// A graduated line without them.
-    #[error("a graduated line needs tiers")]
+    #[error("a graduated or volume line needs tiers")]
     NoTiers,
     /// Another model with them.
-    #[error("only a graduated line has tiers")]
+    #[error("only a graduated or volume line has tiers")]
     NotGraduated,
     /// A price that does not know the quantity.
     #[error("a flat price has no allowance")]
@@ -87,6 +92,12 @@ pub enum TermsError {
     /// A counter without a use.
     #[error("a counter needs tiers or an allowance above zero")]
     NothingToCount,
+    /// Counters of a period at whose end nothing is charged.
+    #[error("counters of a period need volume tiers or a minimum per period")]
+    NothingToSettle,
+    /// A least amount of events that cost nothing by themselves.
+    #[error("an event on a volume line has no minimum")]
+    VolumeMinimum,
 }
 
 /// What a line that counts says besides, in nano-units.
@@ -115,6 +126,8 @@ pub struct Terms {
     pub minimum: Option<i128>,
     /// Of a line with tiers or an allowance.
     pub counting: Option<CountingTerms>,
+    /// Of a line that is settled at the end of a period.
+    pub period_end: Option<PeriodEndTerms>,
 }
 
 pub(super) fn parse_amount(what: &'static str, text: &str) -> Result<i128, TermsError> {
@@ -134,11 +147,13 @@ impl Terms {
             percent: percent.map(|text| parse_amount("percent", text)).transpose()?,
             minimum: minimum.map(|text| parse_amount("minimum", text)).transpose()?,
             counting: None,
+            period_end: None,
         };
         match (terms.model, terms.percent) {
             _ if terms.per == 0 => Err(TermsError::Per),
+            (Model::Volume, None) if terms.minimum.is_some() => Err(TermsError::VolumeMinimum),
             (Model::Markup, None) => Err(TermsError::NoPercent),
-            (Model::PerUnit | Model::Package | Model::Flat | Model::Graduated, Some(_)) => Err(TermsError::Percent),
+            (Model::PerUnit | Model::Package | Model::Flat | Model::Graduated | Model::Volume, Some(_)) => Err(TermsError::Percent),
             _ => Ok(terms),
         }
     }
@@ -151,7 +166,10 @@ impl Terms {
         let allowance = text.allowance.map(|text| parse_amount("allowance", text)).transpose()?;
         let tiers = text.tiers.map(Tier::parse_all).transpose()?;
         match (self.model, &tiers) {
-            (Model::Graduated, None) => return Err(TermsError::NoTiers),
+            (Model::Graduated | Model::Volume, None) => return Err(TermsError::NoTiers),
+            // Its events do not depend on what was used before them.
+            (Model::Volume, Some(_)) if text.counter_id.is_none() => return Ok(self),
+            (Model::Volume, Some(_)) => return Err(TermsError::NothingToCount),
             (Model::PerUnit | Model::Package | Model::Flat | Model::Markup, Some(_)) => return Err(TermsError::NotGraduated),
             (Model::Flat, None) if allowance.is_some() => return Err(TermsError::FlatAllowance),
             _ => {}
@@ -197,6 +215,8 @@ pub struct Price {
     pub price_id: i32,
     /// What it counts by; `None`: an event's price depends on nothing but its quantity.
     pub counting: Option<Arc<Counting>>,
+    /// How its periods are settled; `None`: they are not.
+    pub period_end: Option<Arc<PeriodEnd>>,
     rule: Rule,
     /// Nano-units; `i128::MIN`: none.
     minimum: i128,
@@ -216,19 +236,22 @@ impl Price {
             Model::Package => Rule::Package { price: terms.price, per: terms.per },
             Model::Flat => Rule::Flat { price: terms.price },
             Model::Markup => markup(terms.price, terms.per, terms.percent.unwrap_or_default()),
+            Model::Volume => Rule::Flat { price: 0 },
             Model::Graduated => Rule::Graduated(Arc::new(Graduated::new(terms.counting.as_ref().map_or(&[], |counting| &counting.tiers)))),
         };
         let counting = terms
             .counting
             .as_ref()
             .map(|counting| Arc::new(Counting { counter_id: counting.counter_id, allowance: counting.allowance, periods: Arc::default() }));
-        Self { price_id, counting, rule, minimum: terms.minimum.unwrap_or(i128::MIN) }
+        let period_end = terms.period_end.as_ref().map(|terms| Arc::new(PeriodEnd::new(price_id, terms)));
+        Self { price_id, counting, period_end, rule, minimum: terms.minimum.unwrap_or(i128::MIN) }
     }
 
     /// The same, counting in these periods.
     #[must_use]
     pub fn in_periods(mut self, periods: &Arc<Periods>) -> Self {
         self.counting = self.counting.map(|counting| Arc::new(Counting { periods: Arc::clone(periods), ..*counting }));
+        self.period_end = self.period_end.map(|end| Arc::new(end.in_periods(periods)));
         self
     }
 

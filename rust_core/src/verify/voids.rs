@@ -77,6 +77,10 @@ impl Verifier {
         }
         let counting = self.prices.get(&(tenant, i64::from(void.price_id))).and_then(|(price, _)| price.counting.clone());
         self.uncount(&void, counting.as_deref());
+        let end = self.prices.get(&(tenant, i64::from(void.price_id))).and_then(|(price, _)| price.period_end.clone());
+        if let Some(end) = end {
+            self.uncount_period(&void, &end);
+        }
         self.voided.insert(void.key_hash, void);
         Ok(())
     }
