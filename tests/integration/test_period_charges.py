@@ -238,6 +238,7 @@ async def test_a_period_that_ended_while_no_core_ran_is_found(place: Room) -> No
     it finds nothing more; before that, verify misses nothing that is not due yet."""
     await place.owner.execute("UPDATE merchants SET billing = 'pay-as-you-go'")
     charges = cards.check_line(0, "CNY", "tokens_input", {}, "volume", tiers=[_Tier("1500", "2", "1000"), _Tier(None, "1", "1000")])
+    await place.owner.execute("SELECT setval('price_ids', 100)")
     async with place.owner.transaction():
         draft = versions.Draft(None, "volume", "CNY", charges, None)
         card_id = await versions.create(place.owner, SystemClock(), place.tenant_id, draft)

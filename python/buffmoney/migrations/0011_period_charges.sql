@@ -43,6 +43,13 @@ BEGIN
     RETURN NEW;
 END $$;
 
+-- How the customers of the tenant pay that the edge acts for: of merchants it sees nothing else.
+CREATE FUNCTION current_billing() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT g.billing FROM tenants t JOIN merchants g USING (merchant_id) WHERE t.tenant_id = current_tenant()
+$$;
+REVOKE ALL ON FUNCTION current_billing() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION current_billing() TO buffmoney_edge;
+
 GRANT UPDATE (period_quantity_counter_id, period_charge_counter_id) ON rate_card_charges TO buffmoney_edge;
 
 -- ---------------------------------------------------------------- charges of periods

@@ -6,7 +6,7 @@ UPDATE tenants SET catalog_version = catalog_version + 1 WHERE tenant_id = $1 RE
 
 -- name: lock_tenant
 -- The same lock, where nothing changes that the engine knows.
-SELECT t.currency, g.billing FROM tenants t JOIN merchants g USING (merchant_id) WHERE t.tenant_id = $1 FOR NO KEY UPDATE OF t;
+SELECT currency, current_billing() AS billing FROM tenants WHERE tenant_id = $1 FOR NO KEY UPDATE;
 
 -- name: list_products
 SELECT product_id, code, name, created_at FROM products WHERE tenant_id = $1 ORDER BY created_at, product_id;
