@@ -95,9 +95,10 @@ WITH begun AS (
     GROUP BY posting_seq
 ),
 span AS (SELECT min(posting_seq) AS first, max(posting_seq) AS last FROM begun)
-SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.grant_id, p.posted_at, s.code AS credit_code,
+SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.unbilled_after, p.grant_id, p.posted_at, s.code AS credit_code,
+    CASE WHEN p.debit_account_id = -p.account_id THEN 'customer_unbilled' ELSE 'customer_wallet' END AS debit_code,
     coalesce(b.events, 0) AS began, coalesce(b.charge, 0) AS charged
--- The last event may go on with as many postings as a wallet has open grants, and one for overdraft.
+-- The last event may go on with a posting for each of the other open grants, one for overdraft and one for what is unbilled.
 FROM span JOIN postings p ON p.seq BETWEEN span.first AND span.last + 101
 JOIN posting_kinds k USING (kind)
 JOIN system_accounts s ON s.account_id = p.credit_account_id

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PostingKind = Literal["grant", "usage", "hold", "capture", "release", "grant_expiry", "void", "hold_expiry"]
 _HOLD_KINDS = frozenset({"hold", "capture", "release", "hold_expiry"})
-_OWN_ACCOUNTS = {0: "customer_wallet", 1: "customer_held"}
 _SQL = queries.load("buffmoney.wallets")
 
 
@@ -36,7 +35,8 @@ class HistoryQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 class HistoryEntry(msgspec.Struct, rename="camel"):
     """One posting: `amount` went from the debit to the credit account.
 
-    balanceAfter: what was available after it. grantId null: overdraft. reference: the grant or hold behind it.
+    balanceAfter: what was available after it, unbilledAfter: what was owed and not invoiced. grantId null: no grant.
+    reference: the grant or hold behind it.
     idempotencyKey: only of a void, that of the event it reverses.
     """
 
@@ -47,6 +47,7 @@ class HistoryEntry(msgspec.Struct, rename="camel"):
     credit_account: str
     balance_after: str
     held_after: str
+    unbilled_after: str
     grant_id: str | None
     reference: str | None
     idempotency_key: str | None
@@ -99,10 +100,11 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         row["seq"],
         kind,
         money.format_decimal(row["amount"]),
-        row["debit_code"] or _OWN_ACCOUNTS[row["debit_part"]],
-        row["credit_code"] or _OWN_ACCOUNTS[row["credit_part"]],
+        row["debit_code"],
+        row["credit_code"],
         money.format_decimal(row["balance_after"]),
         money.format_decimal(row["held_after"]),
+        money.format_decimal(row["unbilled_after"]),
         None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
         None if reference is None or kind == "void" else public("hold" if kind in _HOLD_KINDS else "gr", reference.bytes),
         row["idempotency_key"],
