@@ -208,6 +208,9 @@ def counter_of(card: Card, charge: Charge) -> Counter:
 
 # ---------------------------------------------------------------- wallets
 
+UNBILLED = "unbilled"
+"""who pays what nothing in a wallet that accrues covers"""
+
 
 @dataclass
 class Grant:
@@ -232,7 +235,7 @@ class Grant:
 
 @dataclass
 class Hold:
-    """Money set aside. parts: (grant id or None for overdraft, amount), in the order in which they were taken."""
+    """Money set aside. parts: (grant id, None for overdraft, or UNBILLED; amount), in the order in which they were taken."""
 
     hold_id: str
     customer: str
@@ -245,15 +248,20 @@ class Hold:
 
 @dataclass
 class Wallet:
-    """One customer's money. limit: how far below zero it may go, None for no floor."""
+    """One customer's money. limit: how far below zero it may go, None for no floor.
+
+    accrues: what grants do not cover is owed unbilled, and the limit is of that.
+    """
 
     customer: str
     currency: str
     limit: int | None
+    accrues: bool = False
     grants: dict[str, Grant] = field(default_factory=dict)
     deficit: int = 0
     """overdraft in use; below zero when a hold on overdraft came back after the overdraft was repaid"""
     held: int = 0
+    unbilled: int = 0
     granted: int = 0
     spent: int = 0
     broken: int = 0
@@ -268,8 +276,12 @@ class Wallet:
         """The most that one debit may take now; None for without end."""
         if self.limit is None:
             return None
-        usable = sum(grant.remaining for grant in self.grants.values() if not grant.expired(now_us))
-        return usable - self.deficit + self.limit
+        usable = sum(grant.remaining for grant in self.grants.values() if not grant.expired(now_us)) - self.deficit
+        if self.accrues:
+            # Overdraft from before it accrued is owed as well. Whoever owes more than the limit may still spend what it has.
+            owed = self.unbilled + max(0, -usable)
+            return max(0, usable) + max(0, self.limit - owed)
+        return usable + self.limit
 
     def expire(self, now_us: int) -> None:
         """Posts what is left of every expired grant to breakage."""
@@ -279,7 +291,7 @@ class Wallet:
                 grant.remaining = 0
 
     def take(self, amount: int, now_us: int) -> list[tuple[str | None, int]]:
-        """Takes from the grants in their order, the rest from the overdraft. The caller has checked the floor."""
+        """Takes from the grants in their order, the rest from the overdraft or unbilled. The caller has checked the limit."""
         self.expire(now_us)
         parts: list[tuple[str | None, int]] = []
         for grant in sorted(self.grants.values(), key=Grant.rank):
@@ -288,7 +300,13 @@ class Wallet:
                 grant.remaining -= part
                 amount -= part
                 parts.append((grant.grant_id, part))
-        if amount:
+        if amount and self.accrues:
+            owed = amount - min(amount, max(0, -self.deficit))
+            self.unbilled += owed
+            amount -= owed
+            parts += [(None, amount)] * bool(amount) + [(UNBILLED, owed)] * bool(owed)
+            self.deficit += amount
+        elif amount:
             self.deficit += amount
             parts.append((None, amount))
         return parts
@@ -305,7 +323,11 @@ class Wallet:
         What came from a grant that has expired meanwhile expires at once.
         """
         for grant_id, amount in reversed(list(parts)):
-            if grant_id is None:
+            if grant_id == UNBILLED:
+                # Nothing is invoiced yet, so all of it is still owed.
+                assert self.unbilled >= amount, "something was owed and is gone"
+                self.unbilled -= amount
+            elif grant_id is None:
                 self.deficit -= amount
             else:
                 self.credit(amount, self.grants[grant_id])
@@ -313,9 +335,10 @@ class Wallet:
 
     def check(self) -> None:
         """What must hold after every step."""
-        assert self.granted == self.available + self.held + self.spent + self.broken, "money was made or lost"
+        assert self.granted == self.available + self.held - self.unbilled + self.spent + self.broken, "money was made or lost"
         assert all(0 <= grant.remaining <= grant.amount for grant in self.grants.values()), "a grant is out of its bounds"
         assert self.held >= 0, "less than nothing is on hold"
+        assert self.unbilled >= 0, "less than nothing is owed"
 
 
 # ---------------------------------------------------------------- a tenant
@@ -360,6 +383,8 @@ class Tenant:
         self.counted: dict[str, tuple[str, Counter, Month]] = {}
         """by what each event was counted"""
         self.default_limit = 0 if billing == "prepaid" else None
+        self.billing = billing
+        """pay-as-you-go accrues; `overdraft` is what it was before it did: prepaid without a floor"""
         self.unknown_customers = unknown_customers
         self.currency = currency
         self.metrics = {"tokens_input", "tokens_output", "images", "agent_runs", "storage_gb"}
@@ -370,7 +395,7 @@ class Tenant:
         self.known: dict[str, tuple[Usage, int]] = {}
         """what every accepted key stood for, and its charge"""
         self.paid: dict[str, list[tuple[str | None, int]]] = {}
-        """who paid it: grants, or None for overdraft"""
+        """who paid it: grants, None for overdraft, or UNBILLED"""
         self.voided: dict[str, str | None] = {}
         """the keys of voided events, each with that of the event that amends it"""
 
@@ -482,7 +507,19 @@ class Tenant:
 
     def open(self, customer: str, currency: str | None = None) -> Wallet:
         """The customer's wallet, made if there is none. currency: the tenant's if None."""
-        return self.wallets.setdefault(customer, Wallet(customer, currency or self.currency, self.default_limit))
+        made = Wallet(customer, currency or self.currency, self.default_limit, self.accrues)
+        return self.wallets.setdefault(customer, made)
+
+    @property
+    def accrues(self) -> bool:
+        """Whether what grants do not cover is owed unbilled."""
+        return self.billing == "pay-as-you-go"
+
+    def bill(self, billing: str) -> None:
+        """From now on the merchant bills like this. What is overdraft stays so."""
+        self.billing = billing
+        for wallet in self.wallets.values():
+            wallet.accrues = self.accrues
 
     def existing(self, customer: str) -> Wallet:
         """The customer's wallet, or a refusal."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,6 +72,14 @@ CARD: dict[str, Any] = {
     ],
 }
 """¥1 a thousand tokens in, ¥4 a thousand out: the default event costs ¥1"""
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    """Waits for something that happens by itself."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
 
 
 def assert_problem(answer: httpx.Response, status: int, code: str | None = None) -> dict[str, object]:

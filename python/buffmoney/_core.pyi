@@ -173,13 +173,13 @@ class Engine:
     def add_account_ids(self, ids: list[int]) -> None: ...
     def load_wallets(
         self,
-        rows: list[tuple[int, int, str, str, str | None, str | None, int, str, str, bytes, bytes | None]],
+        rows: list[tuple[int, int, str, str, str | None, str | None, int, str, str, str, bytes, bytes | None]],
         grants: list[tuple[int, bytes, str, int, str, int | None, int]],
         absent: list[tuple[int, str]],
         counters: list[tuple[int, int, int, str]] = ...,
     ) -> None:
         """rows: (tenant_id, account_id, external_id, currency, overdraft_limit, low_balance_threshold, seq, balance, held,
-        chain hash, grants_after).
+        unbilled, chain hash, grants_after).
         grants: (tenant_id, grant_id, kind, priority, amount, expires_at_us, created_at_us). absent: asked for and not there.
         counters: (account_id, counter_id, period_start_us, quantity), all that rows have of periods that began 128 days ago or later."""
     def load_holds(
@@ -210,15 +210,15 @@ class Engine:
             tuple[
                 bytes,
                 tuple[int, int, int, int, int, int, str, str, str, bytes],
-                tuple[int, str, str | None, str | None, int | None, str | None] | None,
+                tuple[int, str, str, str | None, str | None, int | None, str | None] | None,
             ]
         ],
         grants: list[tuple[int, bytes, str, int, str, int | None, int]],
         absent: list[bytes],
     ) -> None:
         """rows: (key hash, (account_id, commit_id, posting_seq, metric_id, price_id, occurred_at_us, quantity, charge, dimensions, parts:
-        32 bytes for each grant that paid and how much), void: (voided_at_us, balance_after, reason, replaced_by, its fingerprint, the
-        amendment's answer) or None). Kept until the next `apply`."""
+        32 bytes for each grant that paid and how much), void: (voided_at_us, balance_after, unbilled_after, reason, replaced_by, its
+        fingerprint, the amendment's answer) or None). Kept until the next `apply`."""
     def load_settled(
         self,
         rows: list[tuple[tuple[int, int, int, int], int, str, str, str, bytes]],
@@ -265,8 +265,8 @@ class Verifier:
     def __new__(cls, ledger_key: bytes) -> Self: ...
     def postings(self, chunk: bytes) -> int:
         """COPY (SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, amount, balance_after, held_after, grant_id,
-        reference, commit_id, posted_at, grants_after, chain_hash FROM postings ORDER BY tenant_id, account_id, seq). Any chunking;
-        returns rows so far."""
+        reference, commit_id, posted_at, grants_after, chain_hash, unbilled_after FROM postings ORDER BY tenant_id, account_id, seq).
+        Any chunking; returns rows so far."""
     def voids(self, chunk: bytes) -> int:
         """COPY (SELECT the columns of usage_voids FROM usage_voids ORDER BY tenant_id, key_hash), after postings and prices; rows so
         far."""

@@ -2,7 +2,7 @@
 
 use crate::money::write_nano;
 use crate::time::write_us;
-use crate::wallet::NEVER;
+use crate::wallet::{NEVER, PACKED_HEAD, PACKED_VERSION};
 
 const GRANT_BYTES: usize = 16 + 1 + 2 + 8 + 16;
 const KINDS: [&str; 3] = ["promotional", "bonus", "paid"];
@@ -19,8 +19,8 @@ pub fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Renders what [`crate::wallet::Wallet::pack`] wrote; `None` when it is not that.
 #[must_use]
 pub fn render(packed: &[u8]) -> Option<Vec<u8>> {
-    let (head, grants) = packed.split_at_checked(44)?;
-    if head[0] != 1 || !grants.len().is_multiple_of(GRANT_BYTES) {
+    let (head, grants) = packed.split_at_checked(PACKED_HEAD)?;
+    if head[0] != PACKED_VERSION || !grants.len().is_multiple_of(GRANT_BYTES) {
         return None;
     }
     let amount = |at: usize| Some(i128::from_le_bytes(head.get(at..at + 16)?.try_into().ok()?));
@@ -30,6 +30,8 @@ pub fn render(packed: &[u8]) -> Option<Vec<u8>> {
     write_nano(&mut out, amount(12)?);
     out.extend_from_slice(b"\",\"held\":\"");
     write_nano(&mut out, amount(28)?);
+    out.extend_from_slice(b"\",\"unbilled\":\"");
+    write_nano(&mut out, amount(44)?);
     out.extend_from_slice(b"\",\"currency\":\"");
     out.extend_from_slice(&head[1..4]);
     out.extend_from_slice(b"\",\"byKind\":{");

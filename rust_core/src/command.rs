@@ -13,7 +13,7 @@ use crate::group::{Movement, Work, funding_account};
 use crate::message::{EventReply, KIND_COMMAND, Message, UsageSection};
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_decimal_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
-use crate::posting::{Id, PostingKind};
+use crate::posting::{Amounts, Id, PostingKind};
 use crate::rate::{Currency, UnknownCustomers, currency_code};
 use crate::time::format_us;
 use crate::usage::{AMOUNT_LIMIT, CHARGE_LIMIT, Decided, Policy};
@@ -261,9 +261,7 @@ impl Engine {
     }
 
     fn balance_of(&self, index: u32) -> Value {
-        self.wallets.slots[index as usize]
-            .as_ref()
-            .map_or(Value::Null, |wallet| json!({"available": format_nano(wallet.state.balance), "held": format_nano(wallet.state.held)}))
+        self.wallets.slots[index as usize].as_ref().map_or(Value::Null, |wallet| amounts_value(wallet.state.amounts()))
     }
 
     fn grant(&mut self, work: &mut Work, tenant: i64, id: Id, json: &[u8]) -> Result<Value, Failure> {
@@ -297,7 +295,7 @@ impl Engine {
         wallet.state.credit(Some(&grant), amount);
         work.touched[slot].post(
             wallet.account,
-            (wallet.state.balance, wallet.state.held),
+            wallet.state.amounts(),
             Movement { kind: PostingKind::Grant, funding: funding_account(kind), amount, grant: id, reference: id },
         );
         let rows = &mut work.grants;
@@ -333,13 +331,14 @@ impl Engine {
             (None, Some(section)) => self.estimate(tenant, &command.customer, section)?,
             _ => return refuse("invalid_command", "a hold takes an amount or events"),
         };
+        let accrues = self.catalogs.get(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?.accrues;
         let Some(index) = self.wallets.find(tenant, &command.customer) else { return refuse("unknown_customer", "no such customer") };
         let Some(wallet) = self.wallets.slots[index as usize].as_mut() else { return Err(EngineError::NotLoaded("a wallet").into()) };
         let slot = work.touch(index, wallet);
-        if !wallet.state.affords(amount) {
+        if !wallet.state.affords(amount, accrues) {
             return refuse("insufficient_balance", format!("{} available", format_nano(wallet.state.balance)));
         }
-        let parts = work.debit(slot, wallet, PostingKind::Hold, amount, id);
+        let parts = work.debit(slot, wallet, PostingKind::Hold, amount, accrues, id);
         let expires_us = work.now_us.saturating_add(command.ttl_ms.saturating_mul(1_000));
         let (account, currency) = (wallet.account, String::from_utf8_lossy(&wallet.currency).into_owned());
         let rows = &mut work.holds;
@@ -541,6 +540,11 @@ impl Engine {
             "lowBalanceThreshold": state.low_balance_threshold.map(format_nano),
         }))
     }
+}
+
+fn amounts_value(amounts: Amounts) -> Value {
+    let Amounts { balance, held, unbilled } = amounts;
+    json!({"available": format_nano(balance), "held": format_nano(held), "unbilled": format_nano(unbilled)})
 }
 
 /// 64 bits of blake3 over what a command says.

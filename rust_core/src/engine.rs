@@ -19,7 +19,7 @@ use crate::rate::{Catalog, CatalogError, Currency};
 use crate::recent::Recent;
 use crate::transaction::{Group, Position, Undo, finish};
 use crate::void::{StoredEvent, Voided};
-use crate::wallet::{Grant, Hold, HoldState, Wallet, WalletState};
+use crate::wallet::{Grant, Hold, HoldState, UNALLOCATED, UNBILLED, Wallet, WalletState};
 use crate::wallets::Wallets;
 
 /// Why a group was not applied. Memory is as it was.
@@ -635,7 +635,7 @@ impl Engine {
 /// A grant's standing facts, as the table `grants` has them.
 pub type GrantRow = (i64, Grant);
 
-/// Joins (id, amount) pairs with the grants' standing facts; a zero id is the unallocated part.
+/// Joins (id, amount) pairs with the grants' standing facts; the ids of [`UNALLOCATED`] and [`UNBILLED`] stand for themselves.
 ///
 /// # Errors
 /// When a grant is missing.
@@ -643,8 +643,8 @@ pub fn join_grants(pairs: &[(Id, i128)], grants: &HashMap<Id, Grant>) -> Result<
     pairs
         .iter()
         .map(|(id, amount)| {
-            if *id == [0; 16] {
-                return Ok(Grant { remaining: *amount, ..crate::group::UNALLOCATED });
+            if let Some(other) = [UNALLOCATED, UNBILLED].into_iter().find(|other| other.id == *id) {
+                return Ok(Grant { remaining: *amount, ..other });
             }
             grants.get(id).map(|grant| Grant { remaining: *amount, ..*grant }).ok_or(EngineError::Row("a grant is missing"))
         })

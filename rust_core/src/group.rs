@@ -6,9 +6,9 @@ use crate::copy::{Buffers, CopyWriter};
 use crate::counter::Moved;
 use crate::message::Mark;
 use crate::period_charge::{PeriodChargeRow, PeriodKey, Settled};
-use crate::posting::{Id, PostingKind, account};
+use crate::posting::{Amounts, Id, PostingKind, account, unbilled_account};
 use crate::void::VoidRow;
-use crate::wallet::{Grant, GrantKind, HoldState, Wallet, WalletState};
+use crate::wallet::{Grant, GrantKind, HoldState, UNALLOCATED, UNBILLED, Wallet, WalletState};
 
 /// Outcome codes are below this.
 pub const OUTCOMES: usize = 64;
@@ -22,8 +22,7 @@ pub struct PendingPosting {
     pub(crate) debit: i64,
     pub(crate) credit: i64,
     pub(crate) amount: i128,
-    pub(crate) balance_after: i128,
-    pub(crate) held_after: i128,
+    pub(crate) after: Amounts,
 }
 
 /// What a posting moves, and for what.
@@ -35,7 +34,7 @@ pub struct Movement {
     pub funding: i64,
     /// Nano-units.
     pub amount: i128,
-    /// The grant that gains or pays; zero: none.
+    /// The grant that gains or pays; those of [`UNALLOCATED`] and [`UNBILLED`]: none.
     pub grant: Id,
     /// The grant, hold or command behind it.
     pub reference: Id,
@@ -65,10 +64,10 @@ pub struct Touched {
 }
 
 impl Touched {
-    /// Adds a posting that leaves the wallet in `state` (balance, held), or grows the last one when both are usage paid by
-    /// the same grant. Returns its place.
+    /// Adds a posting that leaves the customer's accounts `after` it, or grows the last one when both are usage paid by the
+    /// same grant, or by none. Returns its place.
     #[inline]
-    pub fn post(&mut self, wallet_account: i64, state: (i128, i128), movement: Movement) -> usize {
+    pub fn post(&mut self, wallet_account: i64, after: Amounts, movement: Movement) -> usize {
         let Movement { kind, funding, amount, grant, reference } = movement;
         if kind == PostingKind::Usage
             && let Some(last) = self.pending.last_mut()
@@ -76,20 +75,21 @@ impl Touched {
             && last.grant == grant
         {
             last.amount += amount;
-            last.balance_after = state.0;
+            last.after = after;
             return self.pending.len() - 1;
         }
         let held_account = wallet_account + 1;
+        let payer = if grant == UNBILLED.id { unbilled_account(wallet_account) } else { wallet_account };
         let (debit, credit) = match kind {
-            PostingKind::Grant => (funding, wallet_account),
-            PostingKind::Usage | PostingKind::PeriodCharge => (wallet_account, account::USAGE_REVENUE),
-            PostingKind::Hold => (wallet_account, held_account),
+            PostingKind::Grant => (funding, payer),
+            PostingKind::Usage | PostingKind::PeriodCharge => (payer, account::USAGE_REVENUE),
+            PostingKind::Hold => (payer, held_account),
             PostingKind::Capture => (held_account, account::USAGE_REVENUE),
-            PostingKind::Release | PostingKind::HoldExpiry => (held_account, wallet_account),
-            PostingKind::GrantExpiry => (wallet_account, account::BREAKAGE_INCOME),
-            PostingKind::Void | PostingKind::PeriodChargeReversal => (account::USAGE_REVENUE, wallet_account),
+            PostingKind::Release | PostingKind::HoldExpiry => (held_account, payer),
+            PostingKind::GrantExpiry => (payer, account::BREAKAGE_INCOME),
+            PostingKind::Void | PostingKind::PeriodChargeReversal => (account::USAGE_REVENUE, payer),
         };
-        self.pending.push(PendingPosting { kind, grant, reference, debit, credit, amount, balance_after: state.0, held_after: state.1 });
+        self.pending.push(PendingPosting { kind, grant, reference, debit, credit, amount, after });
         self.pending.len() - 1
     }
 }
@@ -164,6 +164,8 @@ pub struct Work {
     pub holds_before: Vec<((i64, Id), Option<HoldState>)>,
     /// Counters that it moved.
     pub counters: Vec<Moved>,
+    /// Whether anything is owed unbilled in it: rows of `postings` then say how much.
+    pub accrues: bool,
     /// Whether any catalogue counts: rows of `usage_events` then say what was counted before.
     pub counts: bool,
     /// Account ids taken from the pool.
@@ -211,6 +213,7 @@ impl Work {
             late_periods: Vec::new(),
             holds_before: Vec::new(),
             counters: Vec::new(),
+            accrues: false,
             counts: false,
             account_ids: Vec::new(),
             warm: Vec::new(),
@@ -231,6 +234,7 @@ impl Work {
         wallet.touched = u32::try_from(slot).ok();
         wallet.pins += 1;
         wallet.recently_used = true;
+        self.accrues |= wallet.state.unbilled != 0;
         self.touched.push(Touched {
             wallet: index,
             before: wallet.state.clone(),
@@ -247,79 +251,79 @@ impl Work {
         while let Some(grant) = wallet.state.take_due_grant(self.now_us) {
             self.touched[slot].post(
                 wallet.account,
-                (wallet.state.balance, wallet.state.held),
+                wallet.state.amounts(),
                 Movement::of(PostingKind::GrantExpiry, grant.remaining, grant.id, grant.id),
             );
             self.expired_grants.push((wallet.tenant, grant.id));
         }
     }
 
-    /// Takes an affordable amount from a wallet, one posting per paying grant. Returns the parts.
-    pub fn debit(&mut self, slot: usize, wallet: &mut Wallet, kind: PostingKind, amount: i128, reference: Id) -> SmallVec<[Grant; 1]> {
+    /// Takes an affordable amount from a wallet, one posting per payer. Returns the parts.
+    pub fn debit(
+        &mut self,
+        slot: usize,
+        wallet: &mut Wallet,
+        kind: PostingKind,
+        amount: i128,
+        accrues: bool,
+        reference: Id,
+    ) -> SmallVec<[Grant; 1]> {
         let mut parts: SmallVec<[Grant; 1]> = SmallVec::new();
-        let mut balance = wallet.state.balance;
-        let mut held = wallet.state.held;
+        let mut after = wallet.state.amounts();
         let touched = &mut self.touched[slot];
         let account = wallet.account;
-        wallet.state.debit(amount, |grant, part| {
-            balance -= part;
-            if kind == PostingKind::Hold {
-                held += part;
-            }
-            let payer = grant.map_or(UNALLOCATED, |grant| Grant { remaining: part, ..*grant });
-            touched.post(account, (balance, held), Movement::of(kind, part, payer.id, reference));
-            parts.push(Grant { remaining: part, ..payer });
+        wallet.state.debit(amount, accrues, |payer, part| {
+            after = after.after(kind.effect(part, payer.id == UNBILLED.id));
+            touched.post(account, after, Movement::of(kind, part, payer.id, reference));
+            parts.push(Grant { remaining: part, ..*payer });
         });
-        wallet.state.held = held;
+        wallet.state.held = after.held;
+        self.accrues |= after.unbilled != 0;
         parts
     }
 
     /// [`debit`](Self::debit) for a usage event, without collecting parts. Returns the sequence number of the first posting.
     #[inline]
-    pub fn debit_usage(&mut self, slot: usize, wallet: &mut Wallet, amount: i128) -> i64 {
-        let mut balance = wallet.state.balance;
-        let held = wallet.state.held;
+    pub fn debit_usage(&mut self, slot: usize, wallet: &mut Wallet, amount: i128, accrues: bool) -> i64 {
+        let mut after = wallet.state.amounts();
         let account = wallet.account;
         let touched = &mut self.touched[slot];
         let mut first = usize::MAX;
-        wallet.state.debit(amount, |grant, part| {
-            balance -= part;
-            let movement = Movement::of(PostingKind::Usage, part, grant.map_or([0; 16], |grant| grant.id), [0; 16]);
-            let place = touched.post(account, (balance, held), movement);
+        wallet.state.debit(amount, accrues, |payer, part| {
+            after = after.after(PostingKind::Usage.effect(part, payer.id == UNBILLED.id));
+            let place = touched.post(account, after, Movement::of(PostingKind::Usage, part, payer.id, [0; 16]));
             first = first.min(place);
         });
+        self.accrues |= after.unbilled != 0;
         wallet.state.seq + 1 + i64::try_from(first).unwrap_or(0)
     }
 
-    /// Gives parts back to the wallet, held ones or those of a voided charge; those of expired grants expire at once. The last
-    /// part goes first: what was overdraft must be back before grants are, or they would repay it and keep less than they gave.
-    pub fn release(&mut self, slot: usize, wallet: &mut Wallet, kind: PostingKind, parts: &[Grant], reference: Id) {
+    /// Gives parts back, held ones or those of a voided charge; those of expired grants expire at once. The last part goes
+    /// first: what was overdraft must be back before grants are, or they would repay it and keep less than they gave.
+    /// Returns the parts as they were given back: [`WalletState::returns`].
+    pub fn release(&mut self, slot: usize, wallet: &mut Wallet, kind: PostingKind, parts: &[Grant], reference: Id) -> SmallVec<[Grant; 1]> {
+        let parts = wallet.state.returns(parts);
         for part in parts.iter().rev() {
-            let grant = (part.id != [0; 16]).then_some(part);
-            wallet.state.credit(grant, part.remaining);
-            wallet.state.held += kind.effect(part.remaining).1;
-            self.touched[slot].post(
-                wallet.account,
-                (wallet.state.balance, wallet.state.held),
-                Movement::of(kind, part.remaining, part.id, reference),
-            );
+            wallet.state.give_back(part);
+            wallet.state.held += kind.effect(part.remaining, part.id == UNBILLED.id).held;
+            let movement = Movement::of(kind, part.remaining, part.id, reference);
+            self.touched[slot].post(wallet.account, wallet.state.amounts(), movement);
         }
         self.expire_grants(slot, wallet);
+        parts
     }
 
     /// Moves held parts to revenue.
     pub fn capture(&mut self, slot: usize, wallet: &mut Wallet, parts: &[Grant], hold: Id) {
         for part in parts {
             wallet.state.held -= part.remaining;
+            // Whoever paid, it comes from what is held: what was owed unbilled for it stays so.
+            let payer = if part.is_real() { part.id } else { UNALLOCATED.id };
             self.touched[slot].post(
                 wallet.account,
-                (wallet.state.balance, wallet.state.held),
-                Movement::of(PostingKind::Capture, part.remaining, part.id, hold),
+                wallet.state.amounts(),
+                Movement::of(PostingKind::Capture, part.remaining, payer, hold),
             );
         }
     }
 }
-
-/// The payer of what no grant covers.
-pub const UNALLOCATED: Grant =
-    Grant { id: [0; 16], remaining: 0, expires_us: crate::wallet::NEVER, created_us: 0, priority: 0, kind: GrantKind::Paid };

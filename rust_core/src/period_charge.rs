@@ -33,7 +33,8 @@ pub struct Settled {
     pub charged: i128,
     /// Nano-units that the period is charged.
     pub total: i128,
-    /// Who pays that: `remaining` is the part; a zero id is overdraft. In the order of paying.
+    /// Who pays that: `remaining` is the part; also [`UNALLOCATED`](crate::wallet::UNALLOCATED) and
+    /// [`UNBILLED`](crate::wallet::UNBILLED). In the order of paying.
     pub parts: SmallVec<[Grant; 1]>,
 }
 
@@ -73,7 +74,7 @@ pub struct PeriodChargeRow {
     pub total: i128,
     /// That less what it was charged before: what was posted. Below zero: given back.
     pub amount: i128,
-    /// 32 bytes each: a grant and what it pays of the total.
+    /// 32 bytes each: a grant, or what stands for one, and what it pays of the total.
     pub parts: Vec<u8>,
     /// The first posting of the amount; 0: there is none.
     pub posting_seq: i64,
@@ -226,7 +227,9 @@ impl Engine {
         let before = self.settled.get(&period)?.clone();
         let index = self.wallets.find_account(account)?;
         let wallet = self.wallets.slots[index as usize].as_mut()?;
-        let line = self.catalogs.get(&tenant)?.line_at_end(account, wallet.currency, key.counter_id, key.period_start_us)?;
+        let catalog = self.catalogs.get(&tenant)?;
+        let accrues = catalog.accrues;
+        let line = catalog.line_at_end(account, wallet.currency, key.counter_id, key.period_start_us)?;
         let end_us = line.periods.end_of(key.period_start_us)?;
         // Counters of older periods may have left memory.
         if work.now_us < end_us + PERIOD_GRACE_US || key.period_start_us < work.now_us - KEPT_FOR_US {
@@ -243,6 +246,7 @@ impl Engine {
         let total = line.total(quantity, charged).filter(|total| *total < CHARGE_LIMIT)?;
         let amount = total - known;
         wallet.state.balance.checked_sub(amount).filter(|after| after.abs() < AMOUNT_LIMIT)?;
+        wallet.state.unbilled.checked_add(amount).filter(|after| *after < AMOUNT_LIMIT)?;
         let slot = work.touch(index, wallet);
         let place = i64::try_from(work.touched[slot].pending.len()).unwrap_or(i64::MAX);
         let mut row = PeriodChargeRow {
@@ -261,8 +265,8 @@ impl Engine {
         };
         let mut parts = before.as_ref().map(|settled| settled.parts.clone()).unwrap_or_default();
         if amount > 0 {
-            // Whatever the floor: it was used.
-            parts.extend(work.debit(slot, wallet, PostingKind::PeriodCharge, amount, row.reference()));
+            // Whatever the floor or limit: it was used.
+            parts.extend(work.debit(slot, wallet, PostingKind::PeriodCharge, amount, accrues, row.reference()));
         } else if amount < 0 {
             let back = take_last(&mut parts, -amount);
             work.release(slot, wallet, PostingKind::PeriodChargeReversal, &back, row.reference());
@@ -294,7 +298,7 @@ fn take_last(parts: &mut SmallVec<[Grant; 1]>, amount: i128) -> SmallVec<[Grant;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::UNALLOCATED;
+    use crate::wallet::UNALLOCATED;
 
     #[test]
     fn the_last_that_paid_gets_back_first() {

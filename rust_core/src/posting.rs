@@ -3,6 +3,8 @@
 //! Every hash is blake3 over fixed-width little-endian fields and length-prefixed bytes, so that no two different
 //! rows have the same canonical bytes.
 
+use smallvec::SmallVec;
+
 /// 32 bytes of blake3.
 pub type Digest = [u8; 32];
 
@@ -29,23 +31,23 @@ pub mod account {
 pub enum PostingKind {
     /// Funding account → wallet.
     Grant = 1,
-    /// Wallet → revenue.
+    /// Wallet, or unbilled where it accrues, → revenue.
     Usage = 2,
-    /// Wallet → held.
+    /// Wallet, or unbilled, → held.
     Hold = 3,
     /// Held → revenue.
     Capture = 4,
-    /// Held → wallet, asked for.
+    /// Held → wallet or unbilled, asked for.
     Release = 5,
     /// Wallet → breakage.
     GrantExpiry = 6,
-    /// Revenue → wallet: usage that was charged is given back.
+    /// Revenue → wallet or unbilled: usage that was charged is given back.
     Void = 7,
-    /// Held → wallet, by time.
+    /// Held → wallet or unbilled, by time.
     HoldExpiry = 8,
-    /// Wallet → revenue: what a billing period is charged at its end.
+    /// Wallet or unbilled → revenue: what a billing period is charged at its end.
     PeriodCharge = 9,
-    /// Revenue → wallet: what it was charged too much.
+    /// Revenue → wallet or unbilled: what it was charged too much.
     PeriodChargeReversal = 10,
 }
 
@@ -68,17 +70,50 @@ impl PostingKind {
         })
     }
 
-    /// (what the wallet gains, what its held account gains) for an amount.
+    /// What the accounts of a customer gain by an amount. `accrued`: the unbilled account stands in the wallet's place.
     #[must_use]
-    pub const fn effect(self, amount: i128) -> (i128, i128) {
-        match self {
+    #[inline]
+    pub const fn effect(self, amount: i128, accrued: bool) -> Amounts {
+        let (balance, held) = match self {
             Self::Grant | Self::Void | Self::PeriodChargeReversal => (amount, 0),
             Self::Usage | Self::GrantExpiry | Self::PeriodCharge => (-amount, 0),
             Self::Hold => (-amount, amount),
             Self::Capture => (0, -amount),
             Self::Release | Self::HoldExpiry => (amount, -amount),
+        };
+        // What is owed grows where a balance would have fallen.
+        if accrued { Amounts { balance: 0, held, unbilled: -balance } } else { Amounts { balance, held, unbilled: 0 } }
+    }
+}
+
+/// Of the three accounts of a customer, nano-units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amounts {
+    /// In the wallet: what is available.
+    pub balance: i128,
+    /// On hold.
+    pub held: i128,
+    /// Owed and not invoiced yet, what open holds took of it included.
+    pub unbilled: i128,
+}
+
+impl Amounts {
+    /// After an effect on them; at the ends of 128 bits it stays there.
+    #[must_use]
+    #[inline]
+    pub const fn after(self, effect: Self) -> Self {
+        Self {
+            balance: self.balance.saturating_add(effect.balance),
+            held: self.held.saturating_add(effect.held),
+            unbilled: self.unbilled.saturating_add(effect.unbilled),
         }
     }
+}
+
+/// The account of what a customer owes unbilled, by that of its wallet.
+#[must_use]
+pub const fn unbilled_account(wallet: i64) -> i64 {
+    -wallet
 }
 
 /// One row of `postings` but for its chain hash.
@@ -98,11 +133,9 @@ pub struct Posting<'a> {
     pub credit: i64,
     /// Nano-units, above zero.
     pub amount: i128,
-    /// The wallet's balance after it, nano-units.
-    pub balance_after: i128,
-    /// What is on hold after it, nano-units.
-    pub held_after: i128,
-    /// The grant that gained or paid; zero: overdraft.
+    /// What the customer's accounts come to after it.
+    pub after: Amounts,
+    /// The grant that gained or paid; zero: overdraft or unbilled, which the accounts tell apart.
     pub grant: Id,
     /// The grant, hold, command or period charge behind it; of a void the event that it reverses.
     pub reference: Id,
@@ -132,8 +165,8 @@ impl Posting<'_> {
         put(&self.debit.to_le_bytes());
         put(&self.credit.to_le_bytes());
         put(&self.amount.to_le_bytes());
-        put(&self.balance_after.to_le_bytes());
-        put(&self.held_after.to_le_bytes());
+        put(&self.after.balance.to_le_bytes());
+        put(&self.after.held.to_le_bytes());
         put(&self.grant);
         put(&self.reference);
         put(&self.commit_id.to_le_bytes());
@@ -143,14 +176,30 @@ impl Posting<'_> {
         put(&grants_length.to_le_bytes());
         let fixed = at;
         let grants = self.grants_after.unwrap_or_default();
-        if let Some(room) = bytes.get_mut(fixed..fixed + grants.len()) {
-            room.copy_from_slice(grants);
-            return *blake3::hash(&bytes[..fixed + grants.len()]).as_bytes();
+        let unbilled = tagged_unbilled(self.after.unbilled);
+        let end = fixed + grants.len();
+        if let Some(room) = bytes.get_mut(fixed..end + unbilled.len()) {
+            let (of_grants, of_unbilled) = room.split_at_mut(grants.len());
+            of_grants.copy_from_slice(grants);
+            of_unbilled.copy_from_slice(&unbilled);
+            return *blake3::hash(&bytes[..end + unbilled.len()]).as_bytes();
         }
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&bytes[..fixed]).update(grants);
+        hasher.update(&bytes[..fixed]).update(grants).update(&unbilled);
         *hasher.finalize().as_bytes()
     }
+}
+
+/// What is hashed of an unbilled amount, at the very end: nothing of zero, so that rows from before there was one keep
+/// their hashes, else a `u` and the amount.
+#[must_use]
+pub(crate) fn tagged_unbilled(amount: i128) -> SmallVec<[u8; 17]> {
+    let mut bytes = SmallVec::new();
+    if amount != 0 {
+        bytes.push(b'u');
+        bytes.extend_from_slice(&amount.to_le_bytes());
+    }
+    bytes
 }
 
 /// Folds one more posting into a commit's digest.

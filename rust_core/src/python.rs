@@ -257,7 +257,7 @@ impl PyNeeds {
     }
 }
 
-type PyWalletRow = (i64, i64, String, String, Option<String>, Option<String>, i64, String, String, Vec<u8>, Option<Vec<u8>>);
+type PyWalletRow = (i64, i64, String, String, Option<String>, Option<String>, i64, String, String, String, Vec<u8>, Option<Vec<u8>>);
 type PyGrantRow = (i64, Vec<u8>, String, i16, String, Option<i64>, i64);
 type PyCounterRow = (i64, i32, i64, String);
 type CountersOf = HashMap<i64, Vec<(CounterKey, i128)>>;
@@ -278,7 +278,7 @@ fn grant_facts(rows: Vec<PyGrantRow>) -> PyResult<HashMap<Id, Grant>> {
 }
 
 fn wallet_row(row: PyWalletRow, grants: &HashMap<Id, Grant>, counters: &mut CountersOf) -> PyResult<WalletRow> {
-    let (tenant, account, external_id, currency, limit, threshold, seq, balance, held, chain, grants_after) = row;
+    let (tenant, account, external_id, currency, limit, threshold, seq, balance, held, unbilled, chain, grants_after) = row;
     let parts = read_parts(grants_after.as_deref().unwrap_or_default()).ok_or_else(|| PyValueError::new_err("malformed grants_after"))?;
     Ok(WalletRow {
         tenant,
@@ -288,6 +288,7 @@ fn wallet_row(row: PyWalletRow, grants: &HashMap<Id, Grant>, counters: &mut Coun
         state: WalletState {
             balance: amount(&balance)?,
             held: amount(&held)?,
+            unbilled: amount(&unbilled)?,
             overdraft_limit: limit.as_deref().map(amount).transpose()?,
             low_balance_threshold: threshold.as_deref().map(amount).transpose()?,
             seq,

@@ -66,6 +66,8 @@ struct WireCatalog {
     currency: String,
     unknown_customers: UnknownCustomers,
     default_overdraft_limit: Option<String>,
+    #[serde(default)]
+    billing: Billing,
     metrics: Vec<WireMetric>,
     rate_cards: Vec<WireCard>,
     /// In the order in which they were made.
@@ -158,6 +160,17 @@ pub enum UnknownCustomers {
     Create,
     /// The event is refused.
     Refuse,
+}
+
+/// When a merchant's customers pay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Billing {
+    /// Before: a wallet has a floor.
+    #[default]
+    Prepaid,
+    /// After: what grants do not cover is owed unbilled.
+    PayAsYouGo,
 }
 
 /// The lines of a card that match on the same dimensions, by the values they match.
@@ -266,6 +279,8 @@ pub struct Catalog {
     pub unknown_customers: UnknownCustomers,
     /// Of new customers; `None`: no floor.
     pub default_overdraft_limit: Option<i128>,
+    /// What grants do not cover is owed unbilled: the merchant bills pay-as-you-go.
+    pub accrues: bool,
     /// Whether any line has tiers or an allowance.
     pub counts: bool,
     /// What each line that counts counts by.
@@ -381,6 +396,7 @@ impl Catalog {
             currency: tenant_currency,
             unknown_customers: wire.unknown_customers,
             default_overdraft_limit: wire.default_overdraft_limit.as_deref().map(amount).transpose()?,
+            accrues: wire.billing == Billing::PayAsYouGo,
             counts,
             counting,
             period_ends,

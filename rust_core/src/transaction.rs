@@ -9,7 +9,7 @@ use crate::message::Mark;
 use crate::period_charge::{PERIOD_CHARGE_COLUMNS, PeriodKey, Settled};
 use crate::posting::{Commit, Digest, Id, Posting, fold_digest, head_mac};
 use crate::void::VOID_COLUMNS;
-use crate::wallet::{HoldState, Wallet, WalletState};
+use crate::wallet::{HoldState, UNBILLED, Wallet, WalletState};
 
 /// Who and where the engine is: what a commit's head is made from.
 #[derive(Debug, Clone)]
@@ -126,6 +126,8 @@ const POSTING_COLUMNS: &[&str] = &[
     "posted_at",
     "grants_after",
     "chain_hash",
+    // Left out where nothing is.
+    "unbilled_after",
 ];
 const EVENT_COLUMNS: &[&str] = &[
     "tenant_id",
@@ -199,9 +201,8 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
                 debit: pending.debit,
                 credit: pending.credit,
                 amount: pending.amount,
-                balance_after: pending.balance_after,
-                held_after: pending.held_after,
-                grant: pending.grant,
+                after: pending.after,
+                grant: if pending.grant == UNBILLED.id { [0; 16] } else { pending.grant },
                 reference: pending.reference,
                 commit_id: work.commit_id,
                 posted_at_us: work.now_us,
@@ -209,7 +210,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
             };
             wallet.state.chain = posting.chain(&wallet.state.chain);
             digest = fold_digest(&digest, &wallet.state.chain);
-            write_posting(&mut postings, &posting, &wallet.state.chain);
+            write_posting(&mut postings, &posting, &wallet.state.chain, work.accrues);
         }
         if let Some(threshold) = wallet.state.low_balance_threshold
             && one.before.balance >= threshold
@@ -276,6 +277,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         position.head = head;
         let keys = write_keys(&work.buffers, &mut work.new_keys, work.commit_id, work.key_table);
         let counters = write_counters(&work.buffers, &undo.counters, work.commit_id);
+        let posting_columns = if work.accrues { POSTING_COLUMNS } else { &POSTING_COLUMNS[..POSTING_COLUMNS.len() - 1] };
         let event_columns = if work.counts { EVENT_COLUMNS } else { &EVENT_COLUMNS[..EVENT_COLUMNS.len() - 1] };
         let mut commits = work.buffers.writer(256);
         write_commit(&mut commits, &commit, work.commit_id, &head);
@@ -290,7 +292,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
             ("usage_events", event_columns, work.events),
             ("usage_counter_quantities", COUNTER_COLUMNS, counters),
             ("period_charges", PERIOD_CHARGE_COLUMNS, period_charges),
-            ("postings", POSTING_COLUMNS, postings),
+            ("postings", posting_columns, postings),
             ("low_balance_alerts", &["tenant_id", "account_id", "seq", "threshold", "available", "commit_id"], alerts),
             ("commits", COMMIT_COLUMNS, commits),
         ] {
@@ -397,8 +399,8 @@ fn write_counters(buffers: &Buffers, moved: &[Moved], commit_id: i64) -> CopyWri
     rows
 }
 
-fn write_posting(rows: &mut CopyWriter, posting: &Posting<'_>, chain: &Digest) {
-    rows.row(15);
+fn write_posting(rows: &mut CopyWriter, posting: &Posting<'_>, chain: &Digest, accrues: bool) {
+    rows.row(if accrues { 16 } else { 15 });
     rows.int8(posting.tenant);
     rows.int8(posting.account);
     rows.int8(posting.seq);
@@ -406,14 +408,17 @@ fn write_posting(rows: &mut CopyWriter, posting: &Posting<'_>, chain: &Digest) {
     rows.int8(posting.debit);
     rows.int8(posting.credit);
     rows.numeric(posting.amount);
-    rows.numeric(posting.balance_after);
-    rows.numeric(posting.held_after);
+    rows.numeric(posting.after.balance);
+    rows.numeric(posting.after.held);
     rows.uuid_or_null(&posting.grant);
     rows.uuid_or_null(&posting.reference);
     rows.int8(posting.commit_id);
     rows.timestamp(posting.posted_at_us);
     rows.bytes_or_null(posting.grants_after);
     rows.bytes(chain);
+    if accrues {
+        rows.numeric(posting.after.unbilled);
+    }
 }
 
 fn write_customer(rows: &mut CopyWriter, wallet: &Wallet, now_us: i64) {

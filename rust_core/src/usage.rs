@@ -36,6 +36,8 @@ pub struct Decided {
 pub struct Policy {
     unknown: UnknownCustomers,
     default_limit: Option<i128>,
+    /// What grants do not cover is owed unbilled.
+    pub(crate) accrues: bool,
     assignments: Arc<Assignments>,
 }
 
@@ -44,6 +46,7 @@ impl Policy {
         Self {
             unknown: catalog.unknown_customers,
             default_limit: catalog.default_overdraft_limit,
+            accrues: catalog.accrues,
             assignments: Arc::clone(&catalog.assignments),
         }
     }
@@ -166,10 +169,10 @@ impl Engine {
         };
         let Some(wallet) = self.wallets.slots[index as usize].as_mut() else { return Err(EngineError::NotLoaded("a wallet")) };
         let slot = work.touch(index, wallet);
-        if !wallet.state.affords(charge) {
+        if !wallet.state.affords(charge, policy.accrues) {
             return Ok((Outcome::InsufficientBalance, 0));
         }
-        let posting_seq = if charge == 0 { 0 } else { work.debit_usage(slot, wallet, charge) };
+        let posting_seq = if charge == 0 { 0 } else { work.debit_usage(slot, wallet, charge, policy.accrues) };
         if let Some((key, found, before)) = counted {
             let held = wallet.counters.len();
             let moved = Moved { wallet: index, tenant, account: wallet.account, key, before, after: before + event.quantity_nano };

@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
 use crate::identity::{Payload, key_hash};
 use crate::money::format_nano;
-use crate::posting::{Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac};
+use crate::posting::{Amounts, Commit, Digest, Id, Posting, PostingKind, fold_digest, head_mac, unbilled_account};
 use crate::rate::{Currency, Periods, Price, Terms, TermsError};
 use crate::void::VoidRow;
-use crate::wallet::read_parts;
+use crate::wallet::{UNBILLED, read_parts};
 
 mod counters;
 mod period_charges;
@@ -76,11 +76,10 @@ struct WalletWalk {
     tenant: i64,
     account: i64,
     seq: i64,
-    balance: i128,
-    held: i128,
+    amounts: Amounts,
     chain: Digest,
     grants: HashMap<Id, i128>,
-    /// What each grant paid for usage, less what voids gave back to it.
+    /// What each grant paid for usage, less what voids gave back to it; also those who stand for one.
     paid: HashMap<Id, i128>,
     last_has_grants: bool,
 }
@@ -291,8 +290,7 @@ impl Verifier {
             debit: int(row, 4)?,
             credit: int(row, 5)?,
             amount: numeric(row, 6)?,
-            balance_after: numeric(row, 7)?,
-            held_after: numeric(row, 8)?,
+            after: Amounts { balance: numeric(row, 7)?, held: numeric(row, 8)?, unbilled: numeric(row, 15)? },
             grant: id(row, 9)?,
             reference: id(row, 10)?,
             commit_id: int(row, 11)?,
@@ -307,26 +305,29 @@ impl Verifier {
         if chain != stored {
             self.differ("chain_broken", tenant, account, seq, "the row does not match its chain hash".to_owned());
         }
-        let (wallet, held) = kind.effect(posting.amount);
-        let balance = self.walk.balance.saturating_add(wallet);
-        let held = self.walk.held.saturating_add(held);
-        if (balance, held) != (posting.balance_after, posting.held_after) {
-            let detail = format!(
-                "balance {} and held {} stored, {} and {} derived",
-                format_nano(posting.balance_after),
-                format_nano(posting.held_after),
-                format_nano(balance),
-                format_nano(held)
-            );
+        // Who paid or gained: no grant where the unbilled account did.
+        let accrued = [posting.debit, posting.credit].contains(&unbilled_account(account));
+        let payer = if accrued { UNBILLED.id } else { posting.grant };
+        let effect = kind.effect(posting.amount, accrued);
+        let derived = self.walk.amounts.after(effect);
+        if derived != posting.after {
+            let told = |amounts: Amounts| {
+                let [balance, held, unbilled] = [amounts.balance, amounts.held, amounts.unbilled].map(format_nano);
+                format!("balance {balance}, held {held} and unbilled {unbilled}")
+            };
+            let detail = format!("{} stored, {} derived", told(posting.after), told(derived));
             self.differ("balance", tenant, account, seq, detail);
         }
-        self.replay_grants(&posting, wallet);
+        if effect.unbilled > 0 && posting.after.balance > 0 {
+            self.differ("accrued", tenant, account, seq, "something was owed unbilled while the wallet could pay".to_owned());
+        }
+        self.replay_grants(&posting, effect.balance);
         if kind == PostingKind::Usage {
             *self.usage.entry((account, posting.commit_id)).or_default() += posting.amount;
-            *self.walk.paid.entry(posting.grant).or_default() += posting.amount;
+            *self.walk.paid.entry(payer).or_default() += posting.amount;
         }
         if kind == PostingKind::Void {
-            self.void_posting(&posting);
+            self.void_posting(&posting, payer);
         }
         if matches!(kind, PostingKind::PeriodCharge | PostingKind::PeriodChargeReversal) {
             self.period_posting(&posting);
@@ -335,8 +336,7 @@ impl Verifier {
         sum.digest = fold_digest(&sum.digest, &stored);
         sum.postings += 1;
         self.walk.seq = seq;
-        self.walk.balance = posting.balance_after;
-        self.walk.held = posting.held_after;
+        self.walk.amounts = posting.after;
         self.walk.chain = stored;
         self.walk.last_has_grants = grants_after.is_some();
         Ok(())
@@ -348,7 +348,7 @@ impl Verifier {
         if posting.grant != [0; 16] {
             if effect > 0 {
                 let allocated: i128 = self.walk.grants.values().sum();
-                let overdraft = (allocated - self.walk.balance).max(0);
+                let overdraft = (allocated - self.walk.amounts.balance).max(0);
                 *self.walk.grants.entry(posting.grant).or_default() += effect - overdraft.min(effect);
             } else if effect < 0 {
                 let remaining = self.walk.grants.entry(posting.grant).or_default();

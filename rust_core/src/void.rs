@@ -1,8 +1,8 @@
 //! Corrections of usage: an event is voided, or voided and replaced by a new one in the same step.
 //!
 //! Nothing stored changes. A void is a row of its own and new postings that name what they reverse. The charge goes back part
-//! by part to the grants that paid it, the last first: what was overdraft first repays overdraft, and what came from a grant
-//! that has expired expires again at once. A free event is voided without a posting. An event is voided once, whoever asks how
+//! by part to those who paid it, the last first: what was owed unbilled lowers that, what was overdraft first repays
+//! overdraft, and what came from a grant that has expired expires again at once. A free event is voided without a posting. An event is voided once, whoever asks how
 //! often: a repetition gets the first void. Its key stays taken for ever.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::posting::{Id, PostingKind};
 use crate::rate::Currency;
 use crate::time::format_us;
 use crate::usage::AMOUNT_LIMIT;
-use crate::wallet::{Grant, Wallet, write_parts};
+use crate::wallet::{Grant, UNALLOCATED, UNBILLED, Wallet, write_parts};
 
 mod row;
 
@@ -53,7 +53,7 @@ pub struct StoredEvent {
     pub charge: i128,
     /// Canonical JSON.
     pub dimensions: String,
-    /// Who paid: `remaining` is the part; a zero id is overdraft. In the order of paying.
+    /// Who paid: `remaining` is the part; also [`UNALLOCATED`] and [`UNBILLED`]. In the order of paying.
     pub parts: SmallVec<[Grant; 1]>,
     /// Its void, if it has one.
     pub void: Option<Voided>,
@@ -68,10 +68,12 @@ pub struct Voided {
     pub voided_us: i64,
     /// Nano-units given back.
     pub amount: i128,
-    /// To which grants, in the order in which they had paid; a zero id is overdraft.
+    /// To which grants, in the order in which they had paid; also to [`UNALLOCATED`] and [`UNBILLED`].
     pub parts: Vec<(Id, i128)>,
     /// What was available after it, nano-units.
     pub balance_after: i128,
+    /// What was owed unbilled after it, nano-units.
+    pub unbilled_after: i128,
     /// The merchant's words.
     pub reason: Option<String>,
     /// Key and fingerprint of the event that amends it.
@@ -111,7 +113,11 @@ impl Voided {
         let parts: Vec<Value> = self
             .parts
             .iter()
-            .map(|(id, amount)| json!({"grantId": (*id != [0; 16]).then(|| public_id("gr_", id)), "amount": format_nano(*amount)}))
+            .map(|(id, amount)| {
+                let account = if *id == UNBILLED.id { "customer_unbilled" } else { "customer_wallet" };
+                let grant = (*id != UNALLOCATED.id && *id != UNBILLED.id).then(|| public_id("gr_", id));
+                json!({"account": account, "grantId": grant, "amount": format_nano(*amount)})
+            })
             .collect();
         json!({
             "ok": true,
@@ -122,6 +128,7 @@ impl Voided {
             "currency": String::from_utf8_lossy(&wallet.currency),
             "givenBackTo": parts,
             "balanceAfter": format_nano(self.balance_after),
+            "unbilledAfter": format_nano(self.unbilled_after),
             "voidedAt": format_us(self.voided_us),
             "reason": self.reason,
             "amendedBy": self.replaced_by.as_ref().map(|(key, _)| key),
@@ -272,6 +279,7 @@ impl Engine {
                 "currency": String::from_utf8_lossy(&wallet.currency),
             },
             "balanceAfter": format_nano(wallet.state.balance),
+            "unbilledAfter": format_nano(wallet.state.unbilled),
         });
         self.voids.insert(hash, Box::new(Voided { answer: Some(answer.to_string()), ..void }));
         Ok(answer)
@@ -323,9 +331,8 @@ impl Engine {
         if wallet.state.balance.checked_add(event.charge).is_none_or(|after| after >= AMOUNT_LIMIT) {
             return refuse("amount_out_of_range", "the balance would have more than 29 digits");
         }
-        let opens = |part: &&Grant| {
-            part.id != [0; 16] && part.expires_us > work.now_us && wallet.state.grants.iter().all(|grant| grant.id != part.id)
-        };
+        let opens =
+            |part: &&Grant| part.is_real() && part.expires_us > work.now_us && wallet.state.grants.iter().all(|grant| grant.id != part.id);
         if wallet.state.grants.len() + event.parts.iter().filter(opens).count() > MAX_OPEN_GRANTS {
             return refuse("too_many_grants", format!("a customer has at most {MAX_OPEN_GRANTS} open grants"));
         }
@@ -333,14 +340,15 @@ impl Engine {
         let charge = event.charge;
         let place = i64::try_from(work.touched[slot].pending.len()).unwrap_or(i64::MAX);
         let posting_seq = if event.charge == 0 { 0 } else { wallet.state.seq + 1 + place };
-        work.release(slot, wallet, PostingKind::Void, &event.parts, hash);
+        let parts = work.release(slot, wallet, PostingKind::Void, &event.parts, hash);
         let replaced_by = said.replaced_by.map(|(key, fingerprint)| (key.to_owned(), fingerprint));
         let void = Voided {
             account: event.account,
             voided_us: work.now_us,
             amount: event.charge,
-            parts: event.parts.iter().map(|part| (part.id, part.remaining)).collect(),
+            parts: parts.iter().map(|part| (part.id, part.remaining)).collect(),
             balance_after: wallet.state.balance,
+            unbilled_after: wallet.state.unbilled,
             reason: said.reason.map(str::to_owned),
             replaced_by: replaced_by.clone(),
             answer: None,
@@ -365,8 +373,9 @@ impl Engine {
             quantity: event.quantity,
             charge: event.charge,
             dimensions: event.dimensions.clone(),
-            parts: write_parts(&event.parts),
+            parts: write_parts(&parts),
             balance_after: void.balance_after,
+            unbilled_after: void.unbilled_after,
             replaced_by,
             counter_before: None,
         });

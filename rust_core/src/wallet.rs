@@ -2,11 +2,15 @@
 //!
 //! Invariant: `balance = Σ grants' remaining + unallocated`, where a negative unallocated part is overdraft. Credits
 //! repay overdraft first; debits take from grants in order and then from the unallocated part, down to the floor.
+//!
+//! Where a merchant bills pay-as-you-go its wallets accrue: a debit takes from grants and from an unallocated part above
+//! zero, and what these do not cover is owed `unbilled`, up to the limit. So it takes no balance below zero; overdraft
+//! from before the wallet accrued stays overdraft. Credits leave `unbilled` alone.
 
 use smallvec::SmallVec;
 
 use crate::counter::Counters;
-use crate::posting::{Digest, Id};
+use crate::posting::{Amounts, Digest, Id};
 use crate::usage::AMOUNT_LIMIT;
 
 /// Never expires.
@@ -64,7 +68,19 @@ impl Grant {
     fn order(&self) -> (i16, i64, GrantKind, i64, Id) {
         (self.priority, self.expires_us, self.kind, self.created_us, self.id)
     }
+
+    /// Whether it is a grant, and not a part that stands for [`UNALLOCATED`] or [`UNBILLED`].
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        self.id != UNALLOCATED.id && self.id != UNBILLED.id
+    }
 }
+
+/// Who pays what no grant covers: the unallocated part of the wallet.
+pub const UNALLOCATED: Grant = Grant { id: [0; 16], remaining: 0, expires_us: NEVER, created_us: 0, priority: 0, kind: GrantKind::Paid };
+
+/// Who pays what a wallet that accrues does not cover: the unbilled account.
+pub const UNBILLED: Grant = Grant { id: [0xff; 16], ..UNALLOCATED };
 
 /// A hold that is open, with the grants that paid for it.
 #[derive(Debug, Clone)]
@@ -75,7 +91,7 @@ pub struct Hold {
     pub amount: i128,
     /// Microseconds since the Unix epoch.
     pub expires_us: i64,
-    /// Who paid: `remaining` is the part; a zero id is overdraft.
+    /// Who paid: `remaining` is the part; also [`UNALLOCATED`] and [`UNBILLED`].
     pub parts: SmallVec<[Grant; 1]>,
 }
 
@@ -96,7 +112,9 @@ pub struct WalletState {
     pub balance: i128,
     /// Nano-units on hold.
     pub held: i128,
-    /// How far below zero the balance may go; `None`: without end.
+    /// Nano-units owed and not invoiced yet, what open holds took of it included.
+    pub unbilled: i128,
+    /// How far below zero the balance may go, and how much may be owed unbilled; `None`: without end.
     pub overdraft_limit: Option<i128>,
     /// Falling below it is recorded.
     pub low_balance_threshold: Option<i128>,
@@ -107,6 +125,12 @@ pub struct WalletState {
     /// Grants with something left, in the order of spending.
     pub grants: SmallVec<[Grant; 1]>,
 }
+
+/// How [`Wallet::pack`] packs: the first byte. 1 had no unbilled amount.
+pub const PACKED_VERSION: u8 = 2;
+
+/// Bytes before the grants in a packed wallet.
+pub const PACKED_HEAD: usize = 60;
 
 /// A wallet in memory.
 #[derive(Debug)]
@@ -145,12 +169,13 @@ impl Wallet {
     #[must_use]
     pub fn pack(&self) -> Vec<u8> {
         let state = &self.state;
-        let mut bytes = Vec::with_capacity(44 + 43 * state.grants.len());
-        bytes.push(1);
+        let mut bytes = Vec::with_capacity(PACKED_HEAD + 43 * state.grants.len());
+        bytes.push(PACKED_VERSION);
         bytes.extend_from_slice(&self.currency);
         bytes.extend_from_slice(&state.seq.to_le_bytes());
         bytes.extend_from_slice(&state.balance.to_le_bytes());
         bytes.extend_from_slice(&state.held.to_le_bytes());
+        bytes.extend_from_slice(&state.unbilled.to_le_bytes());
         for grant in &state.grants {
             bytes.extend_from_slice(&grant.id);
             bytes.push(grant.kind as u8);
@@ -162,20 +187,39 @@ impl Wallet {
     }
 }
 
-/// The parts of a debit: which grant pays how much; a zero id is the unallocated part.
-pub type Parts = SmallVec<[Grant; 2]>;
-
 impl WalletState {
     /// A wallet that has never moved.
     #[must_use]
     pub fn new(overdraft_limit: Option<i128>) -> Self {
-        Self { balance: 0, held: 0, overdraft_limit, low_balance_threshold: None, seq: 0, chain: [0; 32], grants: SmallVec::new() }
+        Self {
+            balance: 0,
+            held: 0,
+            unbilled: 0,
+            overdraft_limit,
+            low_balance_threshold: None,
+            seq: 0,
+            chain: [0; 32],
+            grants: SmallVec::new(),
+        }
     }
 
-    /// Whether this much can be taken without going below the floor.
+    /// What its postings say of it.
     #[must_use]
     #[inline]
-    pub fn affords(&self, amount: i128) -> bool {
+    pub const fn amounts(&self) -> Amounts {
+        Amounts { balance: self.balance, held: self.held, unbilled: self.unbilled }
+    }
+
+    /// Whether this much can be taken without going below the floor, or without owing more than the limit.
+    #[must_use]
+    #[inline]
+    pub fn affords(&self, amount: i128, accrues: bool) -> bool {
+        if accrues {
+            let due = amount - self.balance.max(0);
+            // Overdraft from before the wallet accrued is owed as well.
+            let owed = self.unbilled.saturating_sub(self.balance.min(0)).saturating_add(due);
+            return due <= 0 || owed <= self.overdraft_limit.unwrap_or(AMOUNT_LIMIT - 1);
+        }
         match self.overdraft_limit {
             // Without a floor there is still the end of what can be written.
             None => self.balance.checked_sub(amount).is_some_and(|after| after > -AMOUNT_LIMIT),
@@ -183,10 +227,10 @@ impl WalletState {
         }
     }
 
-    /// Takes an amount that [`affords`](Self::affords) allowed, calling `pay(grant, part)` for each grant in order;
-    /// the last call may be for the unallocated part, with `None`.
+    /// Takes an amount that [`affords`](Self::affords) allowed, calling `pay(grant, part)` for each grant in order; the last
+    /// calls may be for [`UNALLOCATED`] and [`UNBILLED`].
     #[inline]
-    pub fn debit(&mut self, amount: i128, mut pay: impl FnMut(Option<&Grant>, i128)) {
+    pub fn debit(&mut self, amount: i128, accrues: bool, mut pay: impl FnMut(&Grant, i128)) {
         let mut due = amount;
         let mut spent = 0;
         for grant in &mut self.grants {
@@ -196,7 +240,7 @@ impl WalletState {
             let part = grant.remaining.min(due);
             grant.remaining -= part;
             due -= part;
-            pay(Some(grant), part);
+            pay(grant, part);
             if grant.remaining == 0 {
                 spent += 1;
             }
@@ -204,10 +248,46 @@ impl WalletState {
         if spent > 0 {
             self.grants.drain(..spent);
         }
+        self.balance -= amount - due;
         if due > 0 {
-            pay(None, due);
+            let covered = if accrues { self.balance.clamp(0, due) } else { due };
+            if covered > 0 {
+                self.balance -= covered;
+                pay(&UNALLOCATED, covered);
+            }
+            if due > covered {
+                self.unbilled += due - covered;
+                pay(&UNBILLED, due - covered);
+            }
         }
-        self.balance -= amount;
+    }
+
+    /// Where parts go when they are given back: to where they came from. But of what was owed unbilled only as much as still
+    /// is; the rest has been invoiced, and is the wallet's.
+    #[must_use]
+    pub fn returns(&self, parts: &[Grant]) -> SmallVec<[Grant; 1]> {
+        let mut left = self.unbilled;
+        let mut found = SmallVec::new();
+        for part in parts {
+            if part.id != UNBILLED.id {
+                found.push(*part);
+                continue;
+            }
+            let lowered = part.remaining.min(left);
+            left -= lowered;
+            let both = [Grant { remaining: part.remaining - lowered, ..UNALLOCATED }, Grant { remaining: lowered, ..UNBILLED }];
+            found.extend(both.into_iter().filter(|part| part.remaining > 0));
+        }
+        found
+    }
+
+    /// Gives one of [`returns`](Self::returns)' parts back.
+    pub fn give_back(&mut self, part: &Grant) {
+        if part.id == UNBILLED.id {
+            self.unbilled -= part.remaining;
+        } else {
+            self.credit(part.is_real().then_some(part), part.remaining);
+        }
     }
 
     /// Adds an amount for a grant: overdraft is repaid first, the rest is the grant's. `None`: unallocated.
@@ -300,17 +380,65 @@ mod tests {
             wallet.credit(Some(&grant), 10);
         }
         let mut order = Vec::new();
-        wallet.debit(45, |grant, part| order.push((grant.map(|grant| grant.id[0]), part)));
-        assert_eq!(order, [(Some(4), 10), (Some(3), 10), (Some(2), 10), (Some(1), 10), (Some(5), 5)]);
+        wallet.debit(45, false, |grant, part| order.push((grant.id[0], part)));
+        assert_eq!(order, [(4, 10), (3, 10), (2, 10), (1, 10), (5, 5)]);
         assert_eq!(wallet.balance, 5);
     }
 
     #[test]
     fn credits_repay_overdraft_first() {
         let mut wallet = WalletState::new(Some(100));
-        wallet.debit(30, |grant, part| assert_eq!((grant, part), (None, 30)));
+        wallet.debit(30, false, |grant, part| assert_eq!((*grant, part), (UNALLOCATED, 30)));
         wallet.credit(Some(&grant(1, 0, 0, NEVER, GrantKind::Paid)), 50);
         assert_eq!((wallet.balance, wallet.grants[0].remaining), (20, 20));
-        assert!(wallet.affords(120) && !wallet.affords(121));
+        assert!(wallet.affords(120, false) && !wallet.affords(121, false));
+    }
+
+    fn paid(wallet: &mut WalletState, amount: i128) -> Vec<(Id, i128)> {
+        let mut parts = Vec::new();
+        wallet.debit(amount, true, |payer, part| parts.push((payer.id, part)));
+        parts
+    }
+
+    #[test]
+    fn a_wallet_that_accrues_spends_grants_and_owes_the_rest() {
+        let mut wallet = WalletState::new(Some(40));
+        wallet.credit(Some(&grant(1, 0, 0, NEVER, GrantKind::Paid)), 10);
+        assert!(wallet.affords(50, true) && !wallet.affords(51, true));
+        assert_eq!(paid(&mut wallet, 25), [([1; 16], 10), (UNBILLED.id, 15)]);
+        assert_eq!((wallet.balance, wallet.unbilled), (0, 15));
+        assert!(wallet.affords(25, true) && !wallet.affords(26, true));
+        // Credits leave it alone, and whoever owes too much may still spend what it has.
+        wallet.credit(Some(&grant(2, 0, 0, NEVER, GrantKind::Paid)), 30);
+        wallet.overdraft_limit = Some(5);
+        assert!(wallet.affords(30, true) && !wallet.affords(31, true));
+        assert_eq!(paid(&mut wallet, 30), [([2; 16], 30)]);
+        assert_eq!((wallet.balance, wallet.unbilled), (0, 15));
+        wallet.overdraft_limit = None;
+        assert!(wallet.affords(AMOUNT_LIMIT - 16, true) && !wallet.affords(AMOUNT_LIMIT - 15, true));
+    }
+
+    #[test]
+    fn overdraft_from_before_a_wallet_accrued_stays_and_counts() {
+        let mut wallet = WalletState::new(Some(40));
+        wallet.debit(30, false, |_, _| {});
+        assert!(wallet.affords(10, true) && !wallet.affords(11, true));
+        assert_eq!(paid(&mut wallet, 10), [(UNBILLED.id, 10)]);
+        assert_eq!((wallet.balance, wallet.unbilled), (-30, 10));
+        wallet.credit(Some(&grant(1, 0, 0, NEVER, GrantKind::Paid)), 50);
+        assert_eq!((wallet.balance, wallet.unbilled, wallet.grants[0].remaining), (20, 10, 20));
+    }
+
+    #[test]
+    fn what_was_invoiced_comes_back_to_the_wallet_and_is_spent_before_anything_accrues() {
+        let mut wallet = WalletState::new(None);
+        let parts = paid(&mut wallet, 10);
+        wallet.unbilled = 4;
+        let parts: Vec<_> = parts.iter().map(|(_, part)| Grant { remaining: *part, ..UNBILLED }).collect();
+        let back = wallet.returns(&parts);
+        assert_eq!(back[..], [Grant { remaining: 6, ..UNALLOCATED }, Grant { remaining: 4, ..UNBILLED }]);
+        back.iter().rev().for_each(|part| wallet.give_back(part));
+        assert_eq!((wallet.balance, wallet.unbilled), (6, 0));
+        assert_eq!(paid(&mut wallet, 7), [(UNALLOCATED.id, 6), (UNBILLED.id, 1)]);
     }
 }

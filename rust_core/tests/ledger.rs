@@ -15,7 +15,7 @@ use buffmoney_core::rate::{CountingText, Terms, TermsError, TierText, currency_c
 use buffmoney_core::transaction::Group;
 use buffmoney_core::verify::{Report, Verifier};
 use buffmoney_core::void::StoredEvent;
-use buffmoney_core::wallet::{Grant, GrantKind, NEVER};
+use buffmoney_core::wallet::{Grant, GrantKind, NEVER, UNBILLED};
 use proptest::prelude::*;
 
 const KEY: [u8; 32] = [7; 32];
@@ -28,6 +28,11 @@ const CATALOG: &str = r#"{"tenantId":3,"version":1,"currency":"CNY","unknownCust
         {"priceId":1,"metricId":1,"match":{},"price":"0.3","per":"7"},{"priceId":2,"metricId":2,"match":{},"price":"0","per":"1"},
         {"priceId":3,"metricId":3,"match":{},"model":"graduated","price":"0","per":"1","counterId":9,"allowance":"3","tiers":[
             {"upTo":"5","price":"0.2","per":"3"},{"upTo":"11.5","price":"0.1","per":"7"},{"upTo":null,"price":"0.05","per":"1"}]}]}]}"#;
+/// `CATALOG`, of a merchant that bills pay-as-you-go or does not.
+fn catalog(accrues: bool) -> String {
+    let billing = if accrues { r#""billing":"pay-as-you-go","currency""# } else { r#""currency""# };
+    CATALOG.replacen(r#""currency""#, billing, 1)
+}
 const METRICS: [&str; 3] = ["tokens", "free", "tiered"];
 const PERIODS: [i64; 2] = [1_788_000_000_000_000, 1_792_000_000_000_000];
 
@@ -146,6 +151,9 @@ fn apply(engine: &mut Engine, messages: &[Vec<u8>], now_us: i64) -> Group {
     engine.apply(&messages, now_us).unwrap()
 }
 
+/// A zero as NUMERIC(38, 9).
+const ZERO: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, 9];
+
 /// Rows of one table over all groups, as raw COPY fields.
 type Rows = Vec<Vec<Option<Vec<u8>>>>;
 
@@ -155,7 +163,11 @@ fn collect(tables: &mut BTreeMap<&'static str, Rows>, group: &Group) {
         reader.feed(bytes);
         let mut ranges = Vec::new();
         while let Some(all) = reader.next_row(&mut ranges).unwrap() {
-            let fields = ranges.iter().map(|range| range.map(|(from, to)| all[from..to].to_vec())).collect();
+            let mut fields: Vec<_> = ranges.iter().map(|range| range.map(|(from, to)| all[from..to].to_vec())).collect();
+            if *table == "postings" && fields.len() == 15 {
+                // As the column's default has it.
+                fields.push(Some(ZERO.to_vec()));
+            }
             tables.entry(table).or_default().push(fields);
         }
     }
@@ -196,14 +208,14 @@ fn verify_with(
     let mut verifier = Verifier::new(KEY);
     let mut postings = rows("postings").clone();
     postings.sort_by(|left, right| left[..3].cmp(&right[..3]));
-    verifier.postings(&stream(&postings, &(0..15).collect::<Vec<_>>())).unwrap();
+    verifier.postings(&stream(&postings, &(0..16).collect::<Vec<_>>())).unwrap();
     verifier.add_periods(TENANT, PERIODS.to_vec());
     verifier.add_price(TENANT, 1, *b"CNY", tokens);
     verifier.add_price(TENANT, 3, *b"CNY", tiered);
     verifier.add_price(TENANT, 2, *b"CNY", Terms::parse("per_unit", "0", "1", None, None));
     let mut voids = rows("usage_voids").clone();
     voids.sort_by(|left, right| left[..2].cmp(&right[..2]));
-    verifier.voids(&stream(&voids, &(0..24).collect::<Vec<_>>())).unwrap();
+    verifier.voids(&stream(&voids, &(0..25).collect::<Vec<_>>())).unwrap();
     verifier.add_metric(TENANT, 1, "tokens".to_owned());
     verifier.add_metric(TENANT, 2, "free".to_owned());
     verifier.add_metric(TENANT, 3, "tiered".to_owned());
@@ -495,6 +507,7 @@ enum Step {
     Capture { hold: u8, part: Option<u32>, events: bool },
     Release { hold: u8 },
     Overdraft { customer: u8, limit: u32 },
+    Accrue { on: bool },
     Commit { pass_us: i64, rollback_first: bool },
 }
 
@@ -508,6 +521,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u8>(), prop::option::of(1..900_u32), any::<bool>()).prop_map(|(hold, part, events)| Step::Capture { hold, part, events }),
         1 => any::<u8>().prop_map(|hold| Step::Release { hold }),
         1 => (0..4_u8, 0..500_u32).prop_map(|(customer, limit)| Step::Overdraft { customer, limit }),
+        1 => any::<bool>().prop_map(|on| Step::Accrue { on }),
         3 => (1..2_000_i64, any::<bool>()).prop_map(|(pass_us, rollback_first)| Step::Commit { pass_us, rollback_first }),
     ]
 }
@@ -567,6 +581,7 @@ fn run(steps: &[Step]) -> (BTreeMap<&'static str, Rows>, Group) {
                 );
                 waiting.push(command(id, &json, None));
             }
+            Step::Accrue { on } => engine.load_catalog(TENANT, catalog(*on).as_bytes()).unwrap(),
             Step::Commit { pass_us, rollback_first } => {
                 now_us += pass_us;
                 let mut group = apply(&mut engine, &waiting, now_us);
@@ -604,7 +619,7 @@ proptest! {
         let (mut tables, last) = run(&steps);
         // accepted_at and posting_seq of events are not part of what is derived: the rest of every row is.
         let checked: &[(&str, &[usize])] = &[
-            ("postings", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]),
+            ("postings", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
             ("usage_events", &[0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12]),
             ("usage_counter_quantities", &[0, 1, 2, 3, 4, 5]),
             ("event_keys", &[0, 1, 2, 3]),
@@ -627,7 +642,7 @@ proptest! {
                 other => *other = Some(vec![1; 16]),
             }
             // A numeric's display scale says nothing about its value.
-            if [("postings", 6), ("postings", 7), ("postings", 8), ("usage_events", 8), ("usage_events", 9), ("usage_events", 12), ("usage_counter_quantities", 5), ("commits", 7)].contains(&(name, column)) {
+            if [("postings", 6), ("postings", 7), ("postings", 8), ("postings", 15), ("usage_events", 8), ("usage_events", 9), ("usage_events", 12), ("usage_counter_quantities", 5), ("commits", 7)].contains(&(name, column)) {
                 let value = |field: &Option<Vec<u8>>| field.as_deref().map(buffmoney_core::copy::read_numeric);
                 prop_assume!(value(&before) != value(&rows[at][column]));
             }
@@ -689,15 +704,15 @@ fn voids_are_verified() {
     assert_eq!((report.difference_count, report.voids), (0, 2), "{:?}", report.differences);
     // Every column of the rows is vouched for: another value in any of them is found, and so is a row that is gone.
     for (row, fields) in tables["usage_voids"].iter().enumerate() {
-        // Without replaced_by, the table's CHECK keeps the last column NULL.
-        for column in 0..22 {
+        // Without replaced_by, the table's CHECK keeps the column of its fingerprint NULL.
+        for column in (0..22).chain([24]) {
             let mut changed = tables.clone();
             let field = &mut changed.get_mut("usage_voids").unwrap()[row][column];
             match field {
                 // The last byte of a number or text is one that counts; an empty one becomes one that is not.
                 Some(bytes) if bytes.is_empty() => bytes.push(1),
                 // A zero's last byte is its scale.
-                Some(bytes) if *bytes == [0, 0, 0, 0, 0, 0, 0, 9] => bytes.clone_from(fields[16].as_ref().unwrap()),
+                Some(bytes) if *bytes == ZERO => bytes.clone_from(fields[16].as_ref().unwrap()),
                 Some(bytes) => *bytes.last_mut().unwrap() ^= 1,
                 None => *field = Some(vec![b'1'; 16]),
             }
@@ -709,4 +724,122 @@ fn voids_are_verified() {
         without.get_mut("usage_voids").unwrap().remove(row);
         assert!(verify(&without, &group).difference_count > 0);
     }
+}
+
+/// A balance as it is shown: (available, held, unbilled).
+fn balance(engine: &Engine, customer: &str) -> [String; 3] {
+    let shown = buffmoney_core::balance::render(&engine.balance(TENANT, customer).unwrap()).unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&shown).unwrap();
+    ["available", "held", "unbilled"].map(|name| shown[name].as_str().unwrap().to_owned())
+}
+
+/// Where a merchant bills pay-as-you-go: grants first, the rest is owed unbilled, also of a hold, up to the limit; a void and a
+/// release lower it again; undone groups leave nothing; and the verifier derives all of it, but nothing else.
+#[test]
+fn what_grants_do_not_cover_accrues() {
+    let (mut engine, mut tables) = (engine(), BTreeMap::new());
+    engine.load_catalog(TENANT, catalog(true).as_bytes()).unwrap();
+    let hold = |id: u64, amount: &str| {
+        command(id, &format!(r#"{{"type":"hold","commandId":"{id:032x}","customer":"a","amount":"{amount}","ttlMs":9}}"#), None)
+    };
+    let messages = [
+        command(1, &format!(r#"{{"type":"configure","commandId":"{:032x}","customer":"a","overdraftLimit":"5"}}"#, 1), None),
+        grant(2, "a", "1", 0, None),
+        usage(3, "a", &[("k1", "tokens", 70 * NANO), ("k2", "tokens", 7 * NANO), ("k3", "tokens", 70 * NANO)]),
+        hold(4, "2.7"),
+        hold(5, "2.8"),
+        hold(6, "0.1"),
+    ];
+    let mut group = apply(&mut engine, &messages, START_US);
+    assert_eq!(outcomes(&group, 2), [0, 0, 10], "3 and 0.3 are taken, 1 of it from the grant; 3 more are beyond the limit");
+    assert_eq!(reply_json(&group, 3)["balance"], serde_json::json!({"available": "0", "held": "2.7", "unbilled": "5"}));
+    assert_eq!(
+        (&reply_json(&group, 4)["code"], &reply_json(&group, 5)["code"]),
+        (&"insufficient_balance".into(), &"insufficient_balance".into())
+    );
+    assert_eq!(balance(&engine, "a"), ["0", "2.7", "5"]);
+    engine.rollback();
+    assert!(engine.balance(TENANT, "a").is_none());
+    group = apply(&mut engine, &messages, START_US);
+    collect(&mut tables, &group);
+    engine.commit(group.group_id);
+
+    // A part of the hold is captured and stays owed; the rest is not owed any more. Credit leaves what is owed alone.
+    let capture = format!(r#"{{"type":"capture","commandId":"{:032x}","holdId":"{:032x}","amount":"1.5"}}"#, 7, 4);
+    group = apply(&mut engine, &[command(7, &capture, None), grant(8, "a", "2", 0, None)], START_US + 1);
+    collect(&mut tables, &group);
+    engine.commit(group.group_id);
+    assert_eq!(balance(&engine, "a"), ["2", "0", "3.8"]);
+
+    let void = [command(9, &format!(r#"{{"type":"void","commandId":"{:032x}","key":"k1","by":"key_1"}}"#, 9), None)];
+    let void: Vec<&[u8]> = void.iter().map(Vec::as_slice).collect();
+    let needs = engine.needs(&void).unwrap();
+    let mut stored = stored_event(&tables, "k1", UNBILLED);
+    let mut id = [0; 16];
+    id[15] = 2;
+    let paid = Grant { id, remaining: NANO, expires_us: NEVER, created_us: START_US, priority: 0, kind: GrantKind::Bonus };
+    stored.parts = [paid, Grant { remaining: 2 * NANO, ..UNBILLED }].into_iter().collect();
+    engine.load_events(vec![(needs.events[0].1, stored)], Vec::new());
+    group = engine.apply(&void, START_US + 2).unwrap();
+    collect(&mut tables, &group);
+    let told = reply_json(&group, 0);
+    assert_eq!((&told["balanceAfter"], &told["unbilledAfter"]), (&"3".into(), &"1.8".into()));
+    assert_eq!(
+        told["givenBackTo"],
+        serde_json::json!([
+            {"account": "customer_wallet", "grantId": format!("gr_{:032x}", 2), "amount": "1"},
+            {"account": "customer_unbilled", "grantId": null, "amount": "2"},
+        ])
+    );
+    assert_eq!(balance(&engine, "a"), ["3", "0", "1.8"]);
+    let report = verify(&tables, &group);
+    assert_eq!(report.difference_count, 0, "{:?}", report.differences);
+
+    // What was owed after a posting or a void, and from which account it came, cannot be changed unseen.
+    let nonzero = |table: &str, column: usize| {
+        let rows = &tables[table];
+        (0..rows.len()).filter(|row| rows[*row][column].as_deref() != Some(&ZERO)).map(move |row| (row, column)).collect::<Vec<_>>()
+    };
+    assert_eq!(nonzero("postings", 15).len(), 7);
+    for (table, places) in [
+        ("postings", [nonzero("postings", 15), nonzero("postings", 4)].concat()),
+        ("usage_voids", nonzero("usage_voids", 24)),
+    ] {
+        for (row, column) in places {
+            let mut changed = tables.clone();
+            *changed.get_mut(table).unwrap()[row][column].as_mut().unwrap().last_mut().unwrap() ^= 1;
+            assert!(verify(&changed, &group).difference_count > 0, "{table}, row {row}, column {column}");
+        }
+    }
+}
+
+/// Overdraft from before a merchant's wallets accrued stays on the wallet, is repaid by credit, and counts against the limit; a hold on it
+/// goes back to it.
+#[test]
+fn overdraft_from_before_stays_overdraft() {
+    let (mut engine, mut tables) = (engine(), BTreeMap::new());
+    engine.load_catalog(TENANT, CATALOG.replace(r#""defaultOverdraftLimit":"0""#, r#""defaultOverdraftLimit":null"#).as_bytes()).unwrap();
+    let hold = command(2, &format!(r#"{{"type":"hold","commandId":"{:032x}","customer":"a","amount":"2","ttlMs":1}}"#, 2), None);
+    let mut group = apply(&mut engine, &[usage(1, "a", &[("k1", "tokens", 70 * NANO)]), hold], START_US);
+    collect(&mut tables, &group);
+    engine.commit(group.group_id);
+    assert_eq!(balance(&engine, "a"), ["-5", "2", "0"]);
+    engine.load_catalog(TENANT, catalog(true).as_bytes()).unwrap();
+    group = apply(&mut engine, &[usage(3, "a", &[("k2", "tokens", 70 * NANO)])], START_US + 1);
+    collect(&mut tables, &group);
+    engine.commit(group.group_id);
+    assert_eq!(balance(&engine, "a"), ["-5", "2", "3"]);
+    let expired: [(i64, [u8; 16]); 1] = [(TENANT, u128::from(2_u8).to_be_bytes())];
+    group = engine.sweep(&[], &expired, START_US + 1_000);
+    collect(&mut tables, &group);
+    engine.commit(group.group_id);
+    assert_eq!(balance(&engine, "a"), ["-3", "0", "3"]);
+    let limit = command(4, &format!(r#"{{"type":"configure","commandId":"{:032x}","customer":"a","overdraftLimit":"6.5"}}"#, 4), None);
+    let events = usage(5, "a", &[("k3", "tokens", 14 * NANO), ("k4", "tokens", 7 * NANO)]);
+    group = apply(&mut engine, &[limit, events, grant(6, "a", "4", 0, None)], START_US + 1_001);
+    assert_eq!(outcomes(&group, 1), [10, 0]);
+    collect(&mut tables, &group);
+    assert_eq!(balance(&engine, "a"), ["1", "0", "3.3"]);
+    let report = verify(&tables, &group);
+    assert_eq!(report.difference_count, 0, "{:?}", report.differences);
 }

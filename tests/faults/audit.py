@@ -95,7 +95,7 @@ async def _holds(connection: asyncpg.Connection[asyncpg.Record], tenant_id: int,
 
 
 async def _money(connection: asyncpg.Connection[asyncpg.Record], tenant_id: int, names: dict[int, str], result: Audit) -> None:
-    """granted − charged by events − captured = available + held, for every wallet."""
+    """granted − charged by events − captured = available + held − unbilled, for every wallet."""
     expected: dict[int, Decimal] = defaultdict(Decimal)
     for statement, sign in (
         ("SELECT account_id, sum(amount) FROM grants WHERE tenant_id = $1 GROUP BY 1", 1),
@@ -105,15 +105,16 @@ async def _money(connection: asyncpg.Connection[asyncpg.Record], tenant_id: int,
         for row in await connection.fetch(statement, tenant_id):
             expected[row[0]] += sign * row[1]
     last = await connection.fetch(
-        "SELECT DISTINCT ON (account_id) account_id, balance_after, held_after FROM postings"
+        "SELECT DISTINCT ON (account_id) account_id, balance_after, held_after, unbilled_after FROM postings"
         " WHERE tenant_id = $1 ORDER BY account_id, seq DESC",
         tenant_id,
     )
     for row in last:
-        if row["balance_after"] + row["held_after"] != expected[row["account_id"]]:
+        if row["balance_after"] + row["held_after"] - row["unbilled_after"] != expected[row["account_id"]]:
             result.doubled += 1
             result.differ(
-                f"wallet {names[row['account_id']]}: {row['balance_after']} + {row['held_after']} ≠ {expected[row['account_id']]}"
+                f"wallet {names[row['account_id']]}: {row['balance_after']} + {row['held_after']} − {row['unbilled_after']} ≠ "
+                f"{expected[row['account_id']]}"
             )
     low = await connection.fetch("SELECT account_id, seq FROM postings WHERE tenant_id = $1 AND balance_after < 0", tenant_id)
     result.below_floor += len(low)
@@ -123,8 +124,10 @@ async def _snapshots(
     connection: asyncpg.Connection[asyncpg.Record], tenant_id: int, names: dict[int, str], seen: Snapshots, result: Audit
 ) -> None:
     """A balance that was read must be what the ledger has at that sequence: nothing uncommitted is ever shown."""
-    rows = await connection.fetch("SELECT account_id, seq, balance_after, held_after FROM postings WHERE tenant_id = $1", tenant_id)
-    ledger = {(names[row["account_id"]], row["seq"]): (row["balance_after"], row["held_after"]) for row in rows}
+    rows = await connection.fetch(
+        "SELECT account_id, seq, balance_after, held_after, unbilled_after FROM postings WHERE tenant_id = $1", tenant_id
+    )
+    ledger = {(names[row["account_id"]], row["seq"]): (row["balance_after"], row["held_after"], row["unbilled_after"]) for row in rows}
     wrong: Counter[str] = Counter()
     for (customer, sequence), shown in seen.by_sequence.items():
         if sequence and ledger.get((customer, sequence)) != shown:

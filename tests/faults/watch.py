@@ -13,9 +13,9 @@ from tests.faults.load import ANSWER_S, Connection
 
 @dataclass
 class Snapshots:
-    """What was seen. by_sequence: (customer, sequence) → (available, held)."""
+    """What was seen. by_sequence: (customer, sequence) → (available, held, unbilled)."""
 
-    by_sequence: dict[tuple[str, int], tuple[Decimal, Decimal]] = field(default_factory=dict)
+    by_sequence: dict[tuple[str, int], tuple[Decimal, Decimal, Decimal]] = field(default_factory=dict)
     reads: int = 0
     below_floor: int = 0
     totals_off: int = 0
@@ -72,11 +72,12 @@ class Watcher:
         """Checks one snapshot by itself and keeps it for the audit."""
         seen = self.seen
         seen.reads += 1
-        available, held = Decimal(str(balance["available"])), Decimal(str(balance["held"]))
+        available, held, unbilled = (Decimal(str(balance[name])) for name in ("available", "held", "unbilled"))
+        shown = (available, held, unbilled)
         sequence = int(str(balance["sequence"]))
-        if available < 0 or held < 0:
+        if available < 0 or held < 0 or unbilled < 0:
             seen.below_floor += 1
-        if seen.by_sequence.setdefault((customer, sequence), (available, held)) != (available, held):
+        if seen.by_sequence.setdefault((customer, sequence), shown) != shown:
             seen.totals_off += 1
         if sequence < newest.get(customer, 0):
             seen.went_back += 1

@@ -13,18 +13,10 @@ from decimal import Decimal
 import pytest
 import redis
 
-from tests.product import Merchant, assert_problem, event, moment
+from tests.product import Merchant, assert_problem, event, moment, wait_until
 
 GRANTS = "/v1/customers/acme/grants"
 HOLDS = "/v1/customers/acme/holds"
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    """Waits for something that happens by itself."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def test_200_parallel_debits_on_a_balance_for_10(new_merchant: Callable[..., Merchant]) -> None:

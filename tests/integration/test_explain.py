@@ -131,7 +131,8 @@ def test_every_model_is_charged_and_explained(merchant: Merchant) -> None:
 
 def test_a_charge_over_many_grants_and_into_overdraft(new_merchant: Callable[..., Merchant]) -> None:
     """Proves: an event that empties grant after grant has a share of each posting, and the rest is overdraft, paid by no grant."""
-    merchant = new_merchant(billing="pay-as-you-go")
+    merchant = new_merchant()
+    merchant.ok("POST", "/v1/customers", {"externalId": "acme", "overdraftLimit": None})
     grants = [merchant.grant("1", priority=number)["grantId"] for number in range(3)]
     merchant.usage(event(key="first", quantity="500"), event(key="long", quantity="4000"), event(key="last", quantity="250"))
     first, long, last = (explain(merchant, key) for key in ("first", "long", "last"))

@@ -45,6 +45,9 @@ TAMPERING = {
     "a void's author is changed": f"UPDATE usage_voids SET voided_by = 'key_1' WHERE idempotency_key = {ONE_VOID}",
     "a void's charge is changed": f"UPDATE usage_voids SET charge = charge + 1 WHERE idempotency_key = {ONE_VOID}",
     "a void's grants are changed": "UPDATE usage_voids SET parts = decode(repeat('00', 16), 'hex') || substr(parts, 17) WHERE charge > 0",
+    "what is owed is changed": "UPDATE postings SET unbilled_after = unbilled_after + 1 WHERE unbilled_after > 0",
+    "what is owed is the wallet's": "UPDATE postings SET debit_account_id = account_id WHERE debit_account_id = -account_id",
+    "what was owed after a void is changed": "UPDATE usage_voids SET unbilled_after = unbilled_after + 1 WHERE unbilled_after > 0",
     "a void is deleted": f"DELETE FROM usage_voids WHERE idempotency_key = {ONE_VOID}",
     "the void of a free event is deleted": "DELETE FROM usage_voids WHERE charge = 0",
     "a void names another event": f"""UPDATE usage_voids v SET key_hash = k.key_hash FROM event_keys k
@@ -59,6 +62,8 @@ TAMPERING = {
 }
 """what is done → the statement, run as the superuser with all triggers off (every CHECK still holds where it says so)"""
 NAMED = {
+    "what is owed is changed": {"balance"},
+    "what is owed is the wallet's": {"balance", "void_overpaid"},
     "a void's charge is changed": {"void", "void_event"},
     "a void's grants are changed": {"void"},
     "a void is deleted": {"void"},
@@ -93,6 +98,11 @@ def spoiled() -> Iterator[Product]:
         for key in ("free", "void 0", "void 1"):
             merchant.ok("POST", f"/v1/usage-events/{key}/void", {"reason": "a test"})
         merchant.ok("POST", "/v1/usage-events/void 2/amend", {"idempotencyKey": "amending", "quantity": "3"})
+        owing = running.new_merchant(billing="pay-as-you-go")
+        owing.grant("1", "owing")
+        owing.usage(*(event(customer="owing", key=f"owed {n}") for n in range(3)))
+        owing.ok("POST", "/v1/usage-events/owed 1/void", {})
+        owing.close()
         heads.append(running.sql.fetch("SELECT commit_seq, head, head_mac FROM partitions")[0])
         merchant.usage(event(customer="one"))
         merchant.close()
@@ -124,7 +134,7 @@ def test_an_untouched_ledger_is_clean(spoiled: Product) -> None:
     """Proves: verify finds nothing where nothing was done, says what it looked at, and exits with 0."""
     report = spoiled.verify()
     assert (report["exit"], report["differences"]) == (0, []), report
-    assert (report["events"], report["voids"]) == (18, 4)
+    assert (report["events"], report["voids"]) == (21, 5)
     assert report["postings"] >= 13
 
 

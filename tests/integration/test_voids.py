@@ -35,7 +35,8 @@ def test_a_void_gives_the_charge_back_to_the_grants_that_paid(merchant: Merchant
     assert used(merchant) == (3, 3500, Decimal("3.5"))
     done = void(merchant, "big", reason="計錯了")
     assert (done["amount"], done["alreadyVoided"], done["reason"], done["balanceAfter"]) == ("2", False, "計錯了", "110")
-    assert done["givenBackTo"] == [{"grantId": first, "amount": "0.5"}, {"grantId": second, "amount": "1.5"}]
+    wallet = {"account": "customer_wallet"}
+    assert done["givenBackTo"] == [{**wallet, "grantId": first, "amount": "0.5"}, {**wallet, "grantId": second, "amount": "1.5"}]
     remaining = {grant["grantId"]: grant["remaining"] for grant in merchant.balance()["grants"]}
     assert (remaining[first], remaining[second]) == ("0.5", "9.5")
     assert used(merchant) == (2, 1500, Decimal("1.5"))
@@ -88,13 +89,15 @@ def test_two_requests_race_for_one_void(merchant: Merchant) -> None:
 
 def test_overdraft_is_repaid_and_expired_grants_expire_again(new_merchant: Callable[..., Merchant]) -> None:
     """Proves: what no grant paid repays overdraft, and what comes back to a grant that has expired meanwhile is gone at once."""
-    merchant = new_merchant(billing="pay-as-you-go")
+    merchant = new_merchant()
+    merchant.ok("POST", "/v1/customers", {"externalId": "acme", "overdraftLimit": None})
     grant = merchant.grant("1", expiresAt=moment(1.5))["grantId"]
     merchant.usage(event(key="mixed", quantity="3000"))
     assert merchant.balance()["available"] == "-2"
     time.sleep(1.6)
     done = void(merchant, "mixed")
-    assert done["givenBackTo"] == [{"grantId": grant, "amount": "1"}, {"grantId": None, "amount": "2"}]
+    wallet = {"account": "customer_wallet"}
+    assert done["givenBackTo"] == [{**wallet, "grantId": grant, "amount": "1"}, {**wallet, "grantId": None, "amount": "2"}]
     assert done["balanceAfter"] == merchant.balance()["available"] == "0"
     kinds = [one["kind"] for one in merchant.ok("GET", "/v1/customers/acme/history")["data"]]
     assert kinds == ["grant_expiry", "void", "void", "usage", "usage", "grant"]

@@ -168,7 +168,7 @@ def test_a_hold_for_estimated_events(merchant: Merchant) -> None:
         ]
     }
     hold = merchant.ok("POST", HOLDS, estimate)
-    assert (hold["amount"], hold["balance"]) == ("4", {"available": "96", "held": "4"})
+    assert (hold["amount"], hold["balance"]) == ("4", {"available": "96", "held": "4", "unbilled": "0"})
     assert merchant.stored()["usage_events"] == 0
     state = merchant.ok("GET", f"/v1/holds/{hold['holdId']}")
     assert (state["status"], state["captured"], state["released"]) == ("open", None, None)
@@ -195,7 +195,7 @@ def test_a_capture_with_the_actual_events(merchant: Merchant) -> None:
     body = {"events": [event(key=key, quantity="3000")]}
     closed = merchant.ok("POST", path, body, idempotency_key="c")
     assert (closed["captured"], closed["released"], closed["usage"]["accepted"]) == ("3", "0", 1)
-    assert closed["balance"] == {"available": "97", "held": "0"}
+    assert closed["balance"] == {"available": "97", "held": "0", "unbilled": "0"}
     assert merchant.ok("POST", path, body, idempotency_key="c") == closed
     assert_problem(merchant.call("POST", path, {}), 409, "hold_closed")
     assert merchant.ok("GET", f"/v1/usage-events/{key}")["charge"] == "3"

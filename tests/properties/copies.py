@@ -16,6 +16,7 @@ NUMERIC = frozenset(
         "amount",
         "balance_after",
         "held_after",
+        "unbilled_after",
         "charged",
         "quantity",
         "charge",

@@ -9,7 +9,7 @@ from typing import Any
 
 from buffmoney import _core
 from buffmoney.base.periods import Periods
-from tests.oracle import Hold, Outcome, RefusedError, Tenant, Usage, nano, period_of, show
+from tests.oracle import UNBILLED, Hold, Outcome, RefusedError, Tenant, Usage, Wallet, nano, period_of, show
 from tests.properties.partition import REPLY_TO, Partition, catalog_json, command_message, counter_ids
 from tests.workload import (
     START_US,
@@ -67,8 +67,8 @@ class ModelRun:
         """when the grant of a command ends: a repetition names the same moment, not the same distance"""
         self.results: dict[str, dict[str, Any]] = {}
         """the first answer to every command that succeeded"""
-        self.after_void: dict[str, str] = {}
-        """what was available after the void of each event"""
+        self.after_void: dict[str, dict[str, str]] = {}
+        """what was available and owed unbilled after the void of each event"""
         self.amended: dict[str, dict[str, Any]] = {}
         """what was first said of each event's amendment"""
         self.answers: list[Any] = []
@@ -111,7 +111,7 @@ class ModelRun:
         accounts = {row["external_id"]: row["account_id"] for row in self.partition.tables.of("customers", TENANT_ID)}
         assignments = [(accounts[one.customer], one) for one in model.assignments]
         settings = (model.unknown_customers, model.default_limit, self.periods)
-        catalog = catalog_json(TENANT_ID, self.version, model.cards, *settings, assignments=assignments)
+        catalog = catalog_json(TENANT_ID, self.version, model.cards, *settings, billing=model.billing, assignments=assignments)
         self.partition.set_catalog(TENANT_ID, catalog)
 
     def flush(self) -> None:
@@ -290,12 +290,19 @@ class ModelRun:
     def model_void(self, key: str) -> dict[str, Any]:
         """The oracle's answer to a void. What is said of a void stays the same, also to those who come later."""
         again = key in self.model.voided
-        paid = [{"grantId": grant and f"gr_{grant}", "amount": show(amount)} for grant, amount in self.model.paid.get(key, [])]
+        paid = [
+            {
+                "account": "customer_unbilled" if payer == UNBILLED else "customer_wallet",
+                "grantId": None if payer in (None, UNBILLED) else f"gr_{payer}",
+                "amount": show(amount),
+            }
+            for payer, amount in self.model.paid.get(key, [])
+        ]
         charge = self.model.void(key, self.now_us)
         if not again:
-            self.after_void[key] = show(self.model.wallets[self.model.known[key][0].customer].available)
+            self.after_void[key] = after(self.model.wallets[self.model.known[key][0].customer])
         told = {"alreadyVoided": again, "amount": show(charge), "givenBackTo": paid, "amendedBy": self.model.voided[key]}
-        return {**told, "balanceAfter": self.after_void[key]}
+        return {**told, **self.after_void[key]}
 
     def model_void_set(self, keys: tuple[str, ...]) -> dict[str, Any]:
         """The oracle's answer to the voids of some events: each is decided by itself."""
@@ -308,7 +315,7 @@ class ModelRun:
                 wallet = self.model.wallets[self.model.known[key][0].customer]
                 voided += 1
                 amounts[wallet.currency] = amounts.get(wallet.currency, 0) + self.model.void(key, self.now_us)
-                self.after_void[key] = show(wallet.available)
+                self.after_void[key] = after(wallet)
         already = len(keys) - voided - len(refused)
         shown = {currency: show(amount) for currency, amount in amounts.items()}
         return {"voided": voided, "alreadyVoided": already, "amounts": shown, "refused": refused}
@@ -324,9 +331,13 @@ class ModelRun:
         if again and done is not None:
             return done
         wallet = self.model.wallets[step.event.customer]
-        self.after_void[step.key] = show(wallet.available + charge)
+        # Before the new event was charged.
+        paid = dict.fromkeys((None, UNBILLED), 0)
+        for payer, amount in self.model.paid[step.event.key]:
+            paid[UNBILLED if payer == UNBILLED else None] += amount
+        self.after_void[step.key] = after(wallet, available=paid[None], unbilled=-paid[UNBILLED])
         told = {"idempotencyKey": step.event.key, "amends": step.key, "charge": show(charge), "currency": wallet.currency}
-        self.amended[step.key] = {"event": told, "balanceAfter": show(wallet.available)}
+        self.amended[step.key] = {"event": told, **after(wallet)}
         return self.amended[step.key]
 
     def model_configure(self, step: Configure) -> dict[str, Any]:
@@ -336,19 +347,19 @@ class ModelRun:
 
     # -- comparison
 
-    def wallets(self) -> dict[str, tuple[int, int, dict[str, int]]]:
-        """(available, held, remaining by grant id) of every customer, from the tables as they were written."""
+    def wallets(self) -> dict[str, tuple[int, int, int, dict[str, int]]]:
+        """(available, held, unbilled, remaining by grant id) of every customer, from the tables as they were written."""
         found = {}
         tables = self.partition.tables
         for customer in tables.of("customers", TENANT_ID):
             history = [row for row in tables.of("postings", TENANT_ID) if row["account_id"] == customer["account_id"]]
-            last = history[-1] if history else {"balance_after": 0, "held_after": 0, "grants_after": None}
+            last = history[-1] if history else {"balance_after": 0, "held_after": 0, "unbilled_after": 0, "grants_after": None}
             packed = last["grants_after"] or b""
             remaining = {
                 packed[place : place + 16].hex(): int.from_bytes(packed[place + 16 : place + 32], "little", signed=True)
                 for place in range(0, len(packed), 32)
             }
-            found[customer["external_id"]] = (last["balance_after"], last["held_after"], remaining)
+            found[customer["external_id"]] = (last["balance_after"], last["held_after"], last["unbilled_after"], remaining)
         return found
 
     def counters(self) -> dict[Any, int]:
@@ -368,12 +379,17 @@ class ModelRun:
         written = self.wallets()
         for name, wallet in self.model.wallets.items():
             remaining = {grant.grant_id: grant.remaining for grant in wallet.grants.values() if grant.remaining}
-            expected = (wallet.available, wallet.held, remaining)
-            assert written.get(name, (0, 0, {})) == expected, f"{name}: tables {written.get(name)}, oracle {expected}"
+            expected = (wallet.available, wallet.held, wallet.unbilled, remaining)
+            assert written.get(name, (0, 0, 0, {})) == expected, f"{name}: tables {written.get(name)}, oracle {expected}"
         assert set(written) == set(self.model.wallets), "the customers differ"
         assert self.counters() == {key: quantity for key, quantity in self.model.counters.items() if quantity}
         voids = self.partition.tables.of("usage_voids", TENANT_ID)
         assert {row["idempotency_key"]: row["replaced_by"] for row in voids} == self.model.voided
+
+
+def after(wallet: Wallet, *, available: int = 0, unbilled: int = 0) -> dict[str, str]:
+    """A wallet's amounts as answers say them. available, unbilled: to be added."""
+    return {"balanceAfter": show(wallet.available + available), "unbilledAfter": show(wallet.unbilled + unbilled)}
 
 
 def reply_outcomes(body: bytes) -> list[tuple[int, int, int]]:

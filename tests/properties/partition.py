@@ -58,6 +58,7 @@ def catalog_json(
     periods: Periods | None = None,
     *,
     currency: str = "CNY",
+    billing: str | None = None,
     assignments: Sequence[tuple[int, Assignment]] = (),
 ) -> bytes:
     """The catalogue as the engine reads it. Price ids count up over all cards' lines. assignments: with the customers' accounts. periods:
@@ -100,6 +101,8 @@ def catalog_json(
             "currency": currency,
             "unknownCustomers": unknown_customers,
             "defaultOverdraftLimit": None if default_limit is None else show(default_limit),
+            # As it was written before wallets accrued.
+            **({} if billing in (None, "overdraft") else {"billing": billing}),
             "metrics": [{"id": number, "code": code} for code, number in METRIC_IDS.items()],
             "rateCards": wire_cards,
             **({"assignments": wire_assignments} if wire_assignments else {}),
@@ -132,6 +135,9 @@ class Tables:
                 if table == "usage_events":
                     events.append(row)
                     continue
+                if table == "postings":
+                    # The column's default, where the core leaves it out.
+                    row.setdefault("unbilled_after", 0)
                 key = tuple(row[column] for column in PRIMARY_KEYS[table])
                 if key in self.keyed[table]:
                     raise UniqueViolationError(f"{table} {key}")
@@ -221,6 +227,7 @@ class Partition:
                     last["seq"] if last else 0,
                     show(last["balance_after"]) if last else "0",
                     show(last["held_after"]) if last else "0",
+                    show(last["unbilled_after"]) if last else "0",
                     last["chain_hash"] if last else bytes(32),
                     last["grants_after"] if last else None,
                 )
@@ -283,15 +290,15 @@ class Partition:
             out = next(one.carried_out for one in flow if one.seq == event["posting_seq"])
             able = [row for row in mine if row["posting_seq"] == event["posting_seq"] and row["charge"] > out > 0]
             carried = shares(flow, event["posting_seq"], event["charge"], goes_on=bool(able) and able[-1] is event)
-            payer = {posting["seq"]: posting["grant_id"] or bytes(16) for posting in postings}
+            payer = {posting["seq"]: payer_of(posting) for posting in postings}
             parts = b"".join(payer[one.seq] + share.to_bytes(16, "little") for one, share in carried)
         void = self.tables.keyed["usage_voids"].get((tenant_id, hashed))
         told = None
         if void is not None:
             amended = void["replaced_by"] is not None
             result = self.tables.keyed["wallet_commands"][tenant_id, void["command_id"]]["result"] if amended else None
-            after = show(void["balance_after"])
-            told = (void["voided_at"], after, void["reason"], void["replaced_by"], void["replaced_fingerprint"], result)
+            after = (show(void["balance_after"]), show(void["unbilled_after"]))
+            told = (void["voided_at"], *after, void["reason"], void["replaced_by"], void["replaced_fingerprint"], result)
         facts = (
             *(event["account_id"], commit_id, event["posting_seq"], event["metric_id"], event["price_id"], event["occurred_at"]),
             *(show(event["quantity"]), show(event["charge"]), event["dimensions"], parts),
@@ -428,6 +435,13 @@ class Partition:
                 break
             self.load(needs)
         self.commit(self.engine.sweep(due_wallets, due_holds, now_us, due_periods))
+
+
+def payer_of(posting: Row) -> bytes:
+    """Who paid a posting, as parts have it: a grant, 16 zero bytes for the wallet without one, sixteen of 255 for what is unbilled."""
+    if posting["debit_account_id"] == -posting["account_id"]:
+        return b"\xff" * 16
+    return posting["grant_id"] or bytes(16)
 
 
 def copy_of_keys(keys: list[bytes]) -> bytes:

@@ -21,12 +21,13 @@ PRICES = (Charge("images", "1"), Charge("images", "0.333333333", "7", {"model": 
 class Wallets(RuleBasedStateMachine):
     """Two customers, one price list, everything that can happen to them; every step is a group of its own unless gathered."""
 
+    billing = "prepaid"
     holds = Bundle("holds")
     events = Bundle("events")
 
     def __init__(self) -> None:
         super().__init__()
-        self.run_of = ModelRun(group_size=1)
+        self.run_of = ModelRun(group_size=1, billing=self.billing)
         self.run_of.feed([ChangeCard(Card("one", PRICES))])
         self.count = 0
 
@@ -131,14 +132,49 @@ class Wallets(RuleBasedStateMachine):
         self.run_of.partition.apply([message], self.run_of.now_us)
         self.run_of.partition.engine.rollback()
 
+    @rule(event=events)
+    def undo_and_forget(self, event: Usage) -> None:
+        """Another core takes over after a group that was undone."""
+        self.roll_back_a_void(event)
+        self.run_of.partition.restart()
+
     @invariant()
     def wallets_agree(self) -> None:
         """Tables and oracle have the same wallets."""
         self.run_of.compare()
 
 
+class AccruingWallets(Wallets):
+    """The same where customers pay after: the limit is of what they owe unbilled."""
+
+    billing = "pay-as-you-go"
+
+    @invariant()
+    def no_wallet_is_below_zero(self) -> None:
+        """What grants do not cover is owed, not taken."""
+        assert all(available >= 0 and unbilled >= 0 for available, _, unbilled, _ in self.run_of.wallets().values())
+
+
+class SwitchedWallets(Wallets):
+    """The same where the merchant began with overdraft and then bills pay-as-you-go, or the other way round."""
+
+    billing = "overdraft"
+
+    @rule(billing=st.sampled_from(("overdraft", "pay-as-you-go")))
+    def bill(self, billing: str) -> None:
+        """From now on like this."""
+        self.run_of.model.bill(billing)
+        self.run_of.publish()
+
+
+RUN = settings(max_examples=80, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+PROVES = "Proves: no sequence of up to 40 steps makes engine and oracle differ in an answer, a wallet or a grant"
 TestWallets = Wallets.TestCase
-TestWallets.__doc__ = "Proves: no sequence of up to 40 steps makes engine and oracle differ in an answer, a wallet or a grant."
-TestWallets.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+TestWallets.__doc__ = f"{PROVES}."
+TestWallets.settings = RUN
+TestAccruingWallets = AccruingWallets.TestCase
+TestAccruingWallets.__doc__ = f"{PROVES}, where customers pay after, and no wallet is ever below zero."
+TestAccruingWallets.settings = RUN
+TestSwitchedWallets = SwitchedWallets.TestCase
+TestSwitchedWallets.__doc__ = f"{PROVES}, where overdraft and accrual follow each other."
+TestSwitchedWallets.settings = RUN

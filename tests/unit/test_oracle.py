@@ -135,6 +135,24 @@ def test_outcomes() -> None:
     model.check()
 
 
+def test_accrual() -> None:
+    """Proves: where customers pay after, grants are spent first, the rest is owed up to the limit, and credit does not repay it."""
+    model = tenant(billing="pay-as-you-go")
+    model.grant("acme", "g", nano("2"), kind="paid", priority=0, expires_us=None, now_us=START)
+    model.configure("acme", limit=nano("8"))
+    assert model.use(image("a", "5"), START).code == "accepted"
+    wallet = model.wallets["acme"]
+    assert (wallet.available, wallet.unbilled) == (0, nano("3"))
+    model.hold("acme", "h", nano("5"), ttl_us=10, now_us=START)
+    assert model.use(image("b", "0.000000001"), START).code == "insufficient_balance"
+    model.capture("h", nano("1"), START)
+    model.grant("acme", "i", nano("7"), kind="paid", priority=0, expires_us=None, now_us=START)
+    assert (wallet.available, wallet.held, wallet.unbilled) == (nano("7"), 0, nano("4"))
+    model.void("a", START)
+    assert (wallet.available, wallet.unbilled) == (nano("9"), nano("1"))
+    model.check()
+
+
 def test_holds() -> None:
     """Proves: a hold on a grant and on overdraft comes back to where it was; a captured part does not."""
     model = tenant()

@@ -125,6 +125,13 @@ def event_path(key: str) -> str:
     return f"/v1/usage-events/{quote(key, safe='').replace('.', '%2E')}"
 
 
+def payer_of(part: dict[str, Any]) -> str:
+    """Who paid a part of a charge, or got it back: a grant, or what stands for one."""
+    if part["grantId"]:
+        return str(part["grantId"])
+    return "unbilled" if part.get("account") == "customer_unbilled" else "overdraft"
+
+
 def request(
     method: str, path: str, url: str | None, api_key: str | None, body: bytes | None = None, *, timeout_s: float = 30
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
-from buffmoney.cli.context import ApiKey, Json, Url, event_path, fail, pairs, request, say, say_json
+from buffmoney.cli.context import ApiKey, Json, Url, event_path, fail, pairs, payer_of, request, say, say_json
 
 Reason = Annotated[str | None, Parameter(help="Kept with the void.")]
 TIMEOUT_S = 120.0
@@ -102,7 +102,13 @@ def amend(
         return
     was, event = done["void"], done["event"]
     say(f"{key}: {was['amount']} {was['currency']} given back; {event['idempotencyKey']}: charged {event['charge']} {event['currency']}")
-    say(f"  {was['customerExternalId']} has {done['balanceAfter']} {event['currency']} available")
+    say(f"  {was['customerExternalId']} has {done['balanceAfter']} {event['currency']} available{_owed(done)}")
+
+
+def _owed(done: dict[str, Any]) -> str:
+    # What was said before there was anything unbilled is said again as it was.
+    unbilled = done.get("unbilledAfter", "0")
+    return "" if unbilled == "0" else f", {unbilled} unbilled"
 
 
 def _void_one(key: str, reason: str | None, url: str | None, api_key: str | None, *, as_json: bool) -> None:
@@ -114,8 +120,8 @@ def _void_one(key: str, reason: str | None, url: str | None, api_key: str | None
     before = ", before" if done["alreadyVoided"] else ""
     say(f"{key}: {done['amount']} {done['currency']} given back to {done['customerExternalId']} at {done['voidedAt']}{before}")
     for one in done["givenBackTo"]:
-        say(f"  {one['amount']} to {one['grantId'] or 'overdraft'}")
-    say(f"  {done['balanceAfter']} {done['currency']} available after it")
+        say(f"  {one['amount']} to {payer_of(one)}")
+    say(f"  {done['balanceAfter']} {done['currency']} available after it{_owed(done)}")
 
 
 def _ask(body: dict[str, Any], url: str | None, api_key: str | None) -> dict[str, Any]:

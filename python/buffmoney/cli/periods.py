@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from cyclopts import App, Parameter
 
-from buffmoney.cli.context import ApiKey, Json, Url, request, say, say_json
+from buffmoney.cli.context import ApiKey, Json, Url, payer_of, request, say, say_json
 
 
 def register(usage: App) -> None:
@@ -56,7 +56,7 @@ def _say_period(one: dict[str, Any]) -> None:
     for step in one["steps"]:
         say(f"  {step['what']}: {step['formula']} = {step['amount']}")
     for posting in one["postings"]:
-        payer = f"{posting['grantId'] or 'overdraft'}, balance after {posting['balanceAfter']}"
+        payer = f"{payer_of(posting)}, balance after {posting['balanceAfter']}, unbilled {posting['unbilledAfter']}"
         say(f"  posting {posting['sequence']}: {posting['kind']} {posting['amount']}, {payer}")
     if not one["postings"]:
         say("  no posting: it costs what it cost before")

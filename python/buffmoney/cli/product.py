@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from buffmoney.cli import corrections, periods
-from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, event_path, pairs, request, say, say_json, settings_of
+from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, event_path, pairs, payer_of, request, say, say_json, settings_of
 
 usage = App(name="usage", help="Usage events.")
 ledger = App(name="ledger", help="The append-only ledger.")
@@ -96,7 +96,9 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
     for posting in found["postings"]:
         others = posting["events"] - 1
         part = f" of {posting['amount']}, with {others} other event(s)" if others else ""
-        payer = f"paid by {posting['grantId'] or 'overdraft'}, balance after {posting['balanceAfter']}"
+        payer = f"paid by {payer_of(posting)}, balance after {posting['balanceAfter']}"
+        if posting["unbilledAfter"] != "0":
+            payer += f", unbilled {posting['unbilledAfter']}"
         say(f"  posting {posting['sequence']}: {posting['shareOfThisEvent']}{part}, {payer}")
     if not found["postings"]:
         say("  free of charge: no posting")
@@ -106,7 +108,7 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         void = found["void"]
         say(f"  voided at {void['voidedAt']} by {void['voidedBy']}: {void['amount']} given back, balance after {void['balanceAfter']}")
         for one in void["givenBackTo"]:
-            say(f"    {one['amount']} to {one['grantId'] or 'overdraft'}")
+            say(f"    {one['amount']} to {payer_of(one)}")
         if void["reason"]:
             say(f"    reason: {void['reason']}")
         if found["amendedBy"]:
@@ -124,7 +126,8 @@ def balance(customer: str, *, url: Url = None, api_key: ApiKey = None, as_json: 
     if as_json:
         say_json(found)
         return
-    say(f"{customer}: {found['available']} {found['currency']} available, {found['held']} held (ledger sequence {found['sequence']})")
+    amounts = f"{found['available']} {found['currency']} available, {found['held']} held, {found['unbilled']} unbilled"
+    say(f"{customer}: {amounts} (ledger sequence {found['sequence']})")
     for grant in found.get("grants", []):
         say("  " + "  ".join(f"{name}={value}" for name, value in grant.items() if value is not None))
 

@@ -1,7 +1,8 @@
 """The chart of accounts and the kinds of postings, as the tables `system_accounts` and `posting_kinds` hold them.
 
-A posting moves one amount from the account it debits to the account it credits. A customer owns two accounts: the
-wallet (an even number) and, one above it, what is on hold.
+A posting moves one amount from the account it debits to the account it credits. A customer owns three accounts: the wallet (an even
+number), one above it what is on hold, and with the negative number of the wallet what it owes unbilled, where the merchant bills
+pay-as-you-go.
 """
 
 from enum import IntEnum
@@ -19,6 +20,11 @@ BREAKAGE_INCOME = 11
 
 FUNDING_BY_GRANT_KIND = {"paid": PAID_CREDIT_FUNDING, "bonus": BONUS_CREDIT_COST, "promotional": PROMOTIONAL_CREDIT_COST}
 """The account a grant of each kind comes from."""
+
+OVERDRAFT_PART = bytes(16)
+"""In place of a grant's id among the parts of a hold, a charge or a void: the wallet without a grant."""
+UNBILLED_PART = b"\xff" * 16
+"""Likewise: the unbilled account."""
 
 FIRST_CUSTOMER_ACCOUNT = 1000
 """Account ids below this belong to the system."""
@@ -49,6 +55,11 @@ def held_account(account_id: int) -> int:
     if account_id < FIRST_CUSTOMER_ACCOUNT or account_id % 2:
         raise ValueError(f"{account_id} is not the account of a wallet")
     return account_id + 1
+
+
+def unbilled_account(account_id: int) -> int:
+    """The account of what the customer of a wallet owes and was not invoiced for. Raises ValueError for a number that is no wallet's."""
+    return -(held_account(account_id) - 1)
 
 
 def commit_id(partition_id: int, commit_seq: int) -> int:

@@ -2,13 +2,13 @@
 
 -- name: postings
 SELECT tenant_id, account_id, seq, kind, debit_account_id, credit_account_id, amount, balance_after, held_after, grant_id, reference,
-    commit_id, posted_at, grants_after, chain_hash
+    commit_id, posted_at, grants_after, chain_hash, unbilled_after
 FROM postings ORDER BY tenant_id, account_id, seq
 
 -- name: voids
 SELECT tenant_id, key_hash, idempotency_key, account_id, commit_id, voided_at, command_id, set_id, voided_by, reason, event_commit_id,
     event_posting_seq, posting_seq, metric_id, price_id, occurred_at, quantity, charge, dimensions, parts, balance_after, replaced_by,
-    replaced_fingerprint, counter_before
+    replaced_fingerprint, counter_before, unbilled_after
 FROM usage_voids ORDER BY tenant_id, key_hash
 
 -- name: period_charges

@@ -13,7 +13,7 @@ from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
 from buffmoney.base.periods import Periods
 from buffmoney.metering.usage import find_event
-from buffmoney.metering.voids import EventVoid
+from buffmoney.metering.voids import CustomerAccount, EventVoid
 from buffmoney.pricing.cards import TIERED, VOLUME, stored_tiers
 from buffmoney.pricing.explain import ChargeStep, Line, PricedTier, explain_charge
 
@@ -86,15 +86,18 @@ class ChargePosting(msgspec.Struct, rename="camel"):
     """A posting that carries (a part of) the charge.
 
     Usage of a customer that was committed at once and paid by one grant is one posting: amount is that of all its `events`,
-    shareOfThisEvent the part that is this one's, balanceAfter what was available after it. grantId null: overdraft.
+    shareOfThisEvent the part that is this one's. account: what paid it, the wallet, or for usage that accrued what the customer owes
+    unbilled. grantId null: no grant. balanceAfter: what was available after it, unbilledAfter: what was owed.
     """
 
     sequence: int
+    account: CustomerAccount
     grant_id: str | None
     amount: str
     events: int
     share_of_this_event: str
     balance_after: str
+    unbilled_after: str
     posted_at: str
 
 
@@ -230,11 +233,13 @@ def _optional(value: Decimal | None) -> str | None:
 def _posting(row: asyncpg.Record, posting: SharedPosting, share: int) -> ChargePosting:
     return ChargePosting(
         posting.seq,
+        row["debit_code"],
         None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
         money.format_nano(posting.amount),
         posting.events,
         money.format_nano(share),
         money.format_decimal(row["balance_after"]),
+        money.format_decimal(row["unbilled_after"]),
         format_time(row["posted_at"]),
     )
 

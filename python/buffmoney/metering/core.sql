@@ -103,22 +103,22 @@ WHERE tenant_id = $1 AND commit_id = $2 AND accepted_at = $3
 -- name: wallets_by_name
 SELECT c.tenant_id, c.account_id, c.external_id, c.currency, c.overdraft_limit::text, c.low_balance_threshold::text,
     coalesce(p.seq, 0) AS seq, coalesce(p.balance_after, 0)::text AS balance, coalesce(p.held_after, 0)::text AS held,
-    p.chain_hash, p.grants_after
+    coalesce(p.unbilled_after, 0)::text AS unbilled, p.chain_hash, p.grants_after
 FROM unnest($1::bigint[], $2::text[]) AS wanted (tenant_id, external_id)
 JOIN customers c ON c.tenant_id = wanted.tenant_id AND c.external_id = wanted.external_id
 LEFT JOIN LATERAL (
-    SELECT seq, balance_after, held_after, chain_hash, grants_after FROM postings
+    SELECT seq, balance_after, held_after, unbilled_after, chain_hash, grants_after FROM postings
     WHERE tenant_id = c.tenant_id AND account_id = c.account_id ORDER BY seq DESC LIMIT 1
 ) p ON true
 
 -- name: wallets_by_account
 SELECT c.tenant_id, c.account_id, c.external_id, c.currency, c.overdraft_limit::text, c.low_balance_threshold::text,
     coalesce(p.seq, 0) AS seq, coalesce(p.balance_after, 0)::text AS balance, coalesce(p.held_after, 0)::text AS held,
-    p.chain_hash, p.grants_after
+    coalesce(p.unbilled_after, 0)::text AS unbilled, p.chain_hash, p.grants_after
 FROM unnest($1::bigint[], $2::bigint[]) AS wanted (tenant_id, account_id)
 JOIN customers c ON c.tenant_id = wanted.tenant_id AND c.account_id = wanted.account_id
 LEFT JOIN LATERAL (
-    SELECT seq, balance_after, held_after, chain_hash, grants_after FROM postings
+    SELECT seq, balance_after, held_after, unbilled_after, chain_hash, grants_after FROM postings
     WHERE tenant_id = c.tenant_id AND account_id = c.account_id ORDER BY seq DESC LIMIT 1
 ) p ON true
 

@@ -15,6 +15,7 @@ import asyncpg
 from buffmoney._core import Engine, Needs
 from buffmoney.base import queries
 from buffmoney.base.clock import Clock, to_datetime
+from buffmoney.ledger.accounts import OVERDRAFT_PART, UNBILLED_PART
 from buffmoney.metering import stored
 from buffmoney.metering.period_ends import Period
 from buffmoney.pricing import catalog
@@ -33,7 +34,7 @@ COUNTED_FOR = timedelta(days=128)
 GrantRow = tuple[int, bytes, str, int, str, int | None, int]
 CounterRow = tuple[int, int, int, str]
 SettledRow = tuple[Period, int, str, str, str, bytes]
-WalletRow = tuple[int, int, str, str, str | None, str | None, int, str, str, bytes, bytes | None]
+WalletRow = tuple[int, int, str, str, str | None, str | None, int, str, str, str, bytes, bytes | None]
 
 
 class Loader:
@@ -130,6 +131,7 @@ class Loader:
                 row["seq"],
                 row["balance"],
                 row["held"],
+                row["unbilled"],
                 row["chain_hash"] or bytes(32),
                 row["grants_after"],
             )
@@ -192,13 +194,13 @@ class Loader:
             self._engine.load_events(found.rows, grants, found.absent)
 
     async def _grants(self, packed: Iterable[tuple[int, bytes | None]]) -> list[GrantRow]:
-        # Open grants and the parts of holds are packed alike: 32 bytes each, the grant's id first, zero for overdraft.
+        # Open grants and the parts of holds are packed alike: 32 bytes each, the grant's id first, or what stands for one.
         wanted = {
             (tenant_id, parts[at : at + 16])
             for tenant_id, parts in packed
             if parts
             for at in range(0, len(parts), 32)
-            if any(parts[at : at + 16])
+            if parts[at : at + 16] not in (OVERDRAFT_PART, UNBILLED_PART)
         }
         if not wanted:
             return []

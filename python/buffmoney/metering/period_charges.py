@@ -15,6 +15,7 @@ from buffmoney.base.ids import public
 from buffmoney.base.periods import Periods
 from buffmoney.base.times import parse_time
 from buffmoney.metering.charges import ChargingCard, ChargingLine, charging_line
+from buffmoney.metering.voids import CustomerAccount
 from buffmoney.pricing.cards import stored_tiers
 from buffmoney.pricing.explain import ChargeStep, Line, PricedTier, explain_period
 
@@ -34,13 +35,16 @@ class PeriodChargeQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=Tr
 
 
 class PeriodPosting(msgspec.Struct, rename="camel"):
-    """A posting of a period charge: to revenue (`period_charge`), or back (`period_charge_reversal`). grantId null: overdraft."""
+    """A posting of a period charge: to revenue (`period_charge`), or back (`period_charge_reversal`). account: what paid it or got it back,
+    the wallet or what the customer owes unbilled. grantId null: no grant."""
 
     sequence: int
     kind: str
     amount: str
+    account: CustomerAccount
     grant_id: str | None
     balance_after: str
+    unbilled_after: str
     posted_at: str
 
 
@@ -159,8 +163,10 @@ def _posting(row: asyncpg.Record) -> PeriodPosting:
         row["seq"],
         row["kind"],
         money.format_decimal(row["amount"]),
+        "customer_unbilled" if row["accrued"] else "customer_wallet",
         None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
         money.format_decimal(row["balance_after"]),
+        money.format_decimal(row["unbilled_after"]),
         format_time(row["posted_at"]),
     )
 

@@ -1,7 +1,7 @@
 """Which postings carry an event's charge, and how much of it each.
 
-Usage of one wallet in one commit that one grant pays is one posting, whatever the number of events. Each event names the posting that
-its charge begins in. Where a grant ran out, the last event of its posting goes on with the next posting, and perhaps further: what was
+Usage of one wallet in one commit that one grant pays, or none, is one posting, whatever the number of events. Each event names the
+posting that its charge begins in. Where a grant ran out, the last event of its posting goes on with the next posting, and perhaps further: what was
 begun up to a posting, less what was posted up to it, is what goes on. So the shares add up to every posting and to every charge.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buffmoney.base import money, queries
+from buffmoney.ledger.accounts import OVERDRAFT_PART, UNBILLED_PART
 from buffmoney.pricing.explain import UnexplainedError
 
 if TYPE_CHECKING:
@@ -99,7 +100,14 @@ async def postings_of(
 
 
 Parts = list[tuple[bytes, int]]
-"""(grant id of 16 bytes, zero for overdraft; nano-units), in the order of paying"""
+"""(grant id of 16 bytes, or what stands for one; nano-units), in the order of paying"""
+
+
+def _payer(row: asyncpg.Record) -> bytes:
+    if row["grant_id"] is not None:
+        grant_id: bytes = row["grant_id"].bytes
+        return grant_id
+    return UNBILLED_PART if row["accrued"] else OVERDRAFT_PART
 
 
 async def parts_of(connection: Connection, tenant_id: int, events: Sequence[asyncpg.Record]) -> list[Parts]:
@@ -119,9 +127,7 @@ async def parts_of(connection: Connection, tenant_id: int, events: Sequence[asyn
         wallet: shared((row["seq"], money.to_nano(row["amount"]), row["began"], money.to_nano(row["charged"])) for row in found)
         for wallet, found in rows.items()
     }
-    grants = {
-        (*wallet, row["seq"]): bytes(16) if row["grant_id"] is None else row["grant_id"].bytes for wallet in rows for row in rows[wallet]
-    }
+    payers = {(*wallet, row["seq"]): _payer(row) for wallet in rows for row in rows[wallet]}
     # Whoever goes on with the next posting has something in both, so of those that could, it is the last one.
     going = {
         (event["commit_id"], event["accepted_at"], *wallet[:1], posting.seq, posting.carried_out)
@@ -145,5 +151,5 @@ async def parts_of(connection: Connection, tenant_id: int, events: Sequence[asyn
             continue
         goes_on = last.get((account_id, commit_id, seq)) == event["place"]
         carried = shares(flows.get((account_id, commit_id), []), seq, money.to_nano(event["charge"]), goes_on=goes_on)
-        parts.append([(grants[account_id, commit_id, posting.seq], share) for posting, share in carried])
+        parts.append([(payers[account_id, commit_id, posting.seq], share) for posting, share in carried])
     return parts

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SQL = queries.load("buffmoney.metering", "voiding.sql")
 
 EventFacts = tuple[int, int, int, int, int, int, str, str, str, bytes]
-VoidFacts = tuple[int, str, str | None, str | None, int | None, str | None]
+VoidFacts = tuple[int, str, str, str | None, str | None, int | None, str | None]
 EventRow = tuple[bytes, EventFacts, VoidFacts | None]
 """As `Engine.load_events` takes it."""
 
@@ -76,6 +76,6 @@ def _event(row: asyncpg.Record, parts: list[tuple[bytes, int]]) -> EventFacts:
 def _void(row: asyncpg.Record | None, answers: Mapping[UUID, str]) -> VoidFacts | None:
     if row is None:
         return None
-    after = money.format_decimal(row["balance_after"])
+    available, unbilled = (money.format_decimal(row[name]) for name in ("balance_after", "unbilled_after"))
     answer = answers.get(row["command_id"])
-    return (row["voided_us"], after, row["reason"], row["replaced_by"], row["replaced_fingerprint"], answer)
+    return (row["voided_us"], available, unbilled, row["reason"], row["replaced_by"], row["replaced_fingerprint"], answer)

@@ -87,7 +87,10 @@ class PriceLine(msgspec.Struct, rename="camel"):
 
 
 class UsagePosting(msgspec.Struct, rename="camel"):
-    """A posting that carries (a part of) an event's charge, with others of the same commit. grantId null: overdraft."""
+    """A posting that carries (a part of) an event's charge, with others of the same commit.
+
+    grantId null: what no grant paid, overdraft of the wallet or owed unbilled, as debitAccount says.
+    """
 
     sequence: int
     kind: str
@@ -96,6 +99,7 @@ class UsagePosting(msgspec.Struct, rename="camel"):
     credit_account: str
     balance_after: str
     held_after: str
+    unbilled_after: str
     grant_id: str | None
     posted_at: str
 
@@ -298,10 +302,11 @@ def _posting(row: asyncpg.Record) -> UsagePosting:
         row["seq"],
         row["kind"],
         money.format_decimal(row["amount"]),
-        "customer_wallet",
+        row["debit_code"],
         row["credit_code"],
         money.format_decimal(row["balance_after"]),
         money.format_decimal(row["held_after"]),
+        money.format_decimal(row["unbilled_after"]),
         None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
         format_time(row["posted_at"]),
     )

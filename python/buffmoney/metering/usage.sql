@@ -95,9 +95,10 @@ WITH begun AS (
     GROUP BY posting_seq
 ),
 span AS (SELECT min(posting_seq) AS first, max(posting_seq) AS last FROM begun)
-SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.grant_id, p.posted_at, s.code AS credit_code,
+SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.unbilled_after, p.grant_id, p.posted_at, s.code AS credit_code,
+    CASE WHEN p.debit_account_id = -p.account_id THEN 'customer_unbilled' ELSE 'customer_wallet' END AS debit_code,
     coalesce(b.events, 0) AS began, coalesce(b.charge, 0) AS charged
--- The last event may go on with as many postings as a wallet has open grants, and one for overdraft.
+-- The last event may go on with a posting for each of the other open grants, one for overdraft and one for what is unbilled.
 FROM span JOIN postings p ON p.seq BETWEEN span.first AND span.last + 101
 JOIN posting_kinds k USING (kind)
 JOIN system_accounts s ON s.account_id = p.credit_account_id
@@ -132,11 +133,12 @@ ORDER BY y.commit_id DESC, y.account_id DESC, y.period_start DESC, y.counter_id 
 
 -- name: period_postings
 -- Of these rows (account, commit, first posting) the postings: those of the same kind and reference that follow the first.
-SELECT p.account_id, p.reference, p.seq, k.code AS kind, p.amount, p.balance_after, p.grant_id, p.posted_at, f.seq AS first
+SELECT p.account_id, p.reference, p.seq, k.code AS kind, p.amount, p.balance_after, p.unbilled_after, p.grant_id, p.posted_at, f.seq AS first,
+    -p.account_id IN (p.debit_account_id, p.credit_account_id) AS accrued
 FROM unnest($2::bigint[], $3::bigint[]) AS wanted (account_id, seq)
 JOIN postings f ON f.tenant_id = $1 AND f.account_id = wanted.account_id AND f.seq = wanted.seq
--- As many as a wallet has open grants, and one for overdraft.
-JOIN postings p ON p.tenant_id = $1 AND p.account_id = f.account_id AND p.seq BETWEEN f.seq AND f.seq + 101 AND p.reference = f.reference
+-- As many as a wallet has open grants, one for overdraft and one for what is unbilled.
+JOIN postings p ON p.tenant_id = $1 AND p.account_id = f.account_id AND p.seq BETWEEN f.seq AND f.seq + 102 AND p.reference = f.reference
     AND p.kind = f.kind
 JOIN posting_kinds k ON k.kind = p.kind
 ORDER BY p.account_id, p.seq;

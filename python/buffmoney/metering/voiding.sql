@@ -10,7 +10,7 @@ SELECT key_hash, commit_id FROM event_keys WHERE tenant_id = $1 AND key_hash = A
 SELECT commit_id, committed_at FROM commits WHERE commit_id = ANY ($1::bigint[]);
 
 -- name: voids_of_keys
-SELECT key_hash, (extract(epoch FROM voided_at) * 1000000)::bigint AS voided_us, balance_after, reason, replaced_by, replaced_fingerprint, command_id
+SELECT key_hash, (extract(epoch FROM voided_at) * 1000000)::bigint AS voided_us, balance_after, unbilled_after, reason, replaced_by, replaced_fingerprint, command_id
 FROM usage_voids WHERE tenant_id = $1 AND key_hash = ANY ($2::uuid[]);
 
 -- name: answers
@@ -33,8 +33,9 @@ WITH begun AS (
     GROUP BY 1, 2, 3
 ),
 span AS (SELECT account_id, commit_id, min(posting_seq) AS first, max(posting_seq) AS last FROM begun GROUP BY 1, 2)
-SELECT p.account_id, p.commit_id, p.seq, p.amount, p.grant_id, coalesce(b.events, 0) AS began, coalesce(b.charge, 0) AS charged
--- The last event may go on with as many postings as a wallet has open grants, and one for overdraft.
+SELECT p.account_id, p.commit_id, p.seq, p.amount, p.grant_id, p.debit_account_id = -p.account_id AS accrued,
+    coalesce(b.events, 0) AS began, coalesce(b.charge, 0) AS charged
+-- The last event may go on with a posting for each of the other open grants, one for overdraft and one for what is unbilled.
 FROM span JOIN postings p ON p.tenant_id = $1 AND p.account_id = span.account_id AND p.seq BETWEEN span.first AND span.last + 101
 LEFT JOIN begun b ON b.account_id = p.account_id AND b.commit_id = p.commit_id AND b.posting_seq = p.seq
 WHERE p.commit_id = span.commit_id AND p.kind = 2
@@ -53,7 +54,8 @@ SELECT count(*) FROM usage_voids WHERE tenant_id = $1 AND key_hash = ANY ($2::uu
 
 -- name: amendment
 -- What an event ($2, its key's hash; $3, its key) has to do with amendments: its own void, and the event that it amends.
-SELECT v.voided_at, v.command_id, v.set_id, v.voided_by, v.reason, v.charge, v.parts, v.posting_seq, v.balance_after, v.replaced_by, v.commit_id,
+SELECT v.voided_at, v.command_id, v.set_id, v.voided_by, v.reason, v.charge, v.parts, v.posting_seq, v.balance_after, v.unbilled_after,
+    v.replaced_by, v.commit_id,
     (SELECT a.idempotency_key FROM usage_voids a WHERE a.tenant_id = $1 AND a.replaced_by = $3) AS amends
 FROM (SELECT) AS one LEFT JOIN usage_voids v ON v.tenant_id = $1 AND v.key_hash = $2;
 

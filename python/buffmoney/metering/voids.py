@@ -1,15 +1,15 @@
 """Corrections of usage: void an event, or amend it, which is to void it and take a new one in the same commit.
 
 Nothing stored changes: a void is a row of `usage_voids` and postings that name the event they reverse. The charge goes back to the
-grants that paid it, part by part; what was overdraft first repays overdraft; what comes back to an expired grant expires at once. An
-event is voided once: whoever asks again gets the first void. Its key stays taken for ever. Who voided it and why is in the row, and
-the row is in the digest of its commit, so the ledger tells it and no entry of the audit log does.
+grants that paid it, part by part; what was owed unbilled is owed no more; what was overdraft first repays overdraft; what comes back
+to an expired grant expires at once. An event is voided once: whoever asks again gets the first void. Its key stays taken for ever.
+Who voided it and why is in the row, and the row is in the digest of its commit, so the ledger tells it and no entry of the audit log does.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -20,6 +20,7 @@ from buffmoney.base.clock import format_time
 from buffmoney.base.errors import CODES, Problem
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
+from buffmoney.ledger.accounts import OVERDRAFT_PART, UNBILLED_PART
 from buffmoney.wallets import commands
 
 if TYPE_CHECKING:
@@ -31,12 +32,15 @@ MAX_REASON_BYTES = 255
 TRY_AGAIN = ("redis_unavailable", "core_unavailable", "outcome_unknown", "overloaded")
 _SQL = queries.load("buffmoney.metering", "voiding.sql")
 _USAGE = queries.load("buffmoney.metering", "usage.sql")
-_NO_GRANT = bytes(16)
+
+CustomerAccount = Literal["customer_wallet", "customer_unbilled"]
 
 
 class GivenBack(msgspec.Struct, rename="camel"):
-    """What a grant got back. grantId null: overdraft that was repaid."""
+    """What came back to whom. account: the wallet, or what is owed unbilled, which is less now. grantId null: to no grant, so of the
+    wallet overdraft that was repaid."""
 
+    account: CustomerAccount
     grant_id: str | None
     amount: str
 
@@ -44,7 +48,7 @@ class GivenBack(msgspec.Struct, rename="camel"):
 class EventVoid(msgspec.Struct, rename="camel"):
     """The void of an event. amount: all that was given back. postingSequence: its first posting; null if the event was free of charge.
 
-    balanceAfter: what was available after it. setId: the set it was voided with; null: alone.
+    balanceAfter: what was available after it, unbilledAfter: what was owed. setId: the set it was voided with; null: alone.
     """
 
     voided_at: str
@@ -56,6 +60,7 @@ class EventVoid(msgspec.Struct, rename="camel"):
     given_back_to: list[GivenBack]
     posting_sequence: int | None
     balance_after: str
+    unbilled_after: str
     commit_id: str
 
 
@@ -86,6 +91,7 @@ class VoidedEvent(msgspec.Struct, rename="camel"):
     currency: str
     given_back_to: list[GivenBack]
     balance_after: str
+    unbilled_after: str
     voided_at: str
     reason: str | None
     amended_by: str | None
@@ -101,11 +107,12 @@ class AmendingEvent(msgspec.Struct, rename="camel"):
 
 
 class AmendedEvent(msgspec.Struct, rename="camel"):
-    """Both halves of an amendment, and what was available after it."""
+    """Both halves of an amendment, and what was available and owed unbilled after it."""
 
     void: VoidedEvent
     event: AmendingEvent
     balance_after: str
+    unbilled_after: str
 
 
 def check_reason(reason: str | None) -> str | None:
@@ -191,10 +198,7 @@ async def corrections_of(connection: Connection, tenant_id: int, key: str) -> tu
     if row is None or row["voided_at"] is None:
         return None, None if row is None else row["amends"], None
     parts: bytes = row["parts"]
-    given = [
-        GivenBack(None if parts[at : at + 16] == _NO_GRANT else public("gr", parts[at : at + 16]), _amount(parts[at + 16 : at + 32]))
-        for at in range(0, len(parts), 32)
-    ]
+    given = [_given_back(parts[at : at + 16], parts[at + 16 : at + 32]) for at in range(0, len(parts), 32)]
     void = EventVoid(
         format_time(row["voided_at"]),
         row["voided_by"],
@@ -205,13 +209,17 @@ async def corrections_of(connection: Connection, tenant_id: int, key: str) -> tu
         given,
         row["posting_seq"] or None,
         money.format_decimal(row["balance_after"]),
+        money.format_decimal(row["unbilled_after"]),
         str(row["commit_id"]),
     )
     return void, row["amends"], row["replaced_by"]
 
 
-def _amount(packed: bytes) -> str:
-    return money.format_nano(int.from_bytes(packed, "little", signed=True))
+def _given_back(payer: bytes, packed: bytes) -> GivenBack:
+    amount = money.format_nano(int.from_bytes(packed, "little", signed=True))
+    if payer == UNBILLED_PART:
+        return GivenBack("customer_unbilled", None, amount)
+    return GivenBack("customer_wallet", None if payer == OVERDRAFT_PART else public("gr", payer), amount)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -221,7 +229,7 @@ ROUTES: tuple[Route, ...] = (
         handler=void_event,
         summary="Take an event back",
         tag="Corrections",
-        description="Gives its charge back to the grants that paid it and takes it out of all sums. The event stays on record and its "
+        description="Gives its charge back to those who paid it and takes it out of all sums. The event stays on record and its "
         "key stays taken. Voiding it again answers with the first void.",
         body=VoidBody,
         answer=VoidedEvent,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SQL = queries.load("buffmoney.wallets")
 _KIND_CODES = {"promotional": 0, "bonus": 1, "paid": 2}
 _NEVER_US = (1 << 63) - 1
+_PACKED_VERSION = b"\x02"
 _MAX_WARMING = 64
 
 _words: dict[int, bytes] = {}
@@ -57,10 +58,15 @@ class OpenGrant(msgspec.Struct, rename="camel"):
 
 
 class Balance(msgspec.Struct, rename="camel"):
-    """A wallet. available may be negative within the overdraft limit. sequence: of the last posting in it."""
+    """A wallet. available may be negative within the overdraft limit, where customers pay before. sequence: of the last posting in it.
+
+    unbilled: where they pay after, what the customer owes and was not invoiced for, what open holds took of it included. It is no part of
+    available, and credits do not repay it.
+    """
 
     available: str
     held: str
+    unbilled: str
     currency: str
     by_kind: BalanceByKind
     grants: list[OpenGrant]
@@ -89,7 +95,8 @@ async def _from_redis(call: Call, name: str) -> bytes | None:
             if not isinstance(word, bytes):
                 return None
             if word == guess:
-                return packed if isinstance(packed, bytes) else None
+                # A core of another version may pack otherwise.
+                return packed if isinstance(packed, bytes) and packed.startswith(_PACKED_VERSION) else None
             _words[partition] = word
     except RedisUnavailable:
         return None
@@ -106,8 +113,8 @@ async def _from_ledger(call: Call, name: str) -> bytes:
 
 def pack_wallet(row: asyncpg.Record) -> bytes:
     """The wallet as the core packs it, so that both sources are rendered by the same code. row: of the statement `wallet`."""
-    head = b"\x01" + row["currency"].encode() + struct.pack("<q", row["seq"])
-    parts = [head, _i128(money.to_nano(row["available"])), _i128(money.to_nano(row["held"]))]
+    head = _PACKED_VERSION + row["currency"].encode() + struct.pack("<q", row["seq"])
+    parts = [head, *(_i128(money.to_nano(row[name])) for name in ("available", "held", "unbilled"))]
     # An anonymous row comes as a plain tuple, its grant's id first.
     known = {grant[0]: grant[1:] for grant in row["grants"] or ()}
     for grant_id, remaining in read_parts(row["grants_after"]).items():

@@ -25,7 +25,8 @@ _SQL = queries.load("buffmoney.wallets")
 class CustomerBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A customer to make or to change; what is left out stays as it is.
 
-    overdraftLimit: how far below zero the balance may go; null: without end. lowBalanceThreshold: falling below it is recorded; null: none.
+    overdraftLimit: how far below zero the balance may go, or, where customers pay after, how much may be owed unbilled; null: without
+    end. lowBalanceThreshold: falling below it is recorded; null: none.
     currency: of the wallet, for good; the merchant's without it.
     """
 
@@ -36,7 +37,7 @@ class CustomerBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class Customer(msgspec.Struct, rename="camel"):
-    """A customer. overdraftLimit null: no floor."""
+    """A customer. overdraftLimit null: no floor, and no limit to what may be owed unbilled."""
 
     external_id: str
     currency: str

@@ -40,6 +40,7 @@ class BalanceAfter(msgspec.Struct, rename="camel"):
 
     available: str
     held: str
+    unbilled: str
 
 
 class Grant(msgspec.Struct, rename="camel"):

@@ -22,7 +22,6 @@ PostingKind = Literal[
 ]
 _PERIOD_KINDS = frozenset({"period_charge", "period_charge_reversal"})
 _HOLD_KINDS = frozenset({"hold", "capture", "release", "hold_expiry"})
-_OWN_ACCOUNTS = {0: "customer_wallet", 1: "customer_held"}
 _SQL = queries.load("buffmoney.wallets")
 
 
@@ -39,7 +38,8 @@ class HistoryQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 class HistoryEntry(msgspec.Struct, rename="camel"):
     """One posting: `amount` went from the debit to the credit account.
 
-    balanceAfter: what was available after it. grantId null: overdraft. reference: the grant or hold behind it.
+    balanceAfter: what was available after it, unbilledAfter: what was owed and not invoiced. grantId null: no grant.
+    reference: the grant or hold behind it.
     idempotencyKey: only of a void, that of the event it reverses.
     """
 
@@ -50,6 +50,7 @@ class HistoryEntry(msgspec.Struct, rename="camel"):
     credit_account: str
     balance_after: str
     held_after: str
+    unbilled_after: str
     grant_id: str | None
     reference: str | None
     idempotency_key: str | None
@@ -102,10 +103,11 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         row["seq"],
         kind,
         money.format_decimal(row["amount"]),
-        row["debit_code"] or _OWN_ACCOUNTS[row["debit_part"]],
-        row["credit_code"] or _OWN_ACCOUNTS[row["credit_part"]],
+        row["debit_code"],
+        row["credit_code"],
         money.format_decimal(row["balance_after"]),
         money.format_decimal(row["held_after"]),
+        money.format_decimal(row["unbilled_after"]),
         None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
         None if reference is None or kind == "void" or kind in _PERIOD_KINDS else public("hold" if kind in _HOLD_KINDS else "gr", reference.bytes),
         row["idempotency_key"],

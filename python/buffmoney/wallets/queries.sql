@@ -13,7 +13,8 @@ FROM customers WHERE tenant_id = $1 AND account_id > $2 ORDER BY account_id LIMI
 
 -- name: wallet
 -- The wallet as of its latest posting, with its open grants in the order of spending; one snapshot.
-SELECT c.currency, coalesce(p.seq, 0) AS seq, coalesce(p.balance_after, 0) AS available, coalesce(p.held_after, 0) AS held, p.grants_after,
+SELECT c.currency, coalesce(p.seq, 0) AS seq, coalesce(p.balance_after, 0) AS available, coalesce(p.held_after, 0) AS held,
+    coalesce(p.unbilled_after, 0) AS unbilled, p.grants_after,
     (SELECT array_agg(g) FROM (
         SELECT grant_id, kind, priority, expires_at FROM grants
         -- grants_after is 32 bytes a grant, of which the first 16 are its id.
@@ -22,7 +23,7 @@ SELECT c.currency, coalesce(p.seq, 0) AS seq, coalesce(p.balance_after, 0) AS av
     ) AS g) AS grants
 FROM customers c
 LEFT JOIN LATERAL (
-    SELECT seq, balance_after, held_after, grants_after FROM postings
+    SELECT seq, balance_after, held_after, unbilled_after, grants_after FROM postings
     WHERE tenant_id = c.tenant_id AND account_id = c.account_id ORDER BY seq DESC LIMIT 1
 ) AS p ON true
 WHERE c.tenant_id = $1 AND c.external_id = $2;
@@ -38,11 +39,14 @@ ORDER BY g.created_at DESC, g.grant_id DESC LIMIT $5;
 
 -- name: history
 -- Newest first, a stretch of the wallet's sequence. $3: below this sequence, or NULL. $4: kinds, or NULL. $5, $6: from, to (half-open).
-SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.grant_id, p.reference, p.posted_at,
+SELECT p.seq, k.code AS kind, p.amount, p.balance_after, p.held_after, p.unbilled_after, p.grant_id, p.reference, p.posted_at,
     CASE WHEN k.code = 'void' THEN (
         SELECT v.idempotency_key FROM usage_voids v WHERE v.tenant_id = $1 AND v.key_hash = p.reference
     ) END AS idempotency_key,
-    d.code AS debit_code, c.code AS credit_code, p.debit_account_id - p.account_id AS debit_part, p.credit_account_id - p.account_id AS credit_part
+    coalesce(d.code, CASE p.debit_account_id WHEN p.account_id THEN 'customer_wallet' WHEN p.account_id + 1 THEN 'customer_held'
+        WHEN -p.account_id THEN 'customer_unbilled' END) AS debit_code,
+    coalesce(c.code, CASE p.credit_account_id WHEN p.account_id THEN 'customer_wallet' WHEN p.account_id + 1 THEN 'customer_held'
+        WHEN -p.account_id THEN 'customer_unbilled' END) AS credit_code
 FROM postings p
 JOIN posting_kinds k USING (kind)
 LEFT JOIN system_accounts d ON d.account_id = p.debit_account_id

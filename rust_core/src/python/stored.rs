@@ -11,7 +11,7 @@ use crate::void::{StoredEvent, Voided};
 use crate::wallet::{Grant, read_parts};
 
 type PyEventFacts = (i64, i64, i64, i32, i32, i64, String, String, String, Vec<u8>);
-type PyVoidFacts = (i64, String, Option<String>, Option<String>, Option<i64>, Option<String>);
+type PyVoidFacts = (i64, String, String, Option<String>, Option<String>, Option<i64>, Option<String>);
 /// (key hash, facts, void): see `_core.pyi`.
 pub(super) type PyEventRow = (Vec<u8>, PyEventFacts, Option<PyVoidFacts>);
 
@@ -22,12 +22,13 @@ pub(super) fn event_row(row: PyEventRow, grants: &HashMap<Id, Grant>) -> PyResul
     let charge = amount(&charge)?;
     let void = match void {
         None => None,
-        Some((voided_us, balance_after, reason, replaced_by, fingerprint, answer)) => Some(Voided {
+        Some((voided_us, balance_after, unbilled_after, reason, replaced_by, fingerprint, answer)) => Some(Voided {
             account,
             voided_us,
             amount: charge,
             parts: parts.clone(),
             balance_after: amount(&balance_after)?,
+            unbilled_after: amount(&unbilled_after)?,
             reason,
             replaced_by: replaced_by.zip(fingerprint.map(i64::cast_unsigned)),
             answer,

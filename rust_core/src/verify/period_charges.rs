@@ -12,7 +12,7 @@ use crate::period_charge::PeriodChargeRow;
 use crate::posting::{Id, Posting, PostingKind, fold_digest};
 use crate::rate::{PERIOD_GRACE_US, PeriodEnd};
 use crate::void::VoidRow;
-use crate::wallet::read_parts;
+use crate::wallet::{UNALLOCATED, UNBILLED, read_parts};
 
 /// How long a core that stands still may leave a period that is due.
 const SETTLED_WITHIN_US: i64 = 15 * 60 * 1_000_000;
@@ -162,10 +162,12 @@ impl Verifier {
         // Who pays the total: who paid before, and what the postings took or gave back.
         paid.extend(posted.by_grant);
         let mut payers = HashMap::<Id, i128>::new();
-        paid.iter().for_each(|(grant, amount)| *payers.entry(*grant).or_default() += amount);
+        // What was owed unbilled may have been invoiced when it went back: then it is the wallet's.
+        let payer = |grant: &Id| if *grant == UNBILLED.id { UNALLOCATED.id } else { *grant };
+        paid.iter().for_each(|(grant, amount)| *payers.entry(payer(grant)).or_default() += amount);
         let said = read_parts(&row.parts);
         for (grant, amount) in said.iter().flatten() {
-            *payers.entry(*grant).or_default() -= amount;
+            *payers.entry(payer(grant)).or_default() -= amount;
         }
         if said.is_none() || payers.values().any(|left| *left != 0) {
             wrong.push("its grants are not those of its postings".to_owned());

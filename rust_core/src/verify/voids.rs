@@ -5,7 +5,7 @@ use crate::copy::CopyError;
 use crate::money::format_nano;
 use crate::posting::{Id, Posting, fold_digest};
 use crate::void::VoidRow;
-use crate::wallet::read_parts;
+use crate::wallet::{UNALLOCATED, UNBILLED, read_parts};
 
 #[derive(Debug, Default)]
 pub(super) struct Returned {
@@ -17,10 +17,16 @@ pub(super) struct Returned {
 }
 
 impl Verifier {
-    pub(super) fn void_posting(&mut self, posting: &Posting<'_>) {
-        let paid = self.walk.paid.entry(posting.grant).or_default();
+    /// `payer`: the grant that gets it back, or who stands for one.
+    pub(super) fn void_posting(&mut self, posting: &Posting<'_>, payer: Id) {
+        let paid = self.walk.paid.entry(payer).or_default();
         *paid -= posting.amount;
-        if *paid < 0 {
+        let mut left = *paid;
+        if payer == UNALLOCATED.id {
+            // What was owed unbilled and is not any more goes back to the wallet.
+            left += self.walk.paid.get(&UNBILLED.id).copied().unwrap_or_default();
+        }
+        if left < 0 {
             let detail = "voids gave a grant more than it had paid for usage".to_owned();
             self.differ("void_overpaid", posting.tenant, posting.account, posting.seq, detail);
         }
@@ -32,7 +38,7 @@ impl Verifier {
         });
         let next = returned.first_seq.saturating_add(i64::try_from(returned.parts.len()).unwrap_or(i64::MAX));
         let together = (returned.account, returned.commit, next) == (posting.account, posting.commit_id, posting.seq);
-        returned.parts.push((posting.grant, posting.amount));
+        returned.parts.push((payer, posting.amount));
         if !together {
             let detail = "an event is given back twice, or not in one piece".to_owned();
             self.differ("void_twice", posting.tenant, posting.account, posting.seq, detail);

@@ -1,7 +1,7 @@
 //! A void as the table `usage_voids` has it.
 
 use crate::copy::{CopyError, CopyWriter};
-use crate::posting::{Digest, Id};
+use crate::posting::{Digest, Id, tagged_unbilled};
 use crate::verify::{Row, field, id, int, numeric, optional, text, time};
 
 /// Columns of `usage_voids`, in the order of [`VoidRow::write`].
@@ -30,6 +30,7 @@ pub const VOID_COLUMNS: &[&str] = &[
     "replaced_by",
     "replaced_fingerprint",
     "counter_before",
+    "unbilled_after",
 ];
 
 /// One row of `usage_voids`. Its hash goes into the digest of its commit, after the postings.
@@ -73,7 +74,7 @@ pub struct VoidRow {
     pub charge: i128,
     /// Of the event, canonical JSON.
     pub dimensions: String,
-    /// 32 bytes each: a grant and what it gets back.
+    /// 32 bytes each: a grant, or who stands for one, and what it gets back.
     pub parts: Vec<u8>,
     /// What was available after it, nano-units.
     pub balance_after: i128,
@@ -81,6 +82,8 @@ pub struct VoidRow {
     pub replaced_by: Option<(String, u64)>,
     /// Nano-units that its counter was at before the void; `None`: nothing is counted, or nothing more in that period.
     pub counter_before: Option<i128>,
+    /// What was owed unbilled after it, nano-units.
+    pub unbilled_after: i128,
 }
 
 impl VoidRow {
@@ -121,6 +124,7 @@ impl VoidRow {
         for amount in [self.quantity, self.charge, self.balance_after] {
             hasher.update(&amount.to_le_bytes());
         }
+        hasher.update(&tagged_unbilled(self.unbilled_after));
         *hasher.finalize().as_bytes()
     }
 
@@ -157,12 +161,13 @@ impl VoidRow {
             balance_after: numeric(row, 20)?,
             replaced_by,
             counter_before: optional(row, 23)?.map(|_| numeric(row, 23)).transpose()?,
+            unbilled_after: numeric(row, 24)?,
         })
     }
 
     /// Writes it as a row of `usage_voids`.
     pub fn write(&self, rows: &mut CopyWriter) {
-        rows.row(24);
+        rows.row(25);
         rows.int8(self.tenant);
         rows.uuid(&self.key_hash);
         rows.bytes(self.idempotency_key.as_bytes());
@@ -193,5 +198,6 @@ impl VoidRow {
             }
         }
         rows.numeric_or_null(self.counter_before);
+        rows.numeric(self.unbilled_after);
     }
 }
