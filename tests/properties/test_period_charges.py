@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -71,7 +72,9 @@ def tiers(*rows: tuple[str | None, str, str]) -> list[dict[str, str | None]]:
     return [{"upTo": up_to, "price": price, "per": per} for up_to, price, per in rows]
 
 
-def catalog(versions: list[tuple[int | None, Version]], version: int = 1, assigned: list[tuple[int, int, int]] = []) -> bytes:  # noqa: B006
+def catalog(
+    versions: list[tuple[int | None, Version]], version: int = 1, assigned: Sequence[tuple[int, int, int]] = (), *, accrues: bool = False
+) -> bytes:
     """Versions of one line, each with the moment from which it is in force. assigned: (account, place of the version, since)."""
     own = {place for _, place, _ in assigned}
     cards = [
@@ -94,6 +97,7 @@ def catalog(versions: list[tuple[int | None, Version]], version: int = 1, assign
             "version": version,
             "currency": "CNY",
             "unknownCustomers": "create",
+            **({"billing": "pay-as-you-go"} if accrues else {}),
             "defaultOverdraftLimit": None,
             "metrics": [{"id": 3, "code": "images"}],
             "rateCards": cards,
@@ -126,6 +130,7 @@ class Run:
     """An engine with its tables, and what was sent to it."""
 
     versions: list[tuple[int | None, Version]]
+    accrues: bool = False
     now_us: int = START_US + 5 * DAY_US
     partition: Partition = field(default_factory=lambda: Partition(max_wallets=16, recent_keys=64))
     events: dict[str, Event] = field(default_factory=dict)
@@ -133,7 +138,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.partition.period_counters = {UNITS}
-        self.partition.set_catalog(TENANT, catalog(self.versions))
+        self.partition.set_catalog(TENANT, catalog(self.versions, accrues=self.accrues))
 
     def at(self, occurred_us: int) -> Version:
         """The line in force at a moment."""
@@ -290,17 +295,18 @@ def test_every_edge_is_settled_as_plain_arithmetic_says(line: Version, which: in
 @RUNS
 @given(
     versions=st.lists(lines(), min_size=1, max_size=4),
+    accrues=st.booleans(),
     steps=st.lists(
         st.tuples(st.sampled_from(("use", "use", "use", "use", "void", "pass", "pass", "sweep", "sweep", "restart", "stray", "grant")), positive, st.integers(0, 2**32)),
         min_size=6,
         max_size=40,
     ),
 )
-def test_periods_stay_settled_whatever_happens(versions: list[Version], steps: list[tuple[str, int, int]]) -> None:
+def test_periods_stay_settled_whatever_happens(versions: list[Version], accrues: bool, steps: list[tuple[str, int, int]]) -> None:
     """Proves: late events, voids, new versions, grants, restarts and groups taken back, before and after a period was settled, leave what
     arithmetic says, and events and periods add up to the postings."""
     share = (END_US - BEFORE_US) // len(versions)
-    run = Run([(None if place == 0 else BEFORE_US + place * share, line) for place, line in enumerate(versions)])
+    run = Run([(None if place == 0 else BEFORE_US + place * share, line) for place, line in enumerate(versions)], accrues)
     for what, amount, seed in steps:
         chooser = random.Random(seed)
         match what:
