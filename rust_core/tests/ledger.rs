@@ -801,10 +801,9 @@ fn what_grants_do_not_cover_accrues() {
         (0..rows.len()).filter(|row| rows[*row][column].as_deref() != Some(&ZERO)).map(move |row| (row, column)).collect::<Vec<_>>()
     };
     assert_eq!(nonzero("postings", 15).len(), 7);
-    for (table, places) in [
-        ("postings", [nonzero("postings", 15), nonzero("postings", 4)].concat()),
-        ("usage_voids", nonzero("usage_voids", 24)),
-    ] {
+    for (table, places) in
+        [("postings", [nonzero("postings", 15), nonzero("postings", 4)].concat()), ("usage_voids", nonzero("usage_voids", 24))]
+    {
         for (row, column) in places {
             let mut changed = tables.clone();
             *changed.get_mut(table).unwrap()[row][column].as_mut().unwrap().last_mut().unwrap() ^= 1;

@@ -19,7 +19,8 @@ from buffmoney.base.periods import Periods
 from buffmoney.metering import core
 from buffmoney.pricing import cards, versions
 from tests import by_hand
-from tests.integration.partition import ACCEPTED, Room, assert_whole, event as room_event, running_core
+from tests.integration.partition import ACCEPTED, Room, assert_whole, running_core
+from tests.integration.partition import event as room_event
 from tests.product import Merchant, Product, assert_problem, event
 
 CARDS = "/v1/rate-cards"
@@ -69,8 +70,8 @@ def settled(merchant: Merchant, revision: int, metric: str = "images", customer:
 
 
 def test_a_period_is_settled_and_revised(anchored: Merchant) -> None:
-    """Proves: an ended period is charged by the tier of its total; a late event that makes all units cheaper and a void are revisions with the
-    difference; the answers can be worked out by hand, and the ledger verifies."""
+    """Proves: an ended period is charged by the tier of its total; a late event that makes all units cheaper and a void are revisions with
+    the difference; the answers can be worked out by hand, and the ledger verifies."""
     merchant = anchored
     merchant.ok("POST", CARDS, card(VOLUME, RUNS))
     merchant.grant("50")
@@ -178,7 +179,8 @@ TAMPERING = {
     "a line": "UPDATE period_charges SET price_id = price_id + 1000000",
     "a row that is gone": "DELETE FROM period_charges",
     "a counter": "UPDATE usage_counter_quantities SET quantity = quantity + 1",
-    "the tiers": """UPDATE rate_card_charges SET tiers = replace(tiers::text, '"price": "2"', '"price": "3"')::jsonb WHERE model = 'volume'""",
+    "the tiers": """UPDATE rate_card_charges SET tiers = replace(tiers::text, '"price": "2"', '"price": "3"')::jsonb
+        WHERE model = 'volume'""",
     "a posting": "UPDATE postings SET amount = amount + 1 WHERE kind = 9",
 }
 """what is changed → the statement, run as the superuser with all triggers off, and undone"""
@@ -205,9 +207,12 @@ def test_what_is_changed_of_period_charges_is_found(anchored: Merchant) -> None:
                 return await asyncio.to_thread(merchant.product.verify)
             finally:
                 for table in tables:
-                    await connection.execute(f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}; DROP TABLE kept_{table}")
+                    await connection.execute(
+                        f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}; DROP TABLE kept_{table}"
+                    )
                 await connection.execute(
-                    "UPDATE rate_card_charges c SET tiers = k.tiers FROM kept_charges k WHERE (k.tenant_id, k.price_id) = (c.tenant_id, c.price_id)"
+                    "UPDATE rate_card_charges c SET tiers = k.tiers FROM kept_charges k "
+                    "WHERE (k.tenant_id, k.price_id) = (c.tenant_id, c.price_id)"
                 )
                 await connection.execute("DROP TABLE kept_charges")
         finally:
@@ -235,8 +240,8 @@ class Moved(Clock):
 
 
 async def test_a_period_that_ended_while_no_core_ran_is_found(place: Room) -> None:
-    """Proves: a core that starts after the end of a period finds by its walk what is to be settled, of every customer once, and a core after
-    it finds nothing more; before that, verify misses nothing that is not due yet."""
+    """Proves: a core that starts after the end of a period finds by its walk what is to be settled, of every customer once, and a core
+    after it finds nothing more; before that, verify misses nothing that is not due yet."""
     await place.owner.execute("UPDATE merchants SET billing = 'pay-as-you-go'")
     charges = cards.check_line(0, "CNY", "tokens_input", {}, "volume", tiers=[_Tier("1500", "2", "1000"), _Tier(None, "1", "1000")])
     await place.owner.execute("SELECT setval('price_ids', 100)")
@@ -256,7 +261,8 @@ async def test_a_period_that_ended_while_no_core_ran_is_found(place: Room) -> No
         stopping = asyncio.Event()
         task = asyncio.create_task(core.PartitionWriter(place.settings, 0, ahead, stopping).run())
         deadline = time.monotonic() + 30
-        while await place.owner.fetchval(rows) < expected and time.monotonic() < deadline:
+        while await place.owner.fetchval(rows) < expected:
+            assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
         await asyncio.sleep(1.2)
         stopping.set()

@@ -29,7 +29,9 @@ NUMERIC = frozenset(
         "total",
     ]
 )
-TIMES = frozenset(["voided_at", "posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at", "period_start", "settled_at"])
+TIMES = frozenset(
+    ["voided_at", "posted_at", "created_at", "expires_at", "committed_at", "accepted_at", "occurred_at", "period_start", "settled_at"]
+)
 INTEGERS = frozenset(
     [
         "tenant_id",

@@ -297,7 +297,11 @@ def test_every_edge_is_settled_as_plain_arithmetic_says(line: Version, which: in
     versions=st.lists(lines(), min_size=1, max_size=4),
     accrues=st.booleans(),
     steps=st.lists(
-        st.tuples(st.sampled_from(("use", "use", "use", "use", "void", "pass", "pass", "sweep", "sweep", "restart", "stray", "grant")), positive, st.integers(0, 2**32)),
+        st.tuples(
+            st.sampled_from(("use", "use", "use", "use", "void", "pass", "pass", "sweep", "sweep", "restart", "stray", "grant")),
+            positive,
+            st.integers(0, 2**32),
+        ),
         min_size=6,
         max_size=40,
     ),

@@ -80,7 +80,9 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         return
     card, line = found["rateCard"], found["line"]
     version = f" version {card['version']}" if card.get("version") else ""
-    terms = "  ".join(f"{name}={line[name]}" for name in ("price", "cost", "per", "percent", "minimum", "minimumPerPeriod", "allowance") if name in line)
+    terms = "  ".join(
+        f"{name}={line[name]}" for name in ("price", "cost", "per", "percent", "minimum", "minimumPerPeriod", "allowance") if name in line
+    )
     used = f"{found['quantity']} {found['metric']} at {found['occurredAt']}"
     say(f"{found['customerExternalId']}: {used}, charged {found['charge']} {found['currency']}")
     say("  dimensions  " + (_named(found["dimensions"]) or "none"))

@@ -131,7 +131,21 @@ def show(rate_card_id: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         say_json(card)
         return 0
     _say_state(card)
-    fields = ("price", "prices", "cost", "costs", "per", "percent", "minimum", "minimums", "minimumPerPeriod", "minimumsPerPeriod", "currency", "allowance", "tiers")
+    fields = (
+        "price",
+        "prices",
+        "cost",
+        "costs",
+        "per",
+        "percent",
+        "minimum",
+        "minimums",
+        "minimumPerPeriod",
+        "minimumsPerPeriod",
+        "currency",
+        "allowance",
+        "tiers",
+    )
     used = [name for name in fields if any(name in line for line in card["charges"])]
     say_table(
         ("line", "metric", "for", "model", *used),

@@ -73,8 +73,8 @@ class CountedUsage(msgspec.Struct, rename="camel"):
 
 
 class ChargedPeriod(msgspec.Struct, rename="camel"):
-    """The billing period in which an event occurred, of a line that asks for more when it is over: all of it of a volume line, else what the
-    minimum per period is above the events' charges. GET /v1/period-charges shows it then."""
+    """The billing period in which an event occurred, of a line that asks for more when it is over: all of it of a volume line, else what
+    the minimum per period is above the events' charges. GET /v1/period-charges shows it then."""
 
     period_start: str
     period_end: str

@@ -51,9 +51,9 @@ class PeriodPosting(msgspec.Struct, rename="camel"):
 class PeriodCharge(msgspec.Struct, rename="camel"):
     """What a customer's billing period costs on one line beyond what its events were charged. The newest revision of a period counts.
 
-    line, rateCard: in force for the customer at the period's last moment. quantity: units used in the period; eventCharges: what its events
-    were charged; total: what the period is charged; amount: total less that of the revision before, and what the postings moved (below zero:
-    given back). Revisions after the first are made when late events or voids have moved the period.
+    line, rateCard: in force for the customer at the period's last moment. quantity: units used in the period; eventCharges: what its
+    events were charged; total: what the period is charged; amount: total less that of the revision before, and what the postings moved
+    (below zero: given back). Revisions after the first are made when late events or voids have moved the period.
     """
 
     customer_external_id: str
@@ -178,8 +178,9 @@ ROUTES: tuple[Route, ...] = (
         handler=list_period_charges,
         summary="List what billing periods cost at their ends",
         tag="Usage",
-        description="Volume tiers and minimums per period are charged an hour after a billing period has ended, and again, as a new revision "
-        "with the difference, when late events or voids have moved it. Sums of usage do not have these charges: they are sums of events.",
+        description="Volume tiers and minimums per period are charged an hour after a billing period has ended, and again, as a new "
+        "revision with the difference, when late events or voids have moved it. Sums of usage do not have these charges: they are sums of "
+        "events.",
         query=PeriodChargeQuery,
         answer=PeriodChargePage,
         errors=("invalid_parameter", "invalid_time", "invalid_cursor"),

@@ -45,13 +45,13 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
 
     What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price;
-    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per;
-    `volume` nothing: when the billing period is over, all its units cost the price of the tier in which their total lies. At least
-    `minimum`, with any model but `volume`; at least `minimumPerPeriod` for a billing period in which the line was used, with any model: what
-    the events did not pay of it is charged when the period is over. `volume` and `minimumPerPeriod` are for pay-as-you-go. allowance: units of the metric that are free for a customer in each billing period, with any model but
-    `flat`; q is what lies beyond them, and an event within them is free. In the card's
-    currency unless it names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod` (currency → amount) say it in several side by side. The currency of
-    the customer's wallet decides.
+    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume`
+    nothing: when the billing period is over, all its units cost the price of the tier in which their total lies. At least `minimum`,
+    with any model but `volume`. minimumPerPeriod: what a billing period costs at least in which the line was used, with any model; what
+    the events did not pay of it is charged when the period is over. `volume` and minimumPerPeriod are for pay-as-you-go. allowance:
+    units of the metric that are free for a customer in each billing period, with any model but `flat`; q is what lies beyond them, and
+    an event within them is free. In the card's currency unless it names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod`
+    (currency → amount) say it in several side by side. The currency of the customer's wallet decides.
     """
 
     metric: str

@@ -184,13 +184,13 @@ async def publish(
 
 
 _MEASURES = ("quantity", "period_quantity", "period_charge")
-"""what a counter counts: units, for what the next event costs; units, and what events were charged, for what is settled at a period's end"""
+"""what a counter counts: units, for what the next event costs; for a period's end units, and what events were charged"""
 
 
 async def _counters(connection: Connection, tenant_id: int, card: Card, now: datetime) -> list[list[int]]:
-    """For each of _MEASURES the counter of each line of a card, 0 for lines that have none. Of one product, metric and match there is one of
-    each, for good: versions of a line go on with it, and its currencies share it, since a customer has only one. Named here if no version
-    before has done so."""
+    """For each of _MEASURES the counter of each line of a card, 0 for lines that have none. Of one product, metric and match there is one
+    of each, for good: versions of a line go on with it, and its currencies share it, since a customer has only one. Named here if no
+    version before has done so."""
     by_number = [[0] * (1 + max(charge.line for charge in card.charges)) for _ in _MEASURES]
     counted = [charge for charge in card.charges if charge.counts or charge.settles]
     if not counted:
@@ -205,9 +205,7 @@ async def _counters(connection: Connection, tenant_id: int, card: Card, now: dat
 
     def by_name(rows: list[asyncpg.Record]) -> dict[tuple[int, bytes, str], int]:
         match = msgspec.json.decode
-        return {
-            (row["metric_id"], _canonical(match(row["match"], type=dict[str, str])), row["measure"]): row["counter_id"] for row in rows
-        }
+        return {(row["metric_id"], _canonical(match(row["match"], type=dict[str, str])), row["measure"]): row["counter_id"] for row in rows}
 
     known = by_name(await connection.fetch(_SQL["counters"], tenant_id, card.product_id))
     new = list(dict.fromkeys(name for _, _, name in wanted if name not in known))
@@ -243,8 +241,8 @@ async def _check(connection: Connection, tenant_id: int, draft: Draft) -> dict[s
             field = "model" if charge.model == VOLUME else "minimumPerPeriod"
             raise Problem(
                 "invalid_rate_card",
-                "This merchant's customers pay before: what a billing period costs at its end could not be charged. Volume tiers and minimums "
-                "per period are for pay-as-you-go.",
+                "This merchant's customers pay before: what a billing period costs at its end could not be charged. Volume tiers and "
+                "minimums per period are for pay-as-you-go.",
                 f"charges[{charge.line}].{field}",
             )
     return known

@@ -109,7 +109,9 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         money.format_decimal(row["held_after"]),
         money.format_decimal(row["unbilled_after"]),
         None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
-        None if reference is None or kind == "void" or kind in _PERIOD_KINDS else public("hold" if kind in _HOLD_KINDS else "gr", reference.bytes),
+        None
+        if reference is None or kind == "void" or kind in _PERIOD_KINDS
+        else public("hold" if kind in _HOLD_KINDS else "gr", reference.bytes),
         row["idempotency_key"],
         format_time(row["posted_at"]),
     )

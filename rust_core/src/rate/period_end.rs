@@ -49,7 +49,11 @@ impl Terms {
                 quantity_counter,
                 charge_counter,
                 minimum,
-                allowance: if volume { counting.allowance.map(|text| parse_amount("allowance", text)).transpose()?.unwrap_or_default() } else { 0 },
+                allowance: if volume {
+                    counting.allowance.map(|text| parse_amount("allowance", text)).transpose()?.unwrap_or_default()
+                } else {
+                    0
+                },
                 tiers: if volume { Tier::parse_all(counting.tiers.unwrap_or_default())? } else { Vec::new() },
             }),
             (None, None, false) => None,
@@ -132,7 +136,13 @@ mod tests {
     use crate::money::NANO;
     use crate::rate::{Price, TierText};
 
-    fn line(model: &str, price: &str, allowance: Option<&str>, minimum: Option<&str>, tiers: Option<&[(Option<&str>, &str, &str)]>) -> Price {
+    fn line(
+        model: &str,
+        price: &str,
+        allowance: Option<&str>,
+        minimum: Option<&str>,
+        tiers: Option<&[(Option<&str>, &str, &str)]>,
+    ) -> Price {
         let tiers: Option<Vec<TierText>> = tiers.map(|tiers| {
             let text = |(up_to, price, per): &(Option<&str>, &str, &str)| TierText {
                 up_to: up_to.map(str::to_owned),
@@ -207,7 +217,10 @@ mod tests {
         assert_eq!(settled("volume", PeriodEndText::default()), Err(TermsError::NoCounter));
         assert_eq!(settled("flat", both), Err(TermsError::NothingToSettle));
         assert_eq!(settled("flat", PeriodEndText { minimum_per_period: Some("1"), ..both }), Ok(true));
-        assert_eq!(settled("flat", PeriodEndText { minimum_per_period: Some("1"), ..PeriodEndText::default() }), Err(TermsError::NoCounter));
+        assert_eq!(
+            settled("flat", PeriodEndText { minimum_per_period: Some("1"), ..PeriodEndText::default() }),
+            Err(TermsError::NoCounter)
+        );
         assert_eq!(settled("flat", PeriodEndText::default()), Ok(false));
         let no_tiers = Terms::parse("volume", "0", "1", None, None).unwrap().counted(&CountingText::default());
         assert_eq!(no_tiers, Err(TermsError::NoTiers));

@@ -153,7 +153,9 @@ impl Verifier {
         }
         let posted = self.period_ends.posted.remove(&row.reference()).unwrap_or_default();
         let sum: i128 = posted.by_grant.values().sum();
-        let named = if posted.count == 0 { row.posting_seq == 0 } else {
+        let named = if posted.count == 0 {
+            row.posting_seq == 0
+        } else {
             (posted.account, posted.commit, posted.first_seq) == (account, row.commit_id, row.posting_seq)
         };
         if sum != row.amount || !named {
