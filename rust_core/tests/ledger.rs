@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use buffmoney_core::copy::{CopyReader, read_int, read_numeric};
-use buffmoney_core::engine::{Engine, EngineError};
+use buffmoney_core::counter::Counters;
+use buffmoney_core::engine::{Engine, EngineError, WalletRow};
 use buffmoney_core::identity::key_hash;
 use buffmoney_core::key_filter::KeyFilter;
 use buffmoney_core::publish;
@@ -15,7 +16,7 @@ use buffmoney_core::rate::{CountingText, Terms, TermsError, TierText, currency_c
 use buffmoney_core::transaction::Group;
 use buffmoney_core::verify::{Report, Verifier};
 use buffmoney_core::void::StoredEvent;
-use buffmoney_core::wallet::{Grant, GrantKind, NEVER, UNBILLED};
+use buffmoney_core::wallet::{Grant, GrantKind, NEVER, UNBILLED, WalletState};
 use proptest::prelude::*;
 
 const KEY: [u8; 32] = [7; 32];
@@ -810,6 +811,57 @@ fn what_grants_do_not_cover_accrues() {
             assert!(verify(&changed, &group).difference_count > 0, "{table}, row {row}, column {column}");
         }
     }
+}
+
+/// Usage that is said to be owed while the wallet could pay is found, whatever else is.
+#[test]
+fn what_is_owed_too_early_is_found() {
+    let mut engine = engine();
+    let group = apply(&mut engine, &[grant(1, "a", "1", 0, None), usage(2, "a", &[("k1", "tokens", 7 * NANO)])], START_US);
+    let mut tables = BTreeMap::new();
+    collect(&mut tables, &group);
+    let posting = &mut tables.get_mut("postings").unwrap()[1];
+    let account = read_int(posting[4].as_ref().unwrap()).unwrap();
+    posting[4] = Some((-account).to_be_bytes().to_vec());
+    let report = verify(&tables, &group);
+    assert!(report.differences.iter().any(|difference| difference.what == "accrued"), "{:?}", report.differences);
+}
+
+/// A void lowers what is owed as far as there is any; the rest, which something else has taken from there, is the wallet's.
+#[test]
+fn a_void_of_what_is_owed_no_more_is_the_wallets() {
+    let mut engine = engine();
+    engine.load_catalog(TENANT, catalog(true).as_bytes()).unwrap();
+    let state = WalletState { seq: 7, unbilled: 4 * NANO, ..WalletState::new(None) };
+    let row =
+        WalletRow { tenant: TENANT, account: 1_000, external_id: "a".to_owned(), currency: *b"CNY", state, counters: Counters::default() };
+    engine.load_wallets(vec![row], Vec::new());
+    let message = command(1, &format!(r#"{{"type":"void","commandId":"{:032x}","key":"k1","by":"key_1"}}"#, 1), None);
+    let hash = engine.needs(&[&message]).unwrap().events[0].1;
+    let event = StoredEvent {
+        account: 1_000,
+        commit_id: 1,
+        posting_seq: 7,
+        metric_id: 1,
+        price_id: 1,
+        occurred_us: START_US,
+        quantity: NANO,
+        charge: 10 * NANO,
+        dimensions: "{}".to_owned(),
+        parts: std::iter::once(Grant { remaining: 10 * NANO, ..UNBILLED }).collect(),
+        void: None,
+    };
+    engine.load_events(vec![(hash, event)], Vec::new());
+    let group = engine.apply(&[&message], START_US).unwrap();
+    let (answer, mut tables) = (reply_json(&group, 0), BTreeMap::new());
+    collect(&mut tables, &group);
+    assert_eq!((&answer["balanceAfter"], &answer["unbilledAfter"]), (&"6".into(), &"0".into()));
+    let part = |account: &str, amount: &str| serde_json::json!({"account": account, "grantId": null, "amount": amount});
+    assert_eq!(answer["givenBackTo"], serde_json::json!([part("customer_wallet", "6"), part("customer_unbilled", "4")]));
+    let int = |row: usize, column: usize| read_int(tables["postings"][row][column].as_ref().unwrap()).unwrap();
+    let amount = |row: usize, column: usize| read_numeric(tables["postings"][row][column].as_ref().unwrap()).unwrap() / NANO;
+    let posted = [0, 1].map(|row| (int(row, 2), int(row, 5), amount(row, 6), amount(row, 7), amount(row, 15)));
+    assert_eq!(posted, [(8, -1_000, 4, 0, 0), (9, 1_000, 6, 6, 0)]);
 }
 
 /// Overdraft from before a merchant's wallets accrued stays on the wallet, is repaid by credit, and counts against the limit; a hold on it

@@ -1,8 +1,9 @@
 """Which postings carry an event's charge, and how much of it each.
 
 Usage of one wallet in one commit that one grant pays, or none, is one posting, whatever the number of events. Each event names the
-posting that its charge begins in. Where a grant ran out, the last event of its posting goes on with the next posting, and perhaps further: what was
-begun up to a posting, less what was posted up to it, is what goes on. So the shares add up to every posting and to every charge.
+posting that its charge begins in. Where a grant ran out, the last event of its posting goes on with the next posting, and perhaps
+further: what was begun up to a posting, less what was posted up to it, is what goes on. So the shares add up to every posting and to
+every charge.
 """
 
 from __future__ import annotations
