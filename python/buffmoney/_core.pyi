@@ -322,15 +322,20 @@ class Verifier:
 class Simulation:
     """A rate card over past usage. Writes nothing; the GIL is released in `events` and `finish`."""
 
-    def __new__(cls, catalog_before: bytes, catalog_after: bytes, first_day: int, day_starts_us: list[int]) -> Self:
+    def __new__(
+        cls, catalog_before: bytes, catalog_after: bytes, first_day: int, day_starts_us: list[int], settled: tuple[int, int] = (0, 0)
+    ) -> Self:
         """catalog_before: the tenant's (pricing/catalog.py), whose cards say what each product prices; catalog_after: the same with
         the card under test alone, in force since ever.
         day_starts_us: when each day of the merchant's time zone starts, first_day (days since 1970-01-01) and those after it; the last
-        one only ends the day before it. Raises ValueError for what is not a catalogue."""
+        one only ends the day before it. settled: the moments between which periods lie whose charges at their ends count.
+        Raises ValueError for what is not a catalogue."""
     def events(self, chunk: bytes) -> int:
         """COPY (SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions FROM usage_events). Any chunking; any order, unless
         the card counts: then commit by commit and as the events were written. Returns rows so far. Raises ValueError for other rows, for
         a time outside of the days, and for sums that do not fit."""
+    def period_charges(self, rows: list[tuple[int, int, int, str]]) -> None:
+        """(account_id, metric_id, last moment of the period in microseconds, total): what periods were charged at their ends."""
     def finish(self, most: int | None = None) -> bytes:
         """JSON {SUMS, "outOfRangeEvents", "otherProductsEvents", "otherProductsBefore", "byMetric": [{"metric", SUMS}],
         "byDay": [{"day", SUMS}], "byCustomer": [{"accountId", SUMS}], "customers", "data": [{"accountId", "metric", "day", SUMS}],

@@ -642,13 +642,23 @@ struct PySimulation {
 #[pymethods]
 impl PySimulation {
     #[new]
-    fn new(catalog_before: &[u8], catalog_after: &[u8], first_day: i64, day_starts_us: Vec<i64>) -> PyResult<Self> {
+    #[pyo3(signature = (catalog_before, catalog_after, first_day, day_starts_us, settled = (0, 0)))]
+    fn new(catalog_before: &[u8], catalog_after: &[u8], first_day: i64, day_starts_us: Vec<i64>, settled: (i64, i64)) -> PyResult<Self> {
         let made = Simulation::new(catalog_before, catalog_after, Days::new(first_day, day_starts_us));
-        Ok(Self { simulation: Some(made.map_err(|error| PyValueError::new_err(error.to_string()))?) })
+        let made = made.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self { simulation: Some(made.settling(settled.0, settled.1)) })
     }
     fn events(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
         let simulation = self.simulation.as_mut().ok_or_else(|| PyRuntimeError::new_err("finish was called"))?;
         copied(py.detach(|| simulation.events(chunk)))
+    }
+    fn period_charges(&mut self, rows: Vec<(i64, i32, i64, String)>) -> PyResult<()> {
+        let simulation = self.simulation.as_mut().ok_or_else(|| PyRuntimeError::new_err("finish was called"))?;
+        for (account, metric, last_us, total) in rows {
+            let added = simulation.period_charge(account, metric, last_us, amount(&total)?);
+            added.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        }
+        Ok(())
     }
     #[pyo3(signature = (most = None))]
     fn finish<'py>(&mut self, py: Python<'py>, most: Option<usize>) -> PyResult<Bound<'py, PyBytes>> {

@@ -440,7 +440,7 @@ impl Catalog {
         moments.sort_unstable_by(|left, right| right.cmp(left));
         moments.into_iter().find_map(|moment| {
             let assigned = own.and_then(|own| own.card_at(*product, moment));
-            let default = || defaults().filter(|(_, card)| card.effective_from_us <= moment).next_back().map(|(place, _)| place);
+            let default = || defaults().rfind(|(_, card)| card.effective_from_us <= moment).map(|(place, _)| place);
             let card = assigned.or_else(default)?;
             lines.iter().find(|line| line.card == card && line.currency == currency).map(|line| &line.end)
         })

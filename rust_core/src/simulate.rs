@@ -2,7 +2,8 @@
 //!
 //! Fed with COPY BINARY in any chunking, and in any order unless the card counts: then in the order in which the events were
 //! stored, from which the counters of the card are made anew. Every event is rated by the code that rates it in the engine
-//! ([`rate_event`]); nothing is written. Memory grows with customers × metrics × days, not with events.
+//! ([`rate_event`]); nothing is written. What billing periods ask at their ends counts for those that lie as a whole in the span
+//! that is looked at and are over: in the day with their last moment. Memory grows with customers × metrics × days, not with events.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::copy::{CopyError, CopyReader, POSTGRES_EPOCH_US, read_int, read_numeric};
 use crate::counter::CounterKey;
 use crate::money::format_nano;
-use crate::rate::{Catalog, CatalogError, PricedShape};
+use crate::rate::{Catalog, CatalogError, PeriodEnd, PricedShape};
 use crate::time::format_us;
 use crate::usage::{AMOUNT_LIMIT, CHARGE_LIMIT};
 
@@ -75,6 +76,9 @@ pub enum Rated {
 /// What customers used so far, by account.
 type Counters = HashMap<(i64, CounterKey), i128>;
 
+/// What a customer used of a line in a period so far: units, and what the events were charged.
+type Used = HashMap<(i64, i32, i64, i32), (Arc<PeriodEnd>, i128, i128)>;
+
 /// Rates one event, as `usage.rs` does before it looks at the balance, and counts it.
 #[inline]
 fn rate_event(shape: &PricedShape, counters: &mut Counters, account: i64, occurred_us: i64, quantity: i128) -> Rated {
@@ -92,6 +96,12 @@ fn rate_event(shape: &PricedShape, counters: &mut Counters, account: i64, occurr
         }
     };
     charge.filter(|charge| *charge < CHARGE_LIMIT).map_or(Rated::OutOfRange, Rated::Charge)
+}
+
+/// How the line that priced an event is settled, if it is.
+#[inline]
+fn period_end(shape: &PricedShape, occurred_us: i64) -> Option<Arc<PeriodEnd>> {
+    shape.price_at(occurred_us)?.period_end.clone()
 }
 
 /// The start of every day of some time zone, from a first day on; the last start ends the day before it.
@@ -236,6 +246,10 @@ pub struct Simulation {
     days: Days,
     shapes: HashMap<ShapeKey, Arc<PricedShape>>,
     counters: Counters,
+    /// By (account, metric, start of the period, line).
+    used: Used,
+    /// Which periods are settled: those that lie between these moments.
+    settled: (i64, i64),
     /// By (account, metric, day).
     groups: HashMap<(i64, i32, u32), Sums>,
     read: u64,
@@ -266,11 +280,46 @@ impl Simulation {
             days,
             shapes: HashMap::new(),
             counters: HashMap::new(),
+            used: HashMap::new(),
+            settled: (0, 0),
             groups: HashMap::new(),
             read: 0,
             out_of_range: 0,
             other: Sums::default(),
         })
+    }
+
+    /// The same, settling the periods that lie between these moments.
+    #[must_use]
+    pub const fn settling(mut self, from_us: i64, to_us: i64) -> Self {
+        self.settled = (from_us, to_us);
+        self
+    }
+
+    /// What a period was charged at its end, the last moment of which is given.
+    ///
+    /// # Errors
+    /// When a sum does not fit.
+    pub fn period_charge(&mut self, account: i64, metric: i32, last_us: i64, total: i128) -> Result<(), CopyError> {
+        let one = Sums { before: total, ..Sums::default() };
+        if self.elsewhere.contains(&metric) {
+            return self.other.add(&one);
+        }
+        let day = self.days.place(last_us)?;
+        self.groups.entry((account, metric, day)).or_default().add(&one)
+    }
+
+    /// Adds what the card asks for the periods at their ends.
+    fn settle(&mut self) -> Result<(), CopyError> {
+        for ((account, metric, start_us, _), (end, quantity, charged)) in std::mem::take(&mut self.used) {
+            let Some(end_us) = end.periods.end_of(start_us).filter(|end_us| self.settled.0 <= start_us && *end_us <= self.settled.1) else {
+                continue;
+            };
+            let Some(total) = end.total(quantity, charged).filter(|total| *total < CHARGE_LIMIT) else { return Err(OUT_OF_RANGE) };
+            let day = self.days.place(end_us - 1)?;
+            self.groups.entry((account, metric, day)).or_default().add(&Sums { after: total, ..Sums::default() })?;
+        }
+        Ok(())
     }
 
     /// Reads events (account, metric, occurred at, quantity, charge, dimensions); returns how many so far.
@@ -317,19 +366,40 @@ impl Simulation {
             return self.other.add(&one);
         }
         let rated = match self.shapes.get(&ShapeRef { metric, dimensions }) {
-            Some(shape) => rate_event(shape, &mut self.counters, account, occurred_us, quantity),
+            Some(shape) => (rate_event(shape, &mut self.counters, account, occurred_us, quantity), period_end(shape, occurred_us)),
             None => {
                 let shape = self.shape(metric, dimensions)?;
-                rate_event(&shape, &mut self.counters, account, occurred_us, quantity)
+                (rate_event(&shape, &mut self.counters, account, occurred_us, quantity), period_end(&shape, occurred_us))
             }
         };
+        let (rated, end) = rated;
         match rated {
-            Rated::Charge(charge) => one.after = charge,
+            Rated::Charge(charge) => {
+                one.after = charge;
+                if let Some(end) = end {
+                    self.use_in_period(end, (account, metric), occurred_us, (quantity, charge))?;
+                }
+            }
             Rated::NoPrice => (one.unpriced_events, one.unpriced_before) = (1, before),
             Rated::OutOfRange => self.out_of_range += 1,
         }
         let day = self.days.place(occurred_us)?;
         self.groups.entry((account, metric, day)).or_default().add(&one)
+    }
+
+    #[inline(never)]
+    fn use_in_period(
+        &mut self,
+        end: Arc<PeriodEnd>,
+        (account, metric): (i64, i32),
+        occurred_us: i64,
+        (quantity, charge): (i128, i128),
+    ) -> Result<(), CopyError> {
+        let Ok(start_us) = end.periods.start_of(occurred_us) else { return Ok(()) };
+        let (_, units, charged) = self.used.entry((account, metric, start_us, end.price_id)).or_insert((end, 0, 0));
+        *units = units.checked_add(quantity).ok_or(OUT_OF_RANGE)?;
+        *charged = charged.checked_add(charge).ok_or(OUT_OF_RANGE)?;
+        Ok(())
     }
 
     #[cold]
@@ -348,7 +418,8 @@ impl Simulation {
     ///
     /// # Errors
     /// When a sum does not fit.
-    pub fn finish(self, most: Option<usize>) -> Result<Report, CopyError> {
+    pub fn finish(mut self, most: Option<usize>) -> Result<Report, CopyError> {
+        self.settle()?;
         let mut total = Sums::default();
         let (mut metrics, mut days, mut customers) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (&(account, metric, day), sums) in &self.groups {

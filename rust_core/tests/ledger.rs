@@ -881,7 +881,7 @@ fn overdraft_from_before_stays_overdraft() {
     engine.commit(group.group_id);
     assert_eq!(balance(&engine, "a"), ["-5", "2", "3"]);
     let expired: [(i64, [u8; 16]); 1] = [(TENANT, u128::from(2_u8).to_be_bytes())];
-    group = engine.sweep(&[], &expired, START_US + 1_000);
+    group = engine.sweep(&[], &expired, &[], START_US + 1_000);
     collect(&mut tables, &group);
     engine.commit(group.group_id);
     assert_eq!(balance(&engine, "a"), ["-3", "0", "3"]);

@@ -280,3 +280,25 @@ class _Tier:
 
 def _now() -> str:
     return datetime.now(SHANGHAI).isoformat()
+
+
+def test_a_simulation_has_what_whole_periods_cost_at_their_ends(anchored: Merchant) -> None:
+    """Proves: before is what a period was charged, after what the card asks for it, if it lies in the span as a whole and is over."""
+    merchant = anchored
+    merchant.ok("POST", CARDS, card(VOLUME, RUNS))
+    merchant.usage(past(key="a", metric="images", quantity="60"), past(key="r", metric="agent_runs", quantity="1"))
+    merchant.usage(event(key="now", metric="images", quantity="5"))
+    first, short = settled(merchant, 1), settled(merchant, 1, "agent_runs")
+    cheaper = [{"upTo": "50", "price": "2", "per": "1"}, {"upTo": None, "price": "0.5", "per": "1"}]
+    draft = merchant.ok("POST", CARDS, card({**VOLUME, "tiers": cheaper}, {**RUNS, "minimumPerPeriod": "20"}, draft=True))["rateCardId"]
+    report = merchant.ok("POST", f"{CARDS}/{draft}/simulate", {})
+    sums = {row["metric"]: (row["events"], row["before"], row["after"]) for row in report["byMetric"]}
+    assert (first["total"], short["total"]) == ("120", "7")
+    assert sums == {"images": (2, "120", "30"), "agent_runs": (1, "10", "20")}
+    last = (datetime.fromisoformat(first["periodEnd"]).astimezone(SHANGHAI) - timedelta(days=1)).date().isoformat()
+    assert {row["day"]: row["after"] for row in report["byDay"]}[last] in ("47", "50")
+    inside = {"from": first["periodStart"], "to": first["periodEnd"]}
+    assert merchant.ok("POST", f"{CARDS}/{draft}/simulate", inside)["after"] == "50"
+    later = (datetime.fromisoformat(first["periodStart"]) + timedelta(seconds=1)).isoformat()
+    part = merchant.ok("POST", f"{CARDS}/{draft}/simulate", {**inside, "from": later})
+    assert (part["before"], part["after"]) == ("3", "3")

@@ -185,7 +185,9 @@ def test_a_request_covers_so_many_events_at_most(busy: Merchant, product: Produc
                 await connection.execute("SELECT set_config('buffmoney.tenant_id', $1, true)", str(tenant_id))
                 card = await simulation.stored_card(connection, tenant_id, card_id)
                 span = simulation.Span()
-                report = await simulation.simulate(connection, tenant_id, card, span, "UTC", "CNY", lambda _events: None, most_events=most)
+                report = await simulation.simulate(
+                    connection, tenant_id, card, span, "UTC", "CNY", lambda _events: None, now_us=0, most_events=most
+                )
         finally:
             await connection.close()
         return int(report["events"])

@@ -82,3 +82,12 @@ WHERE tenant_id = $1
                     WHERE v.tenant_id = $1 AND v.event_commit_id = e.commit_id AND v.idempotency_key = e.idempotency_key)
 ORDER BY commit_id, ctid
 LIMIT $7::bigint;
+
+-- name: period_charges
+-- What periods were charged at their ends that begin between $2 and $3. $4: account, or NULL for all; $5: customers' currency.
+SELECT DISTINCT ON (y.account_id, y.period_start, y.counter_id) y.account_id, u.metric_id, y.period_start, y.total::text AS total
+FROM period_charges y
+JOIN usage_counters u USING (tenant_id, counter_id)
+JOIN customers c ON c.tenant_id = y.tenant_id AND c.account_id = y.account_id AND c.currency = $5
+WHERE y.tenant_id = $1 AND y.period_start >= $2 AND y.period_start < $3 AND ($4::bigint IS NULL OR y.account_id = $4)
+ORDER BY y.account_id, y.period_start, y.counter_id, y.revision DESC;

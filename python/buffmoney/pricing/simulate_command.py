@@ -64,7 +64,9 @@ async def _simulate(
                     tried = await _written_card(connection, tenant_id, card)
                 currency = await simulation.currency_of(connection, tenant_id, tenant_currency, span, asked)
                 steps.expect(await simulation.expected(connection, tenant_id, span))
-                report = await simulation.simulate(connection, tenant_id, tried, span, zone, currency, steps.step)
+                report = await simulation.simulate(
+                    connection, tenant_id, tried, span, zone, currency, steps.step, now_us=SystemClock().now_us()
+                )
                 return simulation.answer_of(report, tried, currency, span, zone)
     finally:
         await connection.close()

@@ -3,7 +3,8 @@
 Stored events stream through the Rust code that rates new ones; nothing is written. The card under test counts alone and since ever: a
 simulation asks what a price would have earned, not what the change to it would have been like. Balances play no part: an event that was
 taken stays taken, however dear it would have been. It is in one currency, and customers of others are left aside: their charges could
-not be added up. Which cards are assigned to customers plays no part either.
+not be added up. Which cards are assigned to customers plays no part either. What a billing period costs at its end counts, before and
+after, if the period lies as a whole within the time that is looked at and is over: in the day with its last moment.
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ ARRIVES_AFTER = timedelta(days=70)
 
 _SQL = queries.load("buffmoney.pricing", "simulate.sql")
 # Of a line's columns and fields, what the catalogue does not have; the others are called there as here, in its own spelling.
-_NOT_IN_CATALOG = frozenset({"tenant_id", "rate_card_id", "line", "price_id", "metric", "counter_id"})
+_NOT_IN_CATALOG = frozenset(
+    {
+        *("tenant_id", "rate_card_id", "line", "price_id", "metric"),
+        *("counter_id", "period_quantity_counter_id", "period_charge_counter_id"),
+    }
+)
 
 Report = dict[str, Any]
 """As the Rust simulation gives it, with `customerExternalId` in place of `accountId`."""
@@ -92,6 +98,11 @@ class Card:
         """Whether any line has tiers or an allowance: then the order of events matters."""
         return any("counterId" in charge for charge in self.charges)
 
+    @property
+    def settles(self) -> bool:
+        """Whether a period can cost something at its end."""
+        return any("periodQuantityCounterId" in charge for charge in self.charges)
+
 
 # ---------------------------------------------------------------- the card
 
@@ -132,8 +143,11 @@ def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
         first, *others = name.split("_")
         amount = isinstance(value, Decimal) or (isinstance(value, int) and not name.endswith("_id"))
         charge[first + "".join(map(str.capitalize, others))] = money.format_decimal(Decimal(value)) if amount else value
-    if "allowance" in charge or "tiers" in charge:
+    volume = charge.get("model") == cards.VOLUME
+    if not volume and ("allowance" in charge or "tiers" in charge):
         charge["counterId"] = price_id
+    if volume or "minimumPerPeriod" in charge:
+        charge |= {"periodQuantityCounterId": price_id, "periodChargeCounterId": -price_id}
     return charge
 
 
@@ -143,7 +157,7 @@ def catalog_with(before: bytes, card: Card, currency: str, periods: Periods) -> 
     content["currency"] = currency
     tested = {"rateCardId": card.rate_card_id or "", "productId": card.product_id, "currency": card.currency, "effectiveFromUs": None}
     content["rateCards"] = [{**tested, "charges": card.charges}]
-    if card.counts:
+    if card.counts or card.settles:
         content["periods"] = periods.wire(periods.starts_us)
     return json.dumps(content).encode()
 
@@ -212,6 +226,7 @@ async def simulate(
     currency: str,
     step: Step,
     *,
+    now_us: int,
     most_events: int | None = None,
     most_rows: int | None = None,
 ) -> Report:
@@ -230,8 +245,10 @@ async def simulate(
     where = await connection.fetchrow(_SQL["periods"], tenant_id)
     assert where is not None
     starts = await asyncio.to_thread(day_starts, zone)
-    after = catalog_with(before, card, currency, Periods(where["time_zone"], where["anchor_day"]))
-    simulation = Simulation(before, after, (FIRST_DAY - EPOCH.date()).days, starts)
+    periods = Periods(where["time_zone"], where["anchor_day"])
+    after = catalog_with(before, card, currency, periods)
+    settled = (span.from_us or 0, now_us if span.to_us is None else min(span.to_us, now_us))
+    simulation = Simulation(before, after, (FIRST_DAY - EPOCH.date()).days, starts, settled)
     feed = _Feed(simulation, step)
     output: Callable[[bytes], Coroutine[Any, Any, None]] = feed.__call__
     limit = None if most_events is None else most_events + 1
@@ -253,11 +270,32 @@ async def simulate(
         await feed.finish()
         if most_events is not None and feed.events > most_events:
             raise too_large(most_events)
+        await _settle(connection, tenant_id, simulation, periods, settled, account_id, currency)
         report: Report = json.loads(await asyncio.to_thread(simulation.finish, most_rows))
     except ValueError as failure:
         raise Problem("amount_out_of_range", f"The usage cannot be simulated: {failure}.") from failure
     await _name_customers(connection, tenant_id, report)
     return report
+
+
+async def _settle(
+    connection: Connection,
+    tenant_id: int,
+    simulation: Simulation,
+    periods: Periods,
+    settled: tuple[int, int],
+    account_id: int | None,
+    currency: str,
+) -> None:
+    """Adds what periods were charged at their ends."""
+    since, until = (to_datetime(moment) for moment in settled)
+    rows = await connection.fetch(_SQL["period_charges"], tenant_id, since, until, account_id, currency)
+    found = []
+    for row in rows:
+        _, end_us = periods.of(to_us(row["period_start"]))
+        if end_us <= settled[1]:
+            found.append((row["account_id"], row["metric_id"], end_us - 1, row["total"]))
+    simulation.period_charges(found)
 
 
 async def currency_of(connection: Connection, tenant_id: int, tenant_currency: str, span: Span, asked: str | None) -> str:
@@ -413,7 +451,16 @@ async def simulate_rate_card(call: Call) -> Answer:
         currency = await currency_of(connection, tenant.tenant_id, tenant.currency, span, body.currency)
         try:
             report = await simulate(
-                connection, tenant.tenant_id, card, span, zone, currency, lambda _events: None, most_events=MAX_EVENTS, most_rows=MAX_ROWS
+                connection,
+                tenant.tenant_id,
+                card,
+                span,
+                zone,
+                currency,
+                lambda _events: None,
+                now_us=call.services.clock.now_us(),
+                most_events=MAX_EVENTS,
+                most_rows=MAX_ROWS,
             )
         except asyncpg.QueryCanceledError:
             raise too_large(MAX_EVENTS) from None
@@ -429,7 +476,8 @@ ROUTES: tuple[Route, ...] = (
         tag="Pricing",
         description="What was charged and what this card would have charged, by customer, metric and day. Every stored event is rated "
         "anew as if the card had been in force alone and since ever; balances play no part, nor do assigned cards, nor customers of "
-        "other currencies. Nothing is written.",
+        "other currencies. Periods that lie in the span as a whole and are over count with what they cost at their ends. Nothing is "
+        "written.",
         body=SimulateBody,
         answer=SimulationReport,
         errors=(
