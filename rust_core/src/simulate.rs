@@ -79,14 +79,20 @@ type Counters = HashMap<(i64, CounterKey), i128>;
 /// What a customer used of a line in a period so far: units, and what the events were charged.
 type Used = HashMap<(i64, i32, i64, i32), (Arc<PeriodEnd>, i128, i128)>;
 
-/// Rates one event, as `usage.rs` does before it looks at the balance, and counts it.
+/// Rates one event, as `usage.rs` does before it looks at the balance, and counts it. Also how its line is settled, if it is.
 #[inline]
-fn rate_event(shape: &PricedShape, counters: &mut Counters, account: i64, occurred_us: i64, quantity: i128) -> Rated {
-    let Some(price) = shape.price_at(occurred_us) else { return Rated::NoPrice };
+fn rate_event(
+    shape: &PricedShape,
+    counters: &mut Counters,
+    account: i64,
+    occurred_us: i64,
+    quantity: i128,
+) -> (Rated, Option<Arc<PeriodEnd>>) {
+    let Some(price) = shape.price_at(occurred_us) else { return (Rated::NoPrice, None) };
     let charge = match &price.counting {
         None => price.charge(quantity),
         Some(counting) => {
-            let Ok(period_start_us) = counting.periods.start_of(occurred_us) else { return Rated::OutOfRange };
+            let Ok(period_start_us) = counting.periods.start_of(occurred_us) else { return (Rated::OutOfRange, None) };
             let used = counters.entry((account, CounterKey { period_start_us, counter_id: counting.counter_id })).or_default();
             let charge = price.charge_after(*used, quantity).filter(|charge| *charge < CHARGE_LIMIT && *used + quantity < AMOUNT_LIMIT);
             if charge.is_some() {
@@ -95,13 +101,7 @@ fn rate_event(shape: &PricedShape, counters: &mut Counters, account: i64, occurr
             charge
         }
     };
-    charge.filter(|charge| *charge < CHARGE_LIMIT).map_or(Rated::OutOfRange, Rated::Charge)
-}
-
-/// How the line that priced an event is settled, if it is.
-#[inline]
-fn period_end(shape: &PricedShape, occurred_us: i64) -> Option<Arc<PeriodEnd>> {
-    shape.price_at(occurred_us)?.period_end.clone()
+    (charge.filter(|charge| *charge < CHARGE_LIMIT).map_or(Rated::OutOfRange, Rated::Charge), price.period_end.clone())
 }
 
 /// The start of every day of some time zone, from a first day on; the last start ends the day before it.
@@ -365,14 +365,13 @@ impl Simulation {
         if self.elsewhere.contains(&metric) {
             return self.other.add(&one);
         }
-        let rated = match self.shapes.get(&ShapeRef { metric, dimensions }) {
-            Some(shape) => (rate_event(shape, &mut self.counters, account, occurred_us, quantity), period_end(shape, occurred_us)),
+        let (rated, end) = match self.shapes.get(&ShapeRef { metric, dimensions }) {
+            Some(shape) => rate_event(shape, &mut self.counters, account, occurred_us, quantity),
             None => {
                 let shape = self.shape(metric, dimensions)?;
-                (rate_event(&shape, &mut self.counters, account, occurred_us, quantity), period_end(&shape, occurred_us))
+                rate_event(&shape, &mut self.counters, account, occurred_us, quantity)
             }
         };
-        let (rated, end) = rated;
         match rated {
             Rated::Charge(charge) => {
                 one.after = charge;
