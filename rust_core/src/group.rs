@@ -290,7 +290,12 @@ impl Work {
         let touched = &mut self.touched[slot];
         let mut first = usize::MAX;
         wallet.state.debit(amount, accrues, |payer, part| {
-            after = after.after(PostingKind::Usage.effect(part, payer.id == UNBILLED.id));
+            // What `effect` says of usage, without a step for what it leaves alone.
+            if payer.id == UNBILLED.id {
+                after.unbilled += part;
+            } else {
+                after.balance -= part;
+            }
             let place = touched.post(account, after, Movement::of(PostingKind::Usage, part, payer.id, [0; 16]));
             first = first.min(place);
         });

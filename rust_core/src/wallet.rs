@@ -251,13 +251,12 @@ impl WalletState {
         self.balance -= amount - due;
         if due > 0 {
             let covered = if accrues { self.balance.clamp(0, due) } else { due };
-            if covered > 0 {
-                self.balance -= covered;
-                pay(&UNALLOCATED, covered);
-            }
-            if due > covered {
-                self.unbilled += due - covered;
-                pay(&UNBILLED, due - covered);
+            self.balance -= covered;
+            self.unbilled += due - covered;
+            for (payer, part) in [(&UNALLOCATED, covered), (&UNBILLED, due - covered)] {
+                if part > 0 {
+                    pay(payer, part);
+                }
             }
         }
     }
