@@ -16,6 +16,7 @@ import pytest
 
 from buffmoney.base.clock import Clock, SystemClock
 from buffmoney.base.periods import Periods
+from buffmoney.ledger import verify
 from buffmoney.metering import core
 from buffmoney.pricing import cards, versions
 from tests import by_hand
@@ -241,7 +242,7 @@ class Moved(Clock):
 
 async def test_a_period_that_ended_while_no_core_ran_is_found(place: Room) -> None:
     """Proves: a core that starts after the end of a period finds by its walk what is to be settled, of every customer once, and a core
-    after it finds nothing more; before that, verify misses nothing that is not due yet."""
+    after it finds nothing more; verify misses what a core should have settled a quarter of an hour ago, and nothing before."""
     await place.owner.execute("UPDATE merchants SET billing = 'pay-as-you-go'")
     charges = cards.check_line(0, "CNY", "tokens_input", {}, "volume", tiers=[_Tier("1500", "2", "1000"), _Tier(None, "1", "1000")])
     await place.owner.execute("SELECT setval('price_ids', 100)")
@@ -256,6 +257,10 @@ async def test_a_period_that_ended_while_no_core_ran_is_found(place: Room) -> No
     await assert_whole(place)
     _, end_us = Periods().of(SystemClock().now_us())
     ahead = Moved(end_us + 3_700 * 10**6 - SystemClock().now_us())
+    for late_s, missing in ((3_600 + 890, 0), (3_600 + 910, 3)):
+        then = Moved(end_us + late_s * 10**6 - SystemClock().now_us())
+        report = await verify.verify(place.settings, lambda _name, _rows, _expected: None, then)
+        assert [one["what"] for one in report["differences"]] == ["period_charge_missing"] * missing
     rows = "SELECT count(*) FROM period_charges"
     for expected in (3, 3):
         stopping = asyncio.Event()

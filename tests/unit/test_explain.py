@@ -81,6 +81,6 @@ def test_another_charge_is_not_explained_away() -> None:
     priced = line("per_unit", "4", "1000000")
     with pytest.raises(UnexplainedError):
         explain_charge(priced, Decimal(1000), Decimal("0.004000001"))
-    for unknown in (line("volume", "1"), line("markup", "1")):
+    for unknown in (line("stairs", "1"), line("markup", "1")):
         with pytest.raises(UnexplainedError):
             explain(unknown, Decimal(1))

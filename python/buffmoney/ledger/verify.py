@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from buffmoney._core import Verifier
 from buffmoney.audit.verify import verify_on
 from buffmoney.base import queries
-from buffmoney.base.clock import SystemClock
+from buffmoney.base.clock import Clock, SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect
 from buffmoney.base.errors import DatabaseUnavailable
@@ -85,8 +85,8 @@ async def _snapshot(settings: Settings) -> AsyncIterator[Connection]:
         await connection.close()
 
 
-async def verify(settings: Settings, step: Step) -> Report:
-    """Verifies the whole ledger. Raises DatabaseUnavailable."""
+async def verify(settings: Settings, step: Step, clock: Clock | None = None) -> Report:
+    """Verifies the whole ledger: by the clock, periods that are over are settled. Raises DatabaseUnavailable."""
     verifier = Verifier(settings.ledger_key)
     # The file is read first: the snapshot is younger, so the ledger must already have what the file vouches for.
     outside = _heads_outside(settings.heads_file)
@@ -97,7 +97,7 @@ async def verify(settings: Settings, step: Step) -> Report:
             [(tenant_id, Periods(zone, anchor_day).starts_us) for tenant_id, zone, anchor_day in await connection.fetch(SQL["periods"])]
         )
         verifier.prices([(*row[:11], tuple(row[11:])) for row in map(tuple, await connection.fetch(SQL["prices"]))])
-        verifier.at(SystemClock().now_us())
+        verifier.at((clock or SystemClock()).now_us())
         verifier.metrics([tuple(row) for row in await connection.fetch(SQL["metrics"])])
         verifier.customers([tuple(row) for row in await connection.fetch(SQL["customers"])])
         for name, take in (
