@@ -235,8 +235,8 @@ impl Verifier {
                 let price = Price::new(price_id, &terms);
                 let price = self.periods.get(&tenant).map_or_else(|| price.clone(), |periods| price.clone().in_periods(periods));
                 if let Some(end) = &price.period_end {
-                    self.period_ends.measures.insert((tenant, end.quantity_counter), Measure::Quantity);
-                    self.period_ends.measures.insert((tenant, end.charge_counter), Measure::Charge);
+                    self.period_ends.measures.insert((tenant, end.quantity_counter), (Measure::Quantity, end.quantity_counter));
+                    self.period_ends.measures.insert((tenant, end.charge_counter), (Measure::Charge, end.quantity_counter));
                 }
                 self.prices.insert((tenant, i64::from(price_id)), (price, currency));
             }

@@ -167,8 +167,8 @@ class Partition:
         """of closed tables of event keys"""
         self.tables = Tables()
         self.catalogs: dict[int, bytes] = {}
-        self.period_counters: set[int] = set()
-        """those of the units of lines that are settled at a period's end"""
+        self.period_counters: dict[int, int] = {}
+        """those of lines that are settled at a period's end → the one of the line's units"""
         self.next_account = 1000
         self.head = (bytes(32), b"")
         self.violations = 0
@@ -337,11 +337,11 @@ class Partition:
 
     def unsettled(self) -> list[tuple[int, int, int, int]]:
         """The periods that have moved since they were settled, as the core's walk finds them."""
-        newest = {
-            (row["tenant_id"], row["account_id"], row["period_start"], row["counter_id"]): row["commit_id"]
-            for row in self.tables.of("usage_counter_quantities")
-            if row["counter_id"] in self.period_counters
-        }
+        newest: dict[tuple[int, int, int, int], int] = {}
+        for row in self.tables.of("usage_counter_quantities"):
+            if (units := self.period_counters.get(row["counter_id"])) is not None:
+                period = (row["tenant_id"], row["account_id"], row["period_start"], units)
+                newest[period] = max(newest.get(period, 0), row["commit_id"])
         return [period for period, commit in newest.items() if commit > (self.settled(period) or {"commit_id": 0})["commit_id"]]
 
     # -- groups

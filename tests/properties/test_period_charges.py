@@ -22,6 +22,7 @@ from buffmoney.base.money import from_nano, to_nano
 from buffmoney.base.periods import Periods
 from buffmoney.pricing.cards import Tier
 from buffmoney.pricing.explain import Line, explain_period
+from tests import by_hand
 from tests.properties.partition import REPLY_TO, Partition, command_message
 
 GOLDEN = Path(__file__).parent / "golden_period_charges.md"
@@ -114,6 +115,17 @@ def settling(line: Version) -> Version:
     return counters | ({"counterId": COUNTER} if "allowance" in line and line["model"] != "volume" else {})
 
 
+def said(line: Version) -> Line:
+    """A line as the product explains it."""
+    of_tiers = [
+        Tier(None if tier["upTo"] is None else Decimal(tier["upTo"]), Decimal(str(tier["price"])), Decimal(str(tier["per"])))
+        for tier in line.get("tiers", [])
+    ]
+    allowance, minimum = (Decimal(line[name]) if name in line else None for name in ("allowance", "minimumPerPeriod"))
+    price, per = (Decimal(line.get(name, default)) for name, default in (("price", "0"), ("per", "1")))
+    return Line(line["model"], price, per, None, None, allowance, tuple(of_tiers), minimum)
+
+
 @dataclass
 class Event:
     """One that was accepted."""
@@ -137,7 +149,7 @@ class Run:
     sent: int = 0
 
     def __post_init__(self) -> None:
-        self.partition.period_counters = {UNITS}
+        self.partition.period_counters = {UNITS: UNITS, CHARGES: UNITS}
         self.partition.set_catalog(TENANT, catalog(self.versions, accrues=self.accrues))
 
     def at(self, occurred_us: int) -> Version:
@@ -290,6 +302,11 @@ def test_every_edge_is_settled_as_plain_arithmetic_says(line: Version, which: in
     run.now_us += 1
     run.check()
     assert list(run.totals()) == [("a", START_US)]
+    (row,) = run.partition.tables.of("period_charges")
+    why = explain_period(said(line), *(from_nano(row[name]) for name in ("quantity", "charged", "total")))
+    for step in why.steps:
+        assert by_hand.work_out(step.formula) == Fraction(step.amount), step
+    assert to_nano(Decimal(why.total)) == row["total"] == to_nano(Decimal(why.steps[-1].amount))
 
 
 @RUNS
@@ -448,13 +465,7 @@ def test_golden(table: str, row: dict[str, str]) -> None:
     assert run.totals() == {("a", START_US): to_nano(Decimal(row["charge of the period"]))}
     charged = sum(event.charge for event in run.events.values())
     assert charged == to_nano(Decimal(row.get("charged for events", "0")))
-    of_tiers = [
-        Tier(None if tier["upTo"] is None else Decimal(tier["upTo"]), Decimal(str(tier["price"])), Decimal(str(tier["per"])))
-        for tier in line.get("tiers", [])
-    ]
-    allowance, minimum = (Decimal(line[name]) if name in line else None for name in ("allowance", "minimumPerPeriod"))
-    said = Line(line["model"], Decimal(line.get("price", "0")), Decimal(1), None, None, allowance, tuple(of_tiers), minimum)
-    why = explain_period(said, from_nano(sum(quantities)), from_nano(charged), Decimal(row["charge of the period"]))
+    why = explain_period(said(line), from_nano(sum(quantities)), from_nano(charged), Decimal(row["charge of the period"]))
     if "before rounding" in row:
         assert why.exact == row["before rounding"]
     assert why.steps[-1].amount == row["charge of the period"]

@@ -171,9 +171,14 @@ SELECT h.tenant_id, h.hold_id FROM holds h JOIN tenants t ON t.tenant_id = h.ten
 WHERE h.expires_at <= $2 AND h.status = 'open' ORDER BY h.expires_at, h.hold_id LIMIT 1000
 
 -- name: period_counters
--- The tenants of a partition that have lines which are settled at a period's end, with the counters of their units.
-SELECT u.tenant_id, t.time_zone, t.anchor_day, array_agg(u.counter_id) AS counters
-FROM usage_counters u JOIN tenants t ON t.tenant_id = u.tenant_id AND t.partition_id = $1
+-- The tenants of a partition that have lines which are settled at a period's end, with the counters of their units and, place by place, of
+-- what their events were charged.
+SELECT u.tenant_id, t.time_zone, t.anchor_day, array_agg(u.counter_id ORDER BY u.counter_id) AS units,
+    array_agg(c.counter_id ORDER BY u.counter_id) AS charges
+FROM usage_counters u
+JOIN tenants t ON t.tenant_id = u.tenant_id AND t.partition_id = $1
+JOIN usage_counters c ON c.tenant_id = u.tenant_id AND c.product_id = u.product_id AND c.metric_id = u.metric_id AND c.match = u.match
+    AND c.measure = 'period_charge'
 WHERE u.measure = 'period_quantity' GROUP BY 1, 2, 3
 
 -- name: counted_accounts
@@ -189,13 +194,14 @@ WITH RECURSIVE walk AS (
 SELECT account_id FROM walk LIMIT $3
 
 -- name: unsettled
--- Of these accounts ($2) and counters of units ($3) the periods between $4 and $5 that have moved since they were settled.
+-- Of these accounts ($2) the periods between $5 and $6 in which one of the counters $3 has moved since they were settled. $4: for each of
+-- these the counter of the line's units, by which its periods are known.
 WITH RECURSIVE walk AS (
     SELECT wanted.account_id, newest.*
     FROM unnest($2::bigint[]) AS wanted (account_id)
     CROSS JOIN LATERAL (
         SELECT period_start, counter_id, commit_id FROM usage_counter_quantities q
-        WHERE q.tenant_id = $1 AND q.account_id = wanted.account_id AND q.period_start >= $4 AND q.period_start < $5
+        WHERE q.tenant_id = $1 AND q.account_id = wanted.account_id AND q.period_start >= $5 AND q.period_start < $6
         ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
     ) AS newest
     UNION ALL
@@ -203,19 +209,20 @@ WITH RECURSIVE walk AS (
     FROM walk
     CROSS JOIN LATERAL (
         SELECT period_start, counter_id, commit_id FROM usage_counter_quantities q
-        WHERE q.tenant_id = $1 AND q.account_id = walk.account_id AND q.period_start >= $4
+        WHERE q.tenant_id = $1 AND q.account_id = walk.account_id AND q.period_start >= $5
             AND (q.period_start, q.counter_id) < (walk.period_start, walk.counter_id)
         ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
     ) AS following
 )
-SELECT walk.account_id, walk.counter_id, (extract(epoch FROM walk.period_start) * 1000000)::bigint AS period_start_us
+SELECT DISTINCT walk.account_id, line.units, (extract(epoch FROM walk.period_start) * 1000000)::bigint AS period_start_us
 FROM walk
+JOIN unnest($3::integer[], $4::integer[]) AS line (counter_id, units) USING (counter_id)
 LEFT JOIN LATERAL (
     SELECT p.commit_id FROM period_charges p
-    WHERE p.tenant_id = $1 AND p.account_id = walk.account_id AND p.period_start = walk.period_start AND p.counter_id = walk.counter_id
+    WHERE p.tenant_id = $1 AND p.account_id = walk.account_id AND p.period_start = walk.period_start AND p.counter_id = line.units
     ORDER BY p.revision DESC LIMIT 1
 ) AS settled ON true
-WHERE walk.counter_id = ANY ($3::integer[]) AND walk.commit_id > coalesce(settled.commit_id, 0)
+WHERE walk.commit_id > coalesce(settled.commit_id, 0)
 
 -- name: settled
 -- Of these periods the newest revision.

@@ -70,7 +70,7 @@ class PeriodEnds:
         """Goes one step further where a walk is to be made."""
         if len(self.waiting) >= MOST_DUE:
             return
-        for tenant_id, zone, anchor_day, counters in await connection.fetch(SQL["period_counters"], partition_id):
+        for tenant_id, zone, anchor_day, units, charges in await connection.fetch(SQL["period_counters"], partition_id):
             walk = self._walks.setdefault(tenant_id, _Walk())
             starts = Periods(zone, anchor_day).starts_us
             if not walk.to:
@@ -80,17 +80,17 @@ class PeriodEnds:
                 if ended > walk.done:
                     walk.to, walk.past = ended, 0
             if walk.to:
-                await self._step(connection, tenant_id, counters, walk, now_us)
+                await self._step(connection, tenant_id, ([*units, *charges], [*units, *units]), walk, now_us)
 
-    async def _step(self, connection: Connection, tenant_id: int, counters: list[int], walk: _Walk, now_us: int) -> None:
+    async def _step(self, connection: Connection, tenant_id: int, counters: tuple[list[int], list[int]], walk: _Walk, now_us: int) -> None:
         since, until = to_datetime(now_us) - BACK, to_datetime(walk.to)
         async with connection.transaction():
             # Statistics lag behind a table that grows this fast.
             await connection.execute("SET LOCAL enable_seqscan = off")
             accounts = [row[0] for row in await connection.fetch(SQL["counted_accounts"], tenant_id, walk.past, WALKED_AT_ONCE)]
             if accounts:
-                rows = await connection.fetch(SQL["unsettled"], tenant_id, accounts, counters, since, until)
-                self.add((tenant_id, row["account_id"], row["period_start_us"], row["counter_id"]) for row in rows)
+                rows = await connection.fetch(SQL["unsettled"], tenant_id, accounts, *counters, since, until)
+                self.add((tenant_id, row["account_id"], row["period_start_us"], row["units"]) for row in rows)
         if len(accounts) < WALKED_AT_ONCE:
             walk.done, walk.to = walk.to, 0
         else:

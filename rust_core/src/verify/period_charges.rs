@@ -47,14 +47,14 @@ pub(super) struct PostedPeriod {
 /// Of all period counters.
 #[derive(Debug, Default)]
 pub(super) struct Periods {
-    /// (tenant, counter) → what it counts.
-    pub(super) measures: HashMap<(i64, i32), Measure>,
+    /// (tenant, counter) → what it counts, and the counter of its line's units.
+    pub(super) measures: HashMap<(i64, i32), (Measure, i32)>,
     posted: HashMap<Id, PostedPeriod>,
     rows: Vec<Checked>,
     by_counter: HashMap<Counted, Vec<usize>>,
     /// The last row of each period, while rows are read: its place.
     last: HashMap<Counted, usize>,
-    /// The newest commit of each counter of units, and what it was after it.
+    /// Of each period, by the counter of its units: the newest commit that moved it, and its units after it.
     newest: HashMap<Counted, (i64, i128)>,
     /// When those commits were.
     pub(super) committed: HashMap<i64, i64>,
@@ -194,7 +194,7 @@ impl Verifier {
     }
 
     /// What a counter of a period was after a commit. In key order.
-    pub(super) fn period_counter(&mut self, counted: Counted, commit: i64, quantity: i128, measure: Measure) {
+    pub(super) fn period_counter(&mut self, counted: Counted, commit: i64, quantity: i128, (measure, units): (Measure, i32)) {
         let periods = &mut self.period_ends;
         for place in periods.by_counter.get(&counted).into_iter().flatten() {
             if let Some(checked) = periods.rows.get_mut(*place).filter(|checked| checked.row.commit_id >= commit) {
@@ -204,10 +204,13 @@ impl Verifier {
                 }
             }
         }
+        let (tenant, account, key) = counted;
+        let newest = periods.newest.entry((tenant, account, CounterKey { counter_id: units, ..key })).or_default();
+        newest.0 = newest.0.max(commit);
         if measure == Measure::Quantity {
-            periods.newest.insert(counted, (commit, quantity));
-            periods.committed.insert(commit, 0);
+            newest.1 = quantity;
         }
+        periods.committed.insert(commit, 0);
     }
 
     /// After everything was read: rows that are not what their counters make, postings without a row, and periods without one.
