@@ -190,7 +190,8 @@ def test_even_the_owner_meets_the_trigger(product: Product, merchant: Merchant) 
     merchant.ok("POST", "/v1/customers", {"externalId": "acme", "lowBalanceThreshold": "98.5"})
     merchant.usage(event())
     merchant.ok("POST", "/v1/usage-events/voided/void", {})
-    for table in LEDGER:
+    # Charges of periods need a period that is over: test_period_charges.py.
+    for table in sorted({*LEDGER} - {"period_charges"}):
         assert product.sql.value(f"SELECT count(*) FROM {table}"), f"{table} is empty: its row triggers would not be met"
         for statement in (f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
             with pytest.raises(asyncpg.RestrictViolationError):
