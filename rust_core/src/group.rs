@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::copy::{Buffers, CopyWriter};
-use crate::counter::Moved;
+use crate::counter::Moves;
 use crate::message::Mark;
 use crate::posting::{Id, PostingKind, account};
 use crate::void::VoidRow;
@@ -156,7 +156,7 @@ pub struct Work {
     /// Holds before the group.
     pub holds_before: Vec<((i64, Id), Option<HoldState>)>,
     /// Counters that it moved.
-    pub counters: Vec<Moved>,
+    pub counters: Moves,
     /// Whether any catalogue counts: rows of `usage_events` then say what was counted before.
     pub counts: bool,
     /// Account ids taken from the pool.
@@ -200,7 +200,7 @@ impl Work {
             expired_grants: Vec::new(),
             voids: Vec::new(),
             holds_before: Vec::new(),
-            counters: Vec::new(),
+            counters: Moves::default(),
             counts: false,
             account_ids: Vec::new(),
             warm: Vec::new(),
