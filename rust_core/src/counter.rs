@@ -3,8 +3,6 @@
 //! They belong to the wallet: loaded with it, undone with it, gone with it. What is not among them is zero, since loading
 //! a wallet loads every counter whose period an event can still be of.
 
-use hashbrown::HashTable;
-
 /// How long usage may be past and still be counted; what is older is refused like any event that is too old.
 pub const COUNTED_FOR_US: i64 = 90 * 86_400_000_000;
 
@@ -20,47 +18,106 @@ pub struct CounterKey {
     pub counter_id: i32,
 }
 
-#[derive(Debug, Clone)]
+/// 32 bytes, so that none lies on two lines of the processor's cache.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
 struct Counter {
-    key: CounterKey,
-    /// Nano-units, above zero.
+    /// Nano-units.
     quantity: i128,
-    /// The last group that moved it, and where that group keeps the move.
-    moved_in: u64,
-    moved_at: u32,
+    /// [`NOWHEN`]: there is no counter here.
+    period_start_us: i64,
+    counter_id: i32,
+    /// Which of all moves its last one was: [`Moves`] knows whether that was in the current group.
+    move_number: u32,
 }
 
-/// A wallet's counters that are not zero. A hash table, so that one of a thousand is found by two looks at memory.
+/// No period begins then.
+const NOWHEN: i64 = i64::MIN;
+
+const NOTHING: Counter = Counter { quantity: 0, period_start_us: NOWHEN, counter_id: 0, move_number: 0 };
+
+/// A wallet's counters: a hash table without chains or tags, of which a look-up reads a single line of memory most of the time.
+/// What is not there is zero, and one that went back to zero may stay until the table grows.
 #[derive(Debug, Clone, Default)]
-pub struct Counters(HashTable<Counter>);
+pub struct Counters {
+    /// As many as a power of two, a quarter of them free; or none.
+    slots: Vec<Counter>,
+    len: usize,
+}
 
 /// What a group did to a counter.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
-    /// The wallet's place in memory.
-    pub wallet: u32,
-    /// Whose it is.
-    pub tenant: i64,
-    /// Whose it is.
-    pub account: i64,
-    /// Which one.
-    pub key: CounterKey,
     /// Nano-units before the group.
     pub before: i128,
     /// Nano-units after it.
     pub after: i128,
+    /// Of the counter.
+    pub period_start_us: i64,
+    /// Of the counter.
+    pub counter_id: i32,
+    /// The wallet's place in memory.
+    pub wallet: u32,
+}
+
+impl Moved {
+    /// Which counter of the wallet.
+    #[must_use]
+    pub const fn key(&self) -> CounterKey {
+        CounterKey { period_start_us: self.period_start_us, counter_id: self.counter_id }
+    }
+}
+
+/// What a group did to all counters, each once.
+#[derive(Debug, Default)]
+pub struct Moves {
+    list: Vec<Moved>,
+    /// How many moves there were before this group, counted round a circle.
+    base: u32,
+}
+
+/// The lists of groups that are done, for the next ones: fresh pages would cost the kernel more than the moves the engine.
+#[derive(Debug, Default)]
+pub struct MoveLists {
+    kept: Vec<Vec<Moved>>,
+    base: u32,
+}
+
+/// As many as groups are open at a time, and one.
+const LISTS_KEPT: usize = 3;
+
+impl MoveLists {
+    /// For a group that begins.
+    pub fn begin(&mut self) -> Moves {
+        Moves { list: self.kept.pop().unwrap_or_default(), base: self.base }
+    }
+
+    /// What a group did that ends.
+    pub fn end(&mut self, moves: Moves) -> Vec<Moved> {
+        // The next group's numbers go on from here.
+        self.base = moves.base.wrapping_add(u32::try_from(moves.list.len()).unwrap_or(u32::MAX));
+        moves.list
+    }
+
+    /// Takes a list back that nobody needs any more.
+    pub fn give_back(&mut self, mut list: Vec<Moved>) {
+        if list.capacity() > 0 && self.kept.len() < LISTS_KEPT {
+            list.clear();
+            self.kept.push(list);
+        }
+    }
 }
 
 /// Where a counter lies in a wallet; `None`: nowhere.
 pub type Place = Option<usize>;
 
 impl CounterKey {
-    /// Counters are numbered by one sequence, so their numbers need no secret: only to be spread.
+    /// Counters are numbered by one sequence, so their numbers need no secret: only to be spread, which this does evenly
+    /// for numbers that follow each other. The uppermost bits are the best.
     #[inline]
-    fn hash(&self) -> u64 {
-        let both = self.period_start_us.cast_unsigned() ^ u64::from(self.counter_id.cast_unsigned()) << 24;
-        let mixed = both.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^ mixed.rotate_left(32)
+    fn hash(self) -> u64 {
+        let both = self.period_start_us.cast_unsigned().rotate_left(32) ^ u64::from(self.counter_id.cast_unsigned());
+        both.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
@@ -78,65 +135,116 @@ impl Counters {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.len
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len == 0
+    }
+
+    /// Bytes that a counter takes.
+    pub const BYTES: usize = size_of::<Counter>() * 2;
+
+    /// The first slot in which a counter may lie.
+    #[inline]
+    fn first_slot(&self, key: CounterKey) -> usize {
+        // At most 2^32 slots: half of the hash has bits enough for them.
+        let spread = usize::try_from(key.hash() >> 32).unwrap_or_default();
+        (spread * self.slots.len()) >> 32
+    }
+
+    /// The slot of a counter, or the free one where it belongs; `None`: there are no slots.
+    #[inline]
+    fn slot(&self, key: CounterKey) -> Place {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut slot = self.first_slot(key);
+        // Ends, since a quarter of the slots is free.
+        loop {
+            let counter = &self.slots[slot];
+            if (counter.counter_id == key.counter_id && counter.period_start_us == key.period_start_us) || counter.period_start_us == NOWHEN
+            {
+                return Some(slot);
+            }
+            slot = (slot + 1) & mask;
+        }
     }
 
     /// Looks a counter up.
     #[must_use]
     #[inline]
     pub fn find(&self, key: CounterKey) -> Place {
-        self.0.find_bucket_index(key.hash(), |counter| counter.key == key)
+        self.slot(key).filter(|slot| self.slots[*slot].period_start_us != NOWHEN)
+    }
+
+    /// Reads the memory where a counter will be looked for, so that many such reads can wait at the same time. The result
+    /// means nothing.
+    #[inline]
+    pub fn approach(&self, key: CounterKey) -> u32 {
+        self.slots.get(self.first_slot(key)).map_or(0, |counter| counter.move_number)
     }
 
     /// Nano-units used of the counter at a place.
     #[must_use]
     #[inline]
     pub fn used(&self, place: Place) -> i128 {
-        place.and_then(|place| self.0.get_bucket(place)).map_or(0, |counter| counter.quantity)
+        place.and_then(|place| self.slots.get(place)).map_or(0, |counter| counter.quantity)
     }
 
-    /// Moves the counter that was found at a place in a group, whose moves are all in `moves`: `moved` is what it becomes,
-    /// should the group not have moved it yet.
+    /// Moves the counter that was found at a place in a group: `moved` is what it becomes, should the group not have moved it
+    /// yet.
     #[inline]
-    pub fn advance(&mut self, place: Place, moved: Moved, moves: &mut Vec<Moved>, group_id: u64, now_us: i64) {
-        let moved_at = u32::try_from(moves.len()).unwrap_or(u32::MAX);
-        if let Some(counter) = place.and_then(|place| self.0.get_bucket_mut(place)) {
+    pub fn advance(&mut self, place: Place, moved: Moved, moves: &mut Moves, now_us: i64) {
+        let number = moves.base.wrapping_add(u32::try_from(moves.list.len()).unwrap_or(u32::MAX));
+        if let Some(counter) = place.and_then(|place| self.slots.get_mut(place)) {
             counter.quantity = moved.after;
-            if counter.moved_in == group_id {
-                moves[counter.moved_at as usize].after = moved.after;
+            // Numbers go round: what lies there must be of this counter.
+            let before = moves.list.get_mut(counter.move_number.wrapping_sub(moves.base) as usize);
+            if let Some(before) = before.filter(|one| one.key() == moved.key() && one.wallet == moved.wallet) {
+                before.after = moved.after;
                 return;
             }
-            counter.moved_in = group_id;
-            counter.moved_at = moved_at;
+            counter.move_number = number;
         } else {
-            self.insert(Counter { key: moved.key, quantity: moved.after, moved_in: group_id, moved_at }, now_us);
+            self.insert(moved.key(), moved.after, number, now_us);
         }
-        moves.push(moved);
+        moves.list.push(moved);
     }
 
-    fn insert(&mut self, counter: Counter, now_us: i64) {
-        if self.0.len() == self.0.capacity() {
-            // Before it grows, so that a wallet that never leaves memory does not collect the periods of years.
-            self.0.retain(|counter| counter.key.period_start_us >= now_us - KEPT_FOR_US);
+    /// Adds a counter that is not there.
+    fn insert(&mut self, key: CounterKey, quantity: i128, move_number: u32, now_us: i64) {
+        if self.len * 4 >= self.slots.len() * 3 {
+            self.grow(now_us);
         }
-        self.0.insert_unique(counter.key.hash(), counter, |counter| counter.key.hash());
+        if let Some(slot) = self.slot(key) {
+            let CounterKey { period_start_us, counter_id } = key;
+            self.slots[slot] = Counter { quantity, period_start_us, counter_id, move_number };
+            self.len += 1;
+        }
+    }
+
+    /// Makes room, also by leaving out what is of no use any more: a wallet that never leaves memory must not collect the
+    /// periods of years.
+    #[cold]
+    fn grow(&mut self, now_us: i64) {
+        let mut kept = std::mem::take(&mut self.slots);
+        kept.retain(|counter| counter.period_start_us >= now_us.saturating_sub(KEPT_FOR_US).max(NOWHEN + 1));
+        self.len = kept.len();
+        self.slots = vec![NOTHING; (self.len * 2).next_power_of_two().max(4)];
+        for counter in kept {
+            if let Some(slot) = self.slot(CounterKey { period_start_us: counter.period_start_us, counter_id: counter.counter_id }) {
+                self.slots[slot] = counter;
+            }
+        }
     }
 
     /// Puts a counter back.
     pub fn restore(&mut self, key: CounterKey, quantity: i128) {
-        match (self.0.find_entry(key.hash(), |counter| counter.key == key), quantity) {
-            (Ok(entry), 0) => {
-                entry.remove();
-            }
-            (Ok(mut entry), _) => entry.get_mut().quantity = quantity,
-            (Err(_), 0) => {}
-            (Err(_), _) => self.insert(Counter { key, quantity, moved_in: 0, moved_at: 0 }, i64::MIN + KEPT_FOR_US),
+        match self.find(key) {
+            Some(slot) => self.slots[slot].quantity = quantity,
+            None if quantity == 0 => {}
+            None => self.insert(key, quantity, 0, NOWHEN),
         }
     }
 }
@@ -151,10 +259,11 @@ mod tests {
         CounterKey { period_start_us, counter_id }
     }
 
-    fn advance(counters: &mut Counters, key: CounterKey, after: i128, moves: &mut Vec<Moved>, group_id: u64) {
+    fn advance(counters: &mut Counters, key: CounterKey, after: i128, moves: &mut Moves) {
         let place = counters.find(key);
         let before = counters.used(place);
-        counters.advance(place, Moved { wallet: 0, tenant: 1, account: 1000, key, before, after }, moves, group_id, NOW_US);
+        let CounterKey { period_start_us, counter_id } = key;
+        counters.advance(place, Moved { wallet: 0, period_start_us, counter_id, before, after }, moves, NOW_US);
     }
 
     #[test]
@@ -162,19 +271,23 @@ mod tests {
         let mut counters = Counters::new([(key(NOW_US, 2), 5), (key(NOW_US, 1), 3)]);
         let used = |counters: &Counters, key| counters.used(counters.find(key));
         assert_eq!([1, 2, 3].map(|id| used(&counters, key(NOW_US, id))), [3, 5, 0]);
-        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let mut lists = MoveLists::default();
+        let mut moves = lists.begin();
         for (id, after) in [(1, 4), (3, 1), (1, 6)] {
-            advance(&mut counters, key(NOW_US, id), after, &mut first, 1);
+            advance(&mut counters, key(NOW_US, id), after, &mut moves);
         }
+        let first = lists.end(moves);
+        let mut moves = lists.begin();
         for (id, after) in [(3, 2), (1, 7)] {
-            advance(&mut counters, key(NOW_US, id), after, &mut second, 2);
+            advance(&mut counters, key(NOW_US, id), after, &mut moves);
         }
-        let moved = |moves: &[Moved]| moves.iter().map(|one| (one.key.counter_id, one.before, one.after)).collect::<Vec<_>>();
+        let second = lists.end(moves);
+        let moved = |moves: &[Moved]| moves.iter().map(|one| (one.counter_id, one.before, one.after)).collect::<Vec<_>>();
         assert_eq!((moved(&first), moved(&second)), (vec![(1, 3, 6), (3, 0, 1)], vec![(3, 1, 2), (1, 6, 7)]));
         for one in second.iter().chain(&first) {
-            counters.restore(one.key, one.before);
+            counters.restore(one.key(), one.before);
         }
-        assert_eq!(([1, 2, 3].map(|id| used(&counters, key(NOW_US, id))), counters.len()), ([3, 5, 0], 2));
+        assert_eq!([1, 2, 3].map(|id| used(&counters, key(NOW_US, id))), [3, 5, 0]);
     }
 
     #[test]
@@ -183,7 +296,7 @@ mod tests {
         let kept = key(NOW_US - KEPT_FOR_US, 1);
         let mut counters = Counters::new(old.chain([(kept, 6)]));
         for id in 1..=2_000 {
-            advance(&mut counters, key(NOW_US, id), 1, &mut Vec::new(), 1);
+            advance(&mut counters, key(NOW_US, id), 1, &mut Moves::default());
         }
         assert_eq!((counters.used(counters.find(kept)), counters.len()), (6, 2_001));
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use hashbrown::{HashMap, HashSet};
 
 use crate::copy::Buffers;
-use crate::counter::Counters;
+use crate::counter::{Counters, MoveLists};
 use crate::group::Work;
 use crate::identity::key_hash;
 use crate::key_tables::KeyTables;
@@ -127,7 +127,7 @@ pub struct Engine {
     open: VecDeque<Undo>,
     buffers: Buffers,
     wallets_touched: usize,
-    counters_moved: usize,
+    move_lists: MoveLists,
     groups: u64,
     max_wallets: usize,
     may_evict: bool,
@@ -158,7 +158,7 @@ impl Engine {
             open: VecDeque::new(),
             buffers: Buffers::default(),
             wallets_touched: 0,
-            counters_moved: 0,
+            move_lists: MoveLists::default(),
             groups: 0,
             max_wallets: max_wallets.max(16),
             may_evict: true,
@@ -398,12 +398,12 @@ impl Engine {
         work.key_table = self.key_tables.current();
         // As many as last time: what is kept of a wallet is large, and growing would move it again and again.
         work.touched.reserve(self.wallets_touched);
-        work.counters.reserve(self.counters_moved);
+        work.counters = self.move_lists.begin();
         work.counts = self.counts;
         work
     }
 
-    fn end(&mut self, work: Work) -> Group {
+    fn end(&mut self, mut work: Work) -> Group {
         self.vetted.clear();
         self.absent_keys.clear();
         // Here, and not when a group begins: between its vetting and its end nothing known must be forgotten.
@@ -412,8 +412,8 @@ impl Engine {
         self.voids.rotate();
         let evicted = std::mem::take(&mut self.evicted);
         self.wallets_touched = work.touched.len();
-        self.counters_moved = work.counters.len();
-        let (group, undo) = finish(work, &mut self.wallets.slots, &mut self.position, evicted);
+        let moved = self.move_lists.end(std::mem::take(&mut work.counters));
+        let (group, undo) = finish(work, moved, &mut self.wallets.slots, &mut self.position, evicted);
         self.open.push_back(undo);
         group
     }
@@ -505,6 +505,7 @@ impl Engine {
         while self.open.front().is_some_and(|undo| undo.group_id <= group_id) {
             if let Some(undo) = self.open.pop_front() {
                 self.key_tables.committed(&undo.keys);
+                self.move_lists.give_back(undo.counters);
                 for (index, _) in undo.wallets {
                     if let Some(wallet) = self.wallets.slots[index as usize].as_mut() {
                         wallet.pins = wallet.pins.saturating_sub(1);
@@ -534,7 +535,7 @@ impl Engine {
         for moved in undo.counters {
             if let Some(wallet) = self.wallets.slots[moved.wallet as usize].as_mut() {
                 let held = wallet.counters.len();
-                wallet.counters.restore(moved.key, moved.before);
+                wallet.counters.restore(moved.key(), moved.before);
                 self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
             }
         }

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::copy::{Buffers, CopyWriter};
-use crate::counter::Moved;
+use crate::counter::Moves;
 use crate::message::Mark;
 use crate::period_charge::{PeriodChargeRow, PeriodKey, Settled};
 use crate::posting::{Amounts, Id, PostingKind, account, unbilled_account};
@@ -163,7 +163,7 @@ pub struct Work {
     /// Holds before the group.
     pub holds_before: Vec<((i64, Id), Option<HoldState>)>,
     /// Counters that it moved.
-    pub counters: Vec<Moved>,
+    pub counters: Moves,
     /// Whether anything is owed unbilled in it: rows of `postings` then say how much.
     pub accrues: bool,
     /// Whether any catalogue counts: rows of `usage_events` then say what was counted before.
@@ -212,7 +212,7 @@ impl Work {
             settled_before: Vec::new(),
             late_periods: Vec::new(),
             holds_before: Vec::new(),
-            counters: Vec::new(),
+            counters: Moves::default(),
             accrues: false,
             counts: false,
             account_ids: Vec::new(),

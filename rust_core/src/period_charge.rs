@@ -198,8 +198,8 @@ impl Engine {
             let place = wallet.counters.find(key);
             let before = wallet.counters.used(place);
             if let Some(after) = before.checked_add(change).filter(|after| *after >= 0 && change != 0) {
-                let moved = Moved { wallet: index, tenant, account, key, before, after };
-                wallet.counters.advance(place, moved, &mut work.counters, work.group_id, work.now_us);
+                let moved = Moved { wallet: index, period_start_us, counter_id, before, after };
+                wallet.counters.advance(place, moved, &mut work.counters, work.now_us);
             }
         }
         self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;

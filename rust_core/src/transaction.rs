@@ -157,7 +157,13 @@ const COMMIT_COLUMNS: &[&str] =
 /// Gives postings their sequence numbers and hashes, writes the remaining tables, and moves the position on.
 ///
 /// Wallets are written in key order: it is the order in which the commit's digest is defined, and kind to the index.
-pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Position, evicted: Vec<Vec<u8>>) -> (Group, Undo) {
+pub fn finish(
+    mut work: Work,
+    moved: Vec<Moved>,
+    wallets: &mut [Option<Wallet>],
+    position: &mut Position,
+    evicted: Vec<Vec<u8>>,
+) -> (Group, Undo) {
     let mut undo = Undo {
         group_id: work.group_id,
         wallets: Vec::with_capacity(work.touched.len()),
@@ -167,7 +173,7 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         voids: work.voids.iter().map(|void| (void.tenant, void.key_hash)).collect(),
         holds: std::mem::take(&mut work.holds_before),
         settled: std::mem::take(&mut work.settled_before),
-        counters: std::mem::take(&mut work.counters),
+        counters: moved,
         account_ids: std::mem::take(&mut work.account_ids),
         commit_seq: position.commit_seq,
         head: position.head,
@@ -182,7 +188,8 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
     let mut digest: Digest = [0; 32];
     for one in touched {
         let Some(wallet) = wallets.get_mut(one.wallet as usize).and_then(Option::as_mut) else { continue };
-        wallet.touched = None;
+        // Its place in the order of keys, until the counters are written.
+        wallet.touched = u32::try_from(undo.wallets.len()).ok();
         if one.created {
             undo.created.push(one.wallet);
             write_customer(&mut customers, wallet, work.now_us);
@@ -235,6 +242,13 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         }
     }
 
+    let counters = write_counters(&work.buffers, &undo.counters, wallets, &undo.wallets, work.commit_id);
+    for (index, _) in &undo.wallets {
+        if let Some(wallet) = wallets[*index as usize].as_mut() {
+            wallet.touched = None;
+        }
+    }
+
     work.voids.sort_unstable_by_key(|void| (void.tenant, void.key_hash));
     let mut voids = work.buffers.writer(0);
     for void in &work.voids {
@@ -276,7 +290,6 @@ pub fn finish(mut work: Work, wallets: &mut [Option<Wallet>], position: &mut Pos
         position.commit_seq = work.commit_seq;
         position.head = head;
         let keys = write_keys(&work.buffers, &mut work.new_keys, work.commit_id, work.key_table);
-        let counters = write_counters(&work.buffers, &undo.counters, work.commit_id);
         let posting_columns = if work.accrues { POSTING_COLUMNS } else { &POSTING_COLUMNS[..POSTING_COLUMNS.len() - 1] };
         let event_columns = if work.counts { EVENT_COLUMNS } else { &EVENT_COLUMNS[..EVENT_COLUMNS.len() - 1] };
         let mut commits = work.buffers.writer(256);
@@ -379,22 +392,52 @@ fn write_keys(buffers: &Buffers, keys: &mut [NewKey], commit_id: i64, key_table:
     rows
 }
 
-/// What each counter is after the group that moved it. Nearly in key order: minutes are enough to tell periods apart.
-fn write_counters(buffers: &Buffers, moved: &[Moved], commit_id: i64) -> CopyWriter {
-    let order = |one: &Moved| {
-        let minutes = u128::from((one.key.period_start_us / 60_000_000).cast_unsigned() & 0xffff_ffff);
-        u128::from(one.account.cast_unsigned()) << 64 | minutes << 32 | u128::from(one.key.counter_id.cast_unsigned())
-    };
-    // One that went back to where it was, by a void or a refused amendment, did not move.
-    let mut sorted: Vec<(u128, &Moved)> = moved.iter().filter(|one| one.before != one.after).map(|one| (order(one), one)).collect();
-    sorted.sort_unstable_by_key(|(order, _)| *order);
+/// What each counter is after the group that moved it, in key order. `touched`: the wallets in key order, each of which knows its
+/// place in it: dealt out by wallet, what is left to sort are a few counters each.
+fn write_counters(
+    buffers: &Buffers,
+    moved: &[Moved],
+    wallets: &[Option<Wallet>],
+    touched: &[(u32, WalletState)],
+    commit_id: i64,
+) -> CopyWriter {
     let mut rows = buffers.writer(moved.len() * 80);
-    for (_, one) in sorted {
-        rows.row(6);
-        rows.int8s([one.tenant, one.account, one.key.period_start_us - POSTGRES_EPOCH_US]);
-        rows.int4(one.key.counter_id);
-        rows.int8(commit_id);
-        rows.numeric(one.after);
+    if moved.is_empty() {
+        return rows;
+    }
+    let wallet_of = |index: u32| wallets.get(index as usize).and_then(Option::as_ref);
+    let place = |one: &Moved| wallet_of(one.wallet).and_then(|wallet| wallet.touched).map_or(touched.len(), |place| place as usize);
+    let mut ends = vec![0_usize; touched.len() + 2];
+    for one in moved {
+        ends[place(one) + 1] += 1;
+    }
+    for place in 1..ends.len() {
+        ends[place] += ends[place - 1];
+    }
+    let mut dealt = vec![(0_i64, 0_i32, 0_u32); moved.len()];
+    for (number, one) in (0_u32..).zip(moved) {
+        let next = &mut ends[place(one)];
+        dealt[*next] = (one.period_start_us, one.counter_id, number);
+        *next += 1;
+    }
+    let mut from = 0;
+    for ((index, _), to) in touched.iter().zip(ends) {
+        let Some(wallet) = wallet_of(*index) else { continue };
+        let own = &mut dealt[from..to];
+        from = to;
+        own.sort_unstable();
+        for (period_start_us, counter_id, number) in own {
+            let Moved { before, after, .. } = moved[*number as usize];
+            // One that went back to where it was, by a void or a refused amendment, did not move.
+            if before == after {
+                continue;
+            }
+            rows.row(6);
+            rows.int8s([wallet.tenant, wallet.account, *period_start_us - POSTGRES_EPOCH_US]);
+            rows.int4(*counter_id);
+            rows.int8(commit_id);
+            rows.numeric(after);
+        }
     }
     rows
 }

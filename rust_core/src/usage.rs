@@ -82,12 +82,15 @@ impl Engine {
         let catalog = self.catalogs.get_mut(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?;
         let shapes: SmallVec<[(Arc<PricedShape>, &str); 16]> =
             section.shapes.iter().map(|shape| (catalog.shape(shape.metric, shape.dimensions), shape.dimensions)).collect();
-        let policy = Policy::of(catalog);
+        let (policy, counts) = (Policy::of(catalog), catalog.counts);
         let names = &section.customers;
         let mut wallets: Vec<Option<u32>> = names.iter().map(|name| self.wallets.find(tenant, name)).collect();
         // One pass over the keys first: its look-ups do not depend on each other, so their cache misses overlap, and those
         // below, which see what this batch itself adds, find everything near.
         let known: Vec<Option<u64>> = section.events.iter().map(|event| self.keys.get(&event.key_hash).copied()).collect();
+        if counts {
+            self.approach_counters(work.now_us, section, &shapes, &wallets, &policy);
+        }
         work.new_keys.reserve(section.events.len());
         let mut outcomes = Vec::with_capacity(section.events.len());
         let mut charged = 0_i128;
@@ -112,6 +115,26 @@ impl Engine {
         }
         work.charged = work.charged.checked_add(charged).ok_or(EngineError::Range)?;
         Ok(Decided { outcomes, wallets, charged })
+    }
+
+    /// Looks at where the counters of a section lie, one look after the other without waiting for what it finds: so memory is
+    /// asked for many at a time, and each is near when its event is decided.
+    fn approach_counters(
+        &self,
+        now_us: i64,
+        section: &UsageSection<'_>,
+        shapes: &[(Arc<PricedShape>, &str)],
+        wallets: &[Option<u32>],
+        policy: &Policy,
+    ) {
+        let counter = |event: &UsageEvent<'_>| {
+            let wallet = self.wallets.slots[(*wallets.get(usize::from(event.customer))?)? as usize].as_ref()?;
+            let price = policy.price(&shapes.get(usize::from(event.shape))?.0, Some(wallet), event.occurred_us)?;
+            let key = counter_key(price.counting.as_ref()?, event.occurred_us, now_us).ok()?;
+            Some((wallet, key))
+        };
+        let counters: Vec<(&Wallet, CounterKey)> = section.events.iter().filter_map(counter).collect();
+        std::hint::black_box(counters.iter().fold(0, |all, (wallet, key)| all ^ wallet.counters.approach(*key)));
     }
 
     /// Checks everything first; after the debit nothing can fail.
@@ -175,8 +198,9 @@ impl Engine {
         let posting_seq = if charge == 0 { 0 } else { work.debit_usage(slot, wallet, charge, policy.accrues) };
         if let Some((key, found, before)) = counted {
             let held = wallet.counters.len();
-            let moved = Moved { wallet: index, tenant, account: wallet.account, key, before, after: before + event.quantity_nano };
-            wallet.counters.advance(found, moved, &mut work.counters, work.group_id, work.now_us);
+            let CounterKey { period_start_us, counter_id } = key;
+            let moved = Moved { wallet: index, period_start_us, counter_id, before, after: before + event.quantity_nano };
+            wallet.counters.advance(found, moved, &mut work.counters, work.now_us);
             self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
         }
         let account = wallet.account;

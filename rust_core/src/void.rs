@@ -298,9 +298,9 @@ impl Engine {
         let place = wallet.counters.find(key);
         let before = wallet.counters.used(place);
         let after = before.checked_add(change).filter(|after| *after >= 0)?;
-        let moved = Moved { wallet: index, tenant, account: wallet.account, key, before, after };
+        let moved = Moved { wallet: index, period_start_us, counter_id: counting.counter_id, before, after };
         let held = wallet.counters.len();
-        wallet.counters.advance(place, moved, &mut work.counters, work.group_id, work.now_us);
+        wallet.counters.advance(place, moved, &mut work.counters, work.now_us);
         self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
         Some(before)
     }

@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::counter::CounterKey;
+use crate::counter::Counters;
 use crate::wallet::Wallet;
 
 /// Counters that take as much room as a wallet without any.
@@ -107,7 +107,7 @@ impl Wallets {
 
     pub(crate) fn memory_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Option<Wallet>>()
-            + self.counters * size_of::<(CounterKey, i128, u64)>()
+            + self.counters * Counters::BYTES
             + self.by_name.allocation_size()
             + self.by_account.allocation_size()
     }
