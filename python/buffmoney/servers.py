@@ -105,12 +105,12 @@ class EmbeddedPostgres:
         if not (self.cluster / "PG_VERSION").exists():
             self._initialise()
         self._check_version()
-        _wait_for_predecessor(self.cluster / "postmaster.pid")
+        _wait_for_predecessor(self.cluster)
         self.port = free_port(self.settings.data_dir, "postgres")
 
     def prepare_again(self) -> None:
-        """Before a restart: waits until the backends of a killed server have left the shared memory. Raises ServerError."""
-        _wait_for_predecessor(self.cluster / "postmaster.pid")
+        """Before a restart: sees to it that no process of a killed server is left in the shared memory. Raises ServerError."""
+        _wait_for_predecessor(self.cluster)
 
     def _initialise(self) -> None:
         draft = self.home / "cluster.new"
@@ -349,19 +349,44 @@ def _hand_over(directory: Path, account: Account | None) -> None:
         os.chown(directory, account.uid, account.gid)
 
 
-def _wait_for_predecessor(pid_file: Path, timeout_s: float = 20.0) -> None:
+def _wait_for_predecessor(cluster: Path, timeout_s: float = 20.0) -> None:
     """After a kill -9 of `up` its PostgreSQL is still writing its last checkpoint; a second one must not be started beside it."""
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            pid = int(pid_file.read_text().split("\n", 1)[0])
-            process = psutil.Process(pid)
-            if process.status() == psutil.STATUS_ZOMBIE or "postgres" not in process.name():
-                return
-        except (OSError, ValueError, psutil.NoSuchProcess):
-            return
+    while (pid := _postmaster(cluster / "postmaster.pid")) is not None:
+        if time.monotonic() > deadline:
+            raise ServerError(f"PostgreSQL (pid {pid}) still runs on {cluster}. Stop it, then start again.")
         time.sleep(0.05)
-    raise ServerError(f"PostgreSQL (pid {pid}) still runs on {pid_file.parent}. Stop it, then start again.")
+    _end_orphans(cluster)
+
+
+def _postmaster(pid_file: Path) -> int | None:
+    """The pid of the server that runs on a cluster, None without one."""
+    try:
+        pid = int(pid_file.read_text().split("\n", 1)[0])
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE or "postgres" not in process.name():
+            return None
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return None
+    return pid
+
+
+def _end_orphans(cluster: Path, patience_s: float = 2.0) -> None:
+    """Ends what is left of a server whose postmaster is gone.
+
+    Its processes notice that and go, but for one that waits for a lock which a killed one held: that one would wait for good, and keep
+    every successor out of the shared memory. To end it is as safe as the kill before: the next start recovers from the log.
+    """
+    orphans = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.name() == "postgres" and Path(process.cwd()) == cluster.resolve():
+                orphans.append(process)
+    _, left = psutil.wait_procs(orphans, patience_s)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, patience_s)
 
 
 def free_port(data_dir: Path, name: str) -> int:

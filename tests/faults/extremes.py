@@ -224,9 +224,10 @@ async def control(product: Product, short: bool) -> Line:
             await owner.close()
             await asyncio.sleep(3)
             (postmaster,) = own.pids("postgres")
-            # The postmaster first, so that nobody is left to write out the log in good order.
-            for process in family_of(postmaster):
-                running.kill(process.pid, signal.SIGKILL)
+            # The postmaster stands still meanwhile: nobody is told to write out the log in good order, and all stay its children.
+            running.kill(postmaster, signal.SIGSTOP)
+            for process in reversed(family_of(postmaster)):
+                running.kill(process.pid)
             line.kills += 1
             await running.wait_for_return("postgres", [postmaster], 1)
             await running.first_success(time.monotonic())

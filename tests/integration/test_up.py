@@ -67,6 +67,21 @@ def test_children_come_back_and_nothing_is_lost(own: Product) -> None:
     merchant.close()
 
 
+def test_a_backend_that_hangs_keeps_no_successor_out(own: Product) -> None:
+    """Killed with its locks, one backend leaves another waiting for good in the shared memory; a stopped one stands for that here."""
+    merchant = own.new_merchant()
+    merchant.grant("5")
+    (postmaster,) = own.pids("postgres")
+    hanging = next(one for one in psutil.Process(postmaster).children() if "buffmoney_core" in " ".join(one.cmdline()))
+    hanging.suspend()
+    psutil.Process(postmaster).kill()
+    assert gone([hanging], 15)
+    own.wait_ready(30)
+    assert merchant.balance()["available"] == "5"
+    assert own.verify()["exit"] == 0
+    merchant.close()
+
+
 def usage_of(key: str) -> dict[str, object]:
     """The same event for the same key, whenever it is sent."""
     moment = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - 86_400))
