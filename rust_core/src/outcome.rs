@@ -120,7 +120,7 @@ outcomes! {
     Accepted = 0, "accepted", Event, "Accepted, charged and durable.";
     Duplicate = 1, "duplicate", IdempotencyKey, "The same event was accepted before.";
     Conflict = 2, "idempotency_conflict", IdempotencyKey, "Another event was accepted with this idempotencyKey.";
-    InsufficientBalance = 10, "insufficient_balance", Customer, "The customer's balance does not cover the charge.";
+    InsufficientBalance = 10, "insufficient_balance", Customer, "The customer's balance, or what it may owe, does not cover the charge.";
     NoPrice = 11, "no_price", Metric, "No charge of the customer's rate card at occurredAt matches this metric and these dimensions in the customer's currency.";
     UnknownMetric = 12, "unknown_metric", Metric, "This metric is not defined.";
     UnknownCustomer = 13, "unknown_customer", Customer, "This customer does not exist, and unknown customers are refused.";

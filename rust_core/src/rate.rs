@@ -67,7 +67,7 @@ struct WireCatalog {
     unknown_customers: UnknownCustomers,
     default_overdraft_limit: Option<String>,
     #[serde(default)]
-    billing: Billing,
+    accrues: bool,
     metrics: Vec<WireMetric>,
     rate_cards: Vec<WireCard>,
     /// In the order in which they were made.
@@ -160,17 +160,6 @@ pub enum UnknownCustomers {
     Create,
     /// The event is refused.
     Refuse,
-}
-
-/// When a merchant's customers pay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Billing {
-    /// Before: a wallet has a floor.
-    #[default]
-    Prepaid,
-    /// After: what grants do not cover is owed unbilled.
-    PayAsYouGo,
 }
 
 /// The lines of a card that match on the same dimensions, by the values they match.
@@ -396,7 +385,7 @@ impl Catalog {
             currency: tenant_currency,
             unknown_customers: wire.unknown_customers,
             default_overdraft_limit: wire.default_overdraft_limit.as_deref().map(amount).transpose()?,
-            accrues: wire.billing == Billing::PayAsYouGo,
+            accrues: wire.accrues,
             counts,
             counting,
             period_ends,

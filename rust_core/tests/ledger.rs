@@ -31,8 +31,7 @@ const CATALOG: &str = r#"{"tenantId":3,"version":1,"currency":"CNY","unknownCust
             {"upTo":"5","price":"0.2","per":"3"},{"upTo":"11.5","price":"0.1","per":"7"},{"upTo":null,"price":"0.05","per":"1"}]}]}]}"#;
 /// `CATALOG`, of a merchant that bills pay-as-you-go or does not.
 fn catalog(accrues: bool) -> String {
-    let billing = if accrues { r#""billing":"pay-as-you-go","currency""# } else { r#""currency""# };
-    CATALOG.replacen(r#""currency""#, billing, 1)
+    CATALOG.replacen(r#""currency""#, &format!(r#""accrues":{accrues},"currency""#), 1)
 }
 const METRICS: [&str; 3] = ["tokens", "free", "tiered"];
 const PERIODS: [i64; 2] = [1_788_000_000_000_000, 1_792_000_000_000_000];

@@ -58,7 +58,7 @@ def catalog_json(
     periods: Periods | None = None,
     *,
     currency: str = "CNY",
-    billing: str | None = None,
+    accrues: bool = False,
     assignments: Sequence[tuple[int, Assignment]] = (),
 ) -> bytes:
     """The catalogue as the engine reads it. Price ids count up over all cards' lines. assignments: with the customers' accounts. periods:
@@ -102,7 +102,7 @@ def catalog_json(
             "unknownCustomers": unknown_customers,
             "defaultOverdraftLimit": None if default_limit is None else show(default_limit),
             # As it was written before wallets accrued.
-            **({} if billing in (None, "overdraft") else {"billing": billing}),
+            **({"accrues": True} if accrues else {}),
             "metrics": [{"id": number, "code": code} for code, number in METRIC_IDS.items()],
             "rateCards": wire_cards,
             **({"assignments": wire_assignments} if wire_assignments else {}),

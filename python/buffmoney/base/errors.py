@@ -77,7 +77,7 @@ CODES = _codes(
     ("void_too_large", 422, False, "More events than one call may void"),
     ("invalid_reason", 422, False, "The reason is not valid"),
     # ---- wallets
-    ("insufficient_balance", 402, False, "The available balance does not cover this"),
+    ("insufficient_balance", 402, False, "The available balance, or what the customer may owe, does not cover this"),
     ("unknown_customer", 404, False, "The customer does not exist"),
     ("hold_not_found", 404, False, "The hold does not exist"),
     ("grant_not_found", 404, False, "The grant does not exist"),

@@ -19,7 +19,7 @@ async def read(connection: Connection, clock: Clock, tenant_id: int) -> bytes:
     """The JSON that `Engine.load_catalog` takes, of one snapshot:
 
     {"tenantId", "version", "currency", "unknownCustomers": "create|refuse", "defaultOverdraftLimit": "0"|null,
-    "billing": "prepaid|pay-as-you-go", "metrics": [{"id", "code"}],
+    "accrues": bool, "metrics": [{"id", "code"}],
     "rateCards": [{"rateCardId", "productId", "currency", "audience": "everyone|assigned", "effectiveFromUs": int|null,
     "charges": [{"priceId", "metricId", "match", "model"?, "currency"?, "price", "per", "percent"?, "minimum"?, "counterId"?, "allowance"?,
     "tiers"?: [{"upTo": "1000000"|null, "price", "per"}], "minimumPerPeriod"?, "periodQuantityCounterId"?, "periodChargeCounterId"?}]}],

@@ -141,7 +141,7 @@ SELECT t.time_zone, t.anchor_day, EXISTS (SELECT FROM usage_counters u WHERE u.t
     'unknownCustomers', t.unknown_customers,
     -- A prepaid wallet has its floor at zero; what pay-as-you-go may owe unbilled has no limit.
     'defaultOverdraftLimit', CASE WHEN g.billing = 'prepaid' THEN '0' END,
-    'billing', g.billing,
+    'accrues', g.billing = 'pay-as-you-go',
     'metrics', (SELECT coalesce(json_agg(json_build_object('id', m.metric_id, 'code', m.code) ORDER BY m.metric_id), '[]'::json)
                 FROM metrics m WHERE m.tenant_id = t.tenant_id),
     'rateCards', (
