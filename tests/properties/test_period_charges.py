@@ -98,7 +98,7 @@ def catalog(
             "version": version,
             "currency": "CNY",
             "unknownCustomers": "create",
-            **({"billing": "pay-as-you-go"} if accrues else {}),
+            **({"accrues": True} if accrues else {}),
             "defaultOverdraftLimit": None,
             "metrics": [{"id": 3, "code": "images"}],
             "rateCards": cards,
