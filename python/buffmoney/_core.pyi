@@ -323,7 +323,7 @@ class Simulation:
     """A rate card over past usage. Writes nothing; the GIL is released in `events` and `finish`."""
 
     def __new__(
-        cls, catalog_before: bytes, catalog_after: bytes, first_day: int, day_starts_us: list[int], settled: tuple[int, int] = (0, 0)
+        cls, catalog_before: bytes, catalog_after: bytes, first_day: int, day_starts_us: list[int], settled: tuple[int, int] = ...
     ) -> Self:
         """catalog_before: the tenant's (pricing/catalog.py), whose cards say what each product prices; catalog_after: the same with
         the card under test alone, in force since ever.
