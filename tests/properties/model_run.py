@@ -111,7 +111,8 @@ class ModelRun:
         accounts = {row["external_id"]: row["account_id"] for row in self.partition.tables.of("customers", TENANT_ID)}
         assignments = [(accounts[one.customer], one) for one in model.assignments]
         settings = (model.unknown_customers, model.default_limit, self.periods)
-        catalog = catalog_json(TENANT_ID, self.version, model.cards, *settings, accrues=model.accrues, assignments=assignments)
+        accrues = model.billing == "pay-as-you-go"
+        catalog = catalog_json(TENANT_ID, self.version, model.cards, *settings, accrues=accrues, assignments=assignments)
         self.partition.set_catalog(TENANT_ID, catalog)
 
     def flush(self) -> None:
