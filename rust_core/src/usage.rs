@@ -83,7 +83,7 @@ impl Engine {
         let mut wallets: Vec<Option<u32>> = names.iter().map(|name| self.wallets.find(tenant, name)).collect();
         // One pass over the keys first: its look-ups do not depend on each other, so their cache misses overlap, and those
         // below, which see what this batch itself adds, find everything near.
-        let known: Vec<Option<u64>> = section.events.iter().map(|event| self.keys.get(&event.key_hash).copied()).collect();
+        let known: Vec<Option<u64>> = section.events.iter().map(|event| self.known_key(&event.key_hash)).collect();
         work.new_keys.reserve(section.events.len());
         let mut outcomes = Vec::with_capacity(section.events.len());
         let mut charged = 0_i128;
