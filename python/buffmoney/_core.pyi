@@ -146,15 +146,11 @@ class Needs:
 
 @final
 class KeyFilter:
-    """The keys that a table may hold, for so many of them. Its no is exact."""
+    """The keys that some tables may hold. Its no is exact."""
 
-    def __new__(cls, capacity: int) -> Self: ...
     @staticmethod
     def read(stored: bytes) -> KeyFilter:
         """ValueError: not a stored filter."""
-    def feed(self, chunk: bytes) -> int:
-        """COPY BINARY of one column of key hashes, in any chunking. Returns how many keys were in this chunk."""
-    def stored(self) -> bytes: ...
     size_bytes: int
 
 @final
@@ -189,19 +185,29 @@ class Engine:
         absent: list[tuple[int, bytes]],
     ) -> None:
         """rows: (tenant_id, hold_id, account_id, amount, parts, expires_at_us, status)."""
-    def add_closed_key_table(self, number: int, filter: KeyFilter | None) -> None:
-        """A table of event keys that takes no more. None: its filter is not known, so every key may be there."""
-    def open_key_table(self, number: int, capacity: int, complete: bool) -> None:
-        """The table that takes new keys, and how many it is made for. complete: it has none yet."""
-    def complete_key_table(self, number: int, filter: KeyFilter, keys: int) -> None:
-        """What a table had at some moment since `start`. ValueError: the filter is not made for the open table's capacity."""
-    def turn_key_table(self, number: int, capacity: int) -> tuple[int, int, bytes] | None:
-        """Closes the open table and opens another, empty one. Gives the closed one's number, keys and filter, to be stored. None: its
-        filter is not complete. No group may be open."""
+    def add_key_span(self, tables: list[int], filter: KeyFilter | None) -> None:
+        """Closed tables of event keys, which have their indexes, and the filter of them all. None: every key may be there."""
+    def begin_key_span(self, capacity: int) -> None:
+        """The span that the open table belongs to, and how many keys it is made for."""
+    def add_closed_key_table(self, number: int) -> None:
+        """A closed table of that span, which has its index. Its keys follow."""
+    def feed_closed_key_table(self, chunk: bytes) -> int:
+        """What that table has: key_hash and fingerprint, as COPY BINARY sends them, in chunks of any size. Gives how many keys were read.
+        ValueError: it is something else."""
+    def open_key_table(self, number: int, capacity: int) -> None:
+        """The table that takes new keys, and how many it is made for."""
+    def feed_key_table(self, chunk: bytes) -> int:
+        """What the open table has already, likewise."""
+    def turn_key_table(self, number: int, capacity: int, span: int) -> tuple[int, int, bytes | None] | None:
+        """Closes the open table and opens another, empty one. Gives the closed one's number and keys, and the filter of its span, if that
+        ends with it; span: keys that the next one is made for. None: none was open. No group may be open, and the table closed before
+        must have its index."""
     key_table: int
     """the number of the open table"""
     key_table_fill: tuple[int, int]
-    """keys in the open table, and how many it is made for; (0, 2**64 - 1) while it cannot be closed"""
+    """keys in the open table, and how many it is made for"""
+    key_tables_in_memory: list[int]
+    """the open table and the one closed last: what they have is known key by key, and they may have no index"""
     def key_tables_with(self, keys: list[tuple[int, bytes]]) -> list[tuple[int, int]]:
         """Where these keys (tenant_id, hash) may be stored: (table, place in the list)."""
     def load_events(
@@ -227,7 +233,7 @@ class Engine:
     ) -> None:
         """rows: (period as in Needs.settled, revision, quantity, charged, total, parts), the newest revision. absent: not settled."""
     def remember_keys(self, rows: list[tuple[bytes, int]]) -> None:
-        """(key hash, fingerprint) found in event_keys."""
+        """(key hash, fingerprint) found in event_keys. Those of late are kept."""
     def remember_absent_keys(self, keys: list[bytes]) -> None:
         """Key hashes not found there, until the next `apply`."""
     def remember_commands(self, rows: list[tuple[int, bytes, int, str]]) -> None:

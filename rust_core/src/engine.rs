@@ -11,7 +11,7 @@ use crate::copy::Buffers;
 use crate::counter::{Counters, MoveLists};
 use crate::group::Work;
 use crate::identity::key_hash;
-use crate::key_tables::KeyTables;
+use crate::key_tables::{KeyTables, Turned};
 use crate::message::{Message, MessageBody, MessageError, Outline};
 use crate::period_charge::{PeriodKey, Settled};
 use crate::posting::{Digest, Id, PostingKind, commit_id};
@@ -110,9 +110,12 @@ pub struct Engine {
     pub(crate) catalogs: HashMap<i64, Catalog>,
     /// Whether a line of any catalogue counted since the start.
     counts: bool,
+    /// All keys of the open table and of the one closed last, with those on their way there.
     pub(crate) keys: Recent<u64>,
     /// Where older keys are.
-    pub key_tables: KeyTables,
+    key_tables: KeyTables,
+    /// Some that were looked up there.
+    pub(crate) found_keys: Recent<u64>,
     absent_keys: HashSet<Id>,
     vetted: HashSet<Id>,
     pub(crate) commands: Recent<(i64, u64, String)>,
@@ -145,6 +148,7 @@ impl Engine {
             counts: false,
             keys: Recent::new(recent_keys),
             key_tables: KeyTables::default(),
+            found_keys: Recent::new(recent_keys),
             absent_keys: HashSet::new(),
             vetted: HashSet::new(),
             commands: Recent::new(recent_keys / 8),
@@ -176,6 +180,7 @@ impl Engine {
         self.counts = false;
         self.keys.clear();
         self.key_tables = KeyTables::default();
+        self.found_keys.clear();
         self.absent_keys.clear();
         self.vetted.clear();
         self.commands.clear();
@@ -241,10 +246,47 @@ impl Engine {
         self.absent_holds.extend(absent);
     }
 
+    /// Says which table takes new keys, and how many it is made for.
+    pub fn open_key_table(&mut self, number: i32, capacity: u64) {
+        self.key_tables.open(number, capacity);
+        self.keys.reserve(usize::try_from(capacity).unwrap_or(usize::MAX));
+    }
+
+    /// Takes a key that the open table has already, before anything is applied.
+    pub fn load_key(&mut self, id: Id, fingerprint: u64) {
+        self.keys.insert(id, fingerprint);
+        self.key_tables.committed(&[id]);
+    }
+
+    /// Closes the open table and opens another one: see [`KeyTables::turn`].
+    pub fn turn_key_table(&mut self, number: i32, capacity: u64, span: u64) -> Option<Turned> {
+        let closed = self.key_tables.turn(number, capacity, span)?;
+        self.keys.age();
+        self.keys.reserve(usize::try_from(capacity).unwrap_or(usize::MAX));
+        Some(closed)
+    }
+
+    /// The tables of event keys.
+    #[must_use]
+    pub const fn key_tables(&self) -> &KeyTables {
+        &self.key_tables
+    }
+
+    /// The same, to be told about closed ones before anything is applied.
+    pub const fn key_tables_mut(&mut self) -> &mut KeyTables {
+        &mut self.key_tables
+    }
+
+    /// The tables that may hold a key.
+    pub fn key_tables_with<'a>(&'a self, key: &'a Id) -> impl Iterator<Item = i32> + 'a {
+        let near = self.keys.get(key).map(|_| self.key_tables.in_memory());
+        self.key_tables.closed_with(key).chain(near.into_iter().flatten())
+    }
+
     /// Takes event keys found in the database.
     pub fn remember_keys(&mut self, rows: impl IntoIterator<Item = (Id, u64)>) {
         for (id, fingerprint) in rows {
-            self.keys.insert(id, fingerprint);
+            self.found_keys.insert(id, fingerprint);
         }
     }
 
@@ -326,6 +368,12 @@ impl Engine {
         Ok(needs)
     }
 
+    /// The fingerprint of an event that is known to be stored, or on its way.
+    #[inline]
+    pub(crate) fn known_key(&self, key: &Id) -> Option<u64> {
+        self.keys.get(key).or_else(|| self.found_keys.get(key)).copied()
+    }
+
     /// Events that no table has are vetted; of the others it must be known before they are applied.
     fn need_keys(&mut self, message: &Outline<'_>, needs: &mut Needs) {
         if self.key_tables.none() {
@@ -333,7 +381,7 @@ impl Engine {
         }
         let keys: Vec<Id> = message.keys().collect();
         let before = needs.keys.len();
-        let unknown = |key: &Id| self.keys.get(key).is_none() && !self.absent_keys.contains(key);
+        let unknown = |key: &Id| self.known_key(key).is_none() && !self.absent_keys.contains(key);
         let tenant = message.tenant_id.cast_signed();
         needs.keys.extend(self.key_tables.suspects(&keys).into_iter().filter(unknown).map(|key| (tenant, key)));
         if needs.keys.len() == before {
@@ -407,7 +455,10 @@ impl Engine {
         self.vetted.clear();
         self.absent_keys.clear();
         // Here, and not when a group begins: between its vetting and its end nothing known must be forgotten.
-        self.keys.rotate();
+        self.found_keys.rotate();
+        if self.key_tables.none() {
+            self.keys.rotate();
+        }
         self.commands.rotate();
         self.voids.rotate();
         let evicted = std::mem::take(&mut self.evicted);
@@ -595,7 +646,7 @@ impl Engine {
     /// Bytes held by the large tables, roughly.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.wallets.memory_bytes() + self.keys.memory_bytes() + self.key_tables.memory_bytes() + self.holds.allocation_size()
+        self.wallets.memory_bytes() + self.keys.memory_bytes() + self.found_keys.memory_bytes() + self.key_tables.memory_bytes() + self.holds.allocation_size()
     }
 
     /// Makes a customer's wallet in this group. `currency`: `None` for the tenant's.

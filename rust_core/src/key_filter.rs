@@ -1,13 +1,13 @@
 //! Which keys a table of event keys may hold: a filter that is exact when it says no.
 //!
 //! A Bloom filter in blocks of 32 bytes (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom Filters",
-//! 2007): a key has one block and there one bit in each of eight words, so a question touches one cache line. With 16 bits
-//! for each key, of a thousand keys that are not there about one is said to be there, perhaps; then the table is asked.
+//! 2007): a key has one block and there one bit in each of eight words, so a question touches one cache line. With 24 bits
+//! for each key, of ten thousand keys that are not there one or two are said to be there, perhaps; then the table is asked.
 
 use crate::posting::Id;
 
 /// Bits for each key that the filter is made for.
-const BITS_PER_KEY: usize = 16;
+const BITS_PER_KEY: usize = 24;
 /// Eight words make a block.
 type Block = [u32; 8];
 const BLOCK_BYTES: usize = 32;
@@ -61,20 +61,6 @@ impl KeyFilter {
         block.iter().zip(bits(key)).fold(true, |all, (word, bit)| all & (word & bit != 0))
     }
 
-    /// Takes in all that another filter of the same size holds.
-    ///
-    /// # Errors
-    /// When it has another size; nothing is taken then.
-    pub fn absorb(&mut self, other: &Self) -> Result<(), FilterError> {
-        if self.blocks.len() != other.blocks.len() {
-            return Err(FilterError);
-        }
-        for (word, more) in self.blocks.iter_mut().flatten().zip(other.blocks.iter().flatten()) {
-            *word |= more;
-        }
-        Ok(())
-    }
-
     /// As stored: the words of the blocks, little-endian.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -99,9 +85,9 @@ impl KeyFilter {
     }
 }
 
-/// Bytes that are not a filter, or not one of this size.
+/// Bytes that are not a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a key filter of this size")]
+#[error("not a key filter")]
 pub struct FilterError;
 
 #[cfg(test)]
@@ -119,19 +105,17 @@ mod tests {
         keys(0, 20_000).for_each(|key| filter.insert(&key));
         assert!(keys(0, 20_000).all(|key| filter.may_contain(&key)));
         let wrong = keys(1 << 32, 100_000).filter(|key| filter.may_contain(key)).count();
-        assert!(wrong < 300, "{wrong} of 100,000 foreign keys");
+        assert!(wrong < 60, "{wrong} of 100,000 foreign keys");
     }
 
     proptest! {
         #[test]
-        fn nothing_is_forgotten_by_storing_or_merging(held in prop::collection::vec(any::<[u8; 16]>(), 0..200), more in prop::collection::vec(any::<[u8; 16]>(), 0..200), size in 1..300_usize) {
-            let (mut filter, mut other) = (KeyFilter::new(size), KeyFilter::new(size));
+        fn nothing_is_forgotten_by_storing(held in prop::collection::vec(any::<[u8; 16]>(), 0..200), size in 1..300_usize) {
+            let mut filter = KeyFilter::new(size);
             held.iter().for_each(|key| filter.insert(key));
-            more.iter().for_each(|key| other.insert(key));
-            prop_assert_eq!(KeyFilter::from_bytes(&filter.to_bytes()), Ok(filter.clone()));
-            filter.absorb(&other).unwrap();
-            prop_assert!(held.iter().chain(&more).all(|key| filter.may_contain(key)));
-            prop_assert_eq!(filter.absorb(&KeyFilter::new(size + 1_000)), Err(FilterError));
+            let read = KeyFilter::from_bytes(&filter.to_bytes()).unwrap();
+            prop_assert_eq!(&read, &filter);
+            prop_assert!(held.iter().all(|key| read.may_contain(key)));
             prop_assert_eq!(KeyFilter::from_bytes(&filter.to_bytes()[1..]), Err(FilterError));
         }
     }

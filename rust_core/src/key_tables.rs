@@ -1,16 +1,19 @@
 //! The tables that event keys lie in: one is open and takes new keys, the closed ones never change again.
 //!
-//! Each has an index of its own, small enough to stay fast, which is unique only in itself. That a key is in no closed
-//! table is known here, by their filters: a filter's no is exact, after its perhaps the table is asked. So dedupe stays
-//! exact over all of them.
+//! Which keys the open table has is known in memory, key by key ([`crate::engine::Engine`]), so that it needs no index while
+//! it grows: entering random keys into one was half of what a commit cost. It gets its index when it is closed, and its keys
+//! leave memory one table later. Of older keys there are filters, each over the tables of a span: a filter's no is exact,
+//! after its perhaps the span's tables are asked. So dedupe is exact over all of them. Tables are small, so that an index is
+//! made in a moment; spans are large, since every filter is one more to look into for every event.
 
-use crate::key_filter::{FilterError, KeyFilter};
+use crate::key_filter::KeyFilter;
 use crate::posting::Id;
 
+/// Closed tables that share a filter.
 #[derive(Debug)]
-struct Closed {
-    number: i32,
-    /// `None`: not read yet, or memory is short. Then the table is asked for every key.
+struct Span {
+    tables: Vec<i32>,
+    /// `None`: memory is short. Then the tables are asked for every key.
     filter: Option<KeyFilter>,
 }
 
@@ -19,46 +22,73 @@ struct Open {
     number: i32,
     /// Keys it is made for.
     capacity: u64,
-    /// Keys in it, as far as they are known here.
+    /// Committed keys in it.
     keys: u64,
-    /// All keys that were committed since this core has the table; all keys, once `complete`.
+}
+
+/// The span that grows.
+#[derive(Debug)]
+struct Growing {
+    /// Its closed tables.
+    tables: Vec<i32>,
+    /// Keys it is made for.
+    capacity: u64,
+    /// Committed keys in it, those of the open table among them.
+    keys: u64,
     filter: KeyFilter,
-    complete: bool,
+}
+
+/// What is to be done about a table that was closed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Turned {
+    /// The closed table.
+    pub number: i32,
+    /// Keys in it.
+    pub keys: u64,
+    /// The filter of the span that ended with it, if one did: of all tables since the span before.
+    pub filter: Option<Vec<u8>>,
 }
 
 /// The tables of a partition. None at all before the first [`open`](Self::open): then nothing is asked of any.
 #[derive(Debug, Default)]
 pub struct KeyTables {
-    closed: Vec<Closed>,
+    spans: Vec<Span>,
+    growing: Option<Growing>,
+    /// The table closed last: its keys are still in memory, and maybe it has no index yet.
+    last: Option<i32>,
     open: Option<Open>,
 }
 
 impl KeyTables {
-    /// Adds a closed table.
-    pub fn add_closed(&mut self, number: i32, filter: Option<KeyFilter>) {
-        self.closed.push(Closed { number, filter });
+    /// Adds a span of closed tables, which have their indexes.
+    pub fn add_span(&mut self, tables: Vec<i32>, filter: Option<KeyFilter>) {
+        self.spans.push(Span { tables, filter });
     }
 
-    /// Says which table takes new keys, and how many it is made for. `complete`: it has none yet, so that no reading is needed.
-    pub fn open(&mut self, number: i32, capacity: u64, complete: bool) {
+    /// Begins a span for so many keys.
+    pub fn begin_span(&mut self, capacity: u64) {
         let filter = KeyFilter::new(usize::try_from(capacity).unwrap_or(usize::MAX));
-        self.open = Some(Open { number, capacity, keys: 0, filter, complete });
+        self.growing = Some(Growing { tables: Vec::new(), capacity, keys: 0, filter });
     }
 
-    /// Takes a filter of all keys that a table had at some moment since the lease was taken: so with those noted here since then, it is whole.
-    ///
-    /// # Errors
-    /// When it is not made for as many keys as the open table.
-    pub fn complete(&mut self, number: i32, filter: KeyFilter, keys: u64) -> Result<(), FilterError> {
-        if let Some(open) = self.open.as_mut().filter(|open| open.number == number) {
-            open.filter.absorb(&filter)?;
-            // Those that were committed meanwhile may count twice: the table closes a little early.
-            open.keys += keys;
-            open.complete = true;
-        } else if let Some(closed) = self.closed.iter_mut().find(|closed| closed.number == number) {
-            closed.filter = Some(filter);
+    /// Adds a closed table, which has its index, to the span that grows; its keys follow.
+    pub fn add_closed(&mut self, number: i32) {
+        if let Some(span) = &mut self.growing {
+            span.tables.push(number);
         }
-        Ok(())
+    }
+
+    /// A key of a closed table of the span that grows.
+    pub fn add_key(&mut self, key: &Id) {
+        if let Some(span) = &mut self.growing {
+            span.keys += 1;
+            span.filter.insert(key);
+        }
+    }
+
+    /// Says which table takes new keys, and how many it is made for.
+    pub const fn open(&mut self, number: i32, capacity: u64) {
+        self.open = Some(Open { number, capacity, keys: 0 });
     }
 
     /// The number of the open table; 0: there is none.
@@ -67,47 +97,57 @@ impl KeyTables {
         self.open.as_ref().map_or(0, |open| open.number)
     }
 
-    /// How full the open table is: keys in it, keys it is made for. A table whose filter is not complete is not to be closed.
+    /// How full the open table is: keys in it, keys it is made for.
     #[must_use]
     pub fn fill(&self) -> (u64, u64) {
-        self.open.as_ref().filter(|open| open.complete).map_or((0, u64::MAX), |open| (open.keys, open.capacity))
+        self.open.as_ref().map_or((0, u64::MAX), |open| (open.keys, open.capacity))
     }
 
     /// Committed keys of the open table.
     pub fn committed(&mut self, keys: &[Id]) {
         if let Some(open) = &mut self.open {
             open.keys += keys.len() as u64;
-            keys.iter().for_each(|key| open.filter.insert(key));
+            keys.iter().for_each(|key| self.add_key(key));
         }
     }
 
-    /// Closes the open table, which is complete and has no group on its way, and opens another. Gives the closed one's
-    /// number, keys and filter, to be stored.
-    pub fn turn(&mut self, number: i32, capacity: u64) -> Option<(i32, u64, Vec<u8>)> {
-        let open = self.open.take_if(|open| open.complete)?;
-        let stored = (open.number, open.keys, open.filter.to_bytes());
-        self.closed.push(Closed { number: open.number, filter: Some(open.filter) });
-        self.open(number, capacity, true);
-        Some(stored)
+    /// Closes the open table, which has no group on its way, and opens another; `span`: the keys that a next span is made
+    /// for. The table closed before it must have its index by now: from here on it is asked. `None`: none was open.
+    pub fn turn(&mut self, number: i32, capacity: u64, span: u64) -> Option<Turned> {
+        let closed = self.open.take()?;
+        self.last = Some(closed.number);
+        self.add_closed(closed.number);
+        let ended = self.growing.take_if(|growing| growing.keys >= growing.capacity);
+        let filter = ended.as_ref().map(|span| span.filter.to_bytes());
+        if let Some(ended) = ended {
+            self.add_span(ended.tables, Some(ended.filter));
+            self.begin_span(span);
+        }
+        self.open(number, capacity);
+        Some(Turned { number: closed.number, keys: closed.keys, filter })
     }
 
-    /// The tables that may hold a key, without the open one.
+    /// The tables whose keys are in memory, and that may have no index.
+    pub fn in_memory(&self) -> impl Iterator<Item = i32> {
+        self.last.into_iter().chain(self.open.iter().map(|open| open.number))
+    }
+
+    fn filters(&self) -> impl Iterator<Item = (&[i32], Option<&KeyFilter>)> {
+        let grown = self.spans.iter().map(|span| (&span.tables[..], span.filter.as_ref()));
+        grown.chain(self.growing.iter().filter(|span| !span.tables.is_empty()).map(|span| (&span.tables[..], Some(&span.filter))))
+    }
+
+    /// The tables that may hold a key, of those whose keys are not in memory.
     pub fn closed_with<'a>(&'a self, key: &'a Id) -> impl Iterator<Item = i32> + 'a {
-        self.closed.iter().filter(|closed| closed.filter.as_ref().is_none_or(|filter| filter.may_contain(key))).map(|closed| closed.number)
+        let spans = self.filters().filter(|(_, filter)| filter.is_none_or(|filter| filter.may_contain(key)));
+        spans.flat_map(|(tables, _)| tables).copied().filter(|number| Some(*number) != self.last)
     }
 
-    /// The tables that may hold a key.
-    pub fn with<'a>(&'a self, key: &'a Id) -> impl Iterator<Item = i32> + 'a {
-        let open = self.open.as_ref().filter(|open| !open.complete || open.filter.may_contain(key));
-        self.closed_with(key).chain(open.map(|open| open.number))
-    }
-
-    /// Of these keys, those that some table may hold. One filter after the other, so that the look-ups of one overlap.
+    /// Of these keys, those that some closed table may hold. One filter after the other, so that the look-ups of one overlap.
     #[must_use]
     pub fn suspects(&self, keys: &[Id]) -> Vec<Id> {
         let mut suspect = vec![false; keys.len()];
-        let open = self.open.iter().filter(|open| open.complete).map(|open| Some(&open.filter));
-        for filter in self.closed.iter().map(|closed| closed.filter.as_ref()).chain(open) {
+        for (_, filter) in self.filters() {
             for (mark, key) in suspect.iter_mut().zip(keys) {
                 *mark |= filter.is_none_or(|filter| filter.may_contain(key));
             }
@@ -118,13 +158,12 @@ impl KeyTables {
     /// Whether there is anything to ask.
     #[must_use]
     pub const fn none(&self) -> bool {
-        self.closed.is_empty() && self.open.is_none()
+        self.open.is_none()
     }
 
     /// Bytes held by the filters.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let closed = self.closed.iter().filter_map(|closed| closed.filter.as_ref());
-        closed.chain(self.open.iter().map(|open| &open.filter)).map(KeyFilter::size_bytes).sum()
+        self.filters().filter_map(|(_, filter)| filter).map(KeyFilter::size_bytes).sum()
     }
 }

@@ -339,35 +339,14 @@ fn settled_row(row: PySettledRow, grants: &HashMap<Id, Grant>) -> PyResult<(Peri
 #[pyclass(name = "KeyFilter")]
 struct PyKeyFilter {
     filter: KeyFilter,
-    rows: CopyReader,
 }
 
 #[pymethods]
 impl PyKeyFilter {
-    #[new]
-    fn new(capacity: usize) -> Self {
-        Self { filter: KeyFilter::new(capacity), rows: CopyReader::default() }
-    }
     #[staticmethod]
     fn read(stored: &[u8]) -> PyResult<Self> {
         let filter = KeyFilter::from_bytes(stored).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(Self { filter, rows: CopyReader::default() })
-    }
-    fn feed(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
-        let (filter, rows) = (&mut self.filter, &mut self.rows);
-        copied(py.detach(|| {
-            rows.feed(chunk);
-            let (mut ranges, mut read) = (Vec::new(), 0);
-            while let Some(bytes) = rows.next_row(&mut ranges)? {
-                let key = ranges.first().copied().flatten().and_then(|(from, to)| bytes.get(from..to)?.try_into().ok());
-                filter.insert(&key.ok_or(CopyError("not a key"))?);
-                read += 1;
-            }
-            Ok(read)
-        }))
-    }
-    fn stored<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.filter.to_bytes())
+        Ok(Self { filter })
     }
     #[getter]
     fn size_bytes(&self) -> usize {
@@ -379,6 +358,7 @@ impl PyKeyFilter {
 #[pyclass(name = "Engine")]
 struct PyEngine {
     engine: Engine,
+    key_rows: CopyReader,
 }
 
 #[pymethods]
@@ -386,7 +366,7 @@ impl PyEngine {
     #[new]
     #[pyo3(signature = (partition_id, ledger_key, max_wallets = 1_000_000, recent_keys = 100_000))]
     fn new(partition_id: i64, ledger_key: &[u8], max_wallets: usize, recent_keys: usize) -> PyResult<Self> {
-        Ok(Self { engine: Engine::new(partition_id, digest(ledger_key)?, max_wallets, recent_keys) })
+        Ok(Self { engine: Engine::new(partition_id, digest(ledger_key)?, max_wallets, recent_keys), key_rows: CopyReader::default() })
     }
     fn start(&mut self, commit_seq: i64, head: &[u8], epoch: i64) -> PyResult<()> {
         self.engine.start(commit_seq, digest(head)?, epoch);
@@ -424,32 +404,55 @@ impl PyEngine {
         self.engine.load_holds(rows, ids(absent)?);
         Ok(())
     }
-    #[pyo3(signature = (number, filter))]
-    fn add_closed_key_table(&mut self, number: i32, filter: Option<PyRef<'_, PyKeyFilter>>) {
-        self.engine.key_tables.add_closed(number, filter.map(|filter| filter.filter.clone()));
+    #[pyo3(signature = (tables, filter))]
+    fn add_key_span(&mut self, tables: Vec<i32>, filter: Option<PyRef<'_, PyKeyFilter>>) {
+        self.engine.key_tables_mut().add_span(tables, filter.map(|filter| filter.filter.clone()));
     }
-    fn open_key_table(&mut self, number: i32, capacity: u64, complete: bool) {
-        self.engine.key_tables.open(number, capacity, complete);
+    fn begin_key_span(&mut self, capacity: u64) {
+        self.engine.key_tables_mut().begin_span(capacity);
     }
-    fn complete_key_table(&mut self, number: i32, filter: PyRef<'_, PyKeyFilter>, keys: u64) -> PyResult<()> {
-        self.engine.key_tables.complete(number, filter.filter.clone(), keys).map_err(|error| PyValueError::new_err(error.to_string()))
+    fn add_closed_key_table(&mut self, number: i32) {
+        self.engine.key_tables_mut().add_closed(number);
+        self.key_rows = CopyReader::default();
     }
-    fn turn_key_table<'py>(&mut self, py: Python<'py>, number: i32, capacity: u64) -> Option<(i32, u64, Bound<'py, PyBytes>)> {
-        let (closed, keys, filter) = self.engine.key_tables.turn(number, capacity)?;
-        Some((closed, keys, PyBytes::new(py, &filter)))
+    fn feed_closed_key_table(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let (tables, rows) = (self.engine.key_tables_mut(), &mut self.key_rows);
+        copied(py.detach(|| read_keys(rows, chunk, |key, _| tables.add_key(&key))))
+    }
+    fn open_key_table(&mut self, number: i32, capacity: u64) {
+        self.engine.open_key_table(number, capacity);
+        self.key_rows = CopyReader::default();
+    }
+    fn feed_key_table(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
+        let (engine, rows) = (&mut self.engine, &mut self.key_rows);
+        copied(py.detach(|| read_keys(rows, chunk, |key, fingerprint| engine.load_key(key, fingerprint))))
+    }
+    fn turn_key_table<'py>(
+        &mut self,
+        py: Python<'py>,
+        number: i32,
+        capacity: u64,
+        span: u64,
+    ) -> Option<(i32, u64, Option<Bound<'py, PyBytes>>)> {
+        let closed = self.engine.turn_key_table(number, capacity, span)?;
+        Some((closed.number, closed.keys, closed.filter.map(|filter| PyBytes::new(py, &filter))))
     }
     #[getter]
     fn key_table(&self) -> i32 {
-        self.engine.key_tables.current()
+        self.engine.key_tables().current()
     }
     #[getter]
     fn key_table_fill(&self) -> (u64, u64) {
-        self.engine.key_tables.fill()
+        self.engine.key_tables().fill()
+    }
+    #[getter]
+    fn key_tables_in_memory(&self) -> Vec<i32> {
+        self.engine.key_tables().in_memory().collect()
     }
     fn key_tables_with(&self, keys: Vec<(i64, Vec<u8>)>) -> PyResult<Vec<(i32, usize)>> {
         let keys = ids(keys)?;
         let places =
-            keys.iter().enumerate().flat_map(|(place, (_, key))| self.engine.key_tables.with(key).map(move |table| (table, place)));
+            keys.iter().enumerate().flat_map(|(place, (_, key))| self.engine.key_tables_with(key).map(move |table| (table, place)));
         Ok(places.collect())
     }
     fn remember_absent_keys(&mut self, keys: Vec<Vec<u8>>) -> PyResult<()> {
@@ -544,6 +547,20 @@ impl PyVerifier {
     fn open(&mut self) -> PyResult<&mut Verifier> {
         self.verifier.as_mut().ok_or_else(|| PyRuntimeError::new_err("finish was called"))
     }
+}
+
+/// Key hashes and fingerprints, as COPY BINARY sends them.
+fn read_keys(rows: &mut CopyReader, chunk: &[u8], mut take: impl FnMut(Id, u64)) -> Result<u64, CopyError> {
+    rows.feed(chunk);
+    let (mut ranges, mut read) = (Vec::new(), 0);
+    while let Some(bytes) = rows.next_row(&mut ranges)? {
+        let mut fields = ranges.iter().map(|range| range.and_then(|(from, to)| bytes.get(from..to)));
+        let key = fields.next().flatten().and_then(|key| key.try_into().ok()).ok_or(CopyError("not a key"))?;
+        let fingerprint = fields.next().flatten().and_then(|bytes| bytes.try_into().ok()).ok_or(CopyError("not a fingerprint"))?;
+        take(key, u64::from_be_bytes(fingerprint));
+        read += 1;
+    }
+    Ok(read)
 }
 
 fn copied(result: Result<u64, crate::copy::CopyError>) -> PyResult<u64> {

@@ -1,4 +1,4 @@
-//! Keys seen lately: two generations of bounded size, so that the newest are always known and memory never grows.
+//! Keys seen lately, in two generations: the newest are always known, and the older generation goes as a whole.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -35,7 +35,7 @@ impl Hash for Key {
 
 type Generation<V> = HashMap<Key, V, BuildHasherDefault<Already>>;
 
-/// Two generations of at most `capacity` keys each.
+/// Two generations.
 #[derive(Debug)]
 pub struct Recent<V> {
     young: Generation<V>,
@@ -78,12 +78,22 @@ impl<V> Recent<V> {
         self.old.remove(&Key(*id));
     }
 
-    /// Ages the generations when the young one is full. Between groups only: a group's own keys must stay known.
+    /// Ages the generations when the young one has `capacity` keys. Between groups only: a group's own keys must stay known.
     pub fn rotate(&mut self) {
         if self.young.len() >= self.capacity {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
+            self.age();
         }
+    }
+
+    /// Forgets the older generation and begins a new one.
+    pub fn age(&mut self) {
+        std::mem::swap(&mut self.young, &mut self.old);
+        self.young.clear();
+    }
+
+    /// Makes room for so many keys in the young generation.
+    pub fn reserve(&mut self, capacity: usize) {
+        self.young.reserve(capacity.saturating_sub(self.young.len()));
     }
 
     /// Forgets everything.

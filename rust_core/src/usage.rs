@@ -87,7 +87,7 @@ impl Engine {
         let mut wallets: Vec<Option<u32>> = names.iter().map(|name| self.wallets.find(tenant, name)).collect();
         // One pass over the keys first: its look-ups do not depend on each other, so their cache misses overlap, and those
         // below, which see what this batch itself adds, find everything near.
-        let known: Vec<Option<u64>> = section.events.iter().map(|event| self.keys.get(&event.key_hash).copied()).collect();
+        let known: Vec<Option<u64>> = section.events.iter().map(|event| self.known_key(&event.key_hash)).collect();
         if counts {
             self.approach_counters(work.now_us, section, &shapes, &wallets, &policy);
         }

@@ -445,26 +445,28 @@ fn only_whole_batches_are_marked() {
 #[test]
 fn a_key_of_a_closed_table_is_asked_for() {
     let mut engine = engine();
-    engine.key_tables.open(1, 1_000, true);
+    engine.key_tables_mut().begin_span(100);
+    engine.open_key_table(1, 1_000);
     let names: Vec<String> = (0..200).map(|key| format!("key-{key}")).collect();
     let batch = |id: u64, keys: &[String]| usage(id, "a", &keys.iter().map(|key| (&key[..], "free", 1)).collect::<Vec<_>>());
     let group = apply(&mut engine, &[batch(1, &names)], START_US);
     engine.commit(group.group_id);
-    assert_eq!((group.key_table, engine.key_tables.fill()), (1, (200, 1_000)));
-    let (closed, keys, filter) = engine.key_tables.turn(2, 1_000).unwrap();
-    assert_eq!((closed, keys, engine.key_tables.current(), engine.key_tables.fill()), (1, 200, 2, (0, 1_000)));
+    assert_eq!((group.key_table, engine.key_tables().fill()), (1, (200, 1_000)));
+    let turned = engine.turn_key_table(2, 1_000, 100).unwrap();
+    assert_eq!((turned.number, turned.keys, engine.key_tables().current(), engine.key_tables().fill()), (1, 200, 2, (0, 1_000)));
 
     // Another core: it has the filter alone.
     let mut other = Engine::new(0, KEY, 1_000, 1_000);
     other.start(group.commit_seq, group.head, 2);
-    other.key_tables.add_closed(1, Some(KeyFilter::from_bytes(&filter).unwrap()));
-    other.key_tables.open(2, 1_000, true);
+    other.key_tables_mut().add_span(vec![1], Some(KeyFilter::from_bytes(&turned.filter.unwrap()).unwrap()));
+    other.key_tables_mut().begin_span(100);
+    other.open_key_table(2, 1_000);
     let message = batch(2, &[names[..100].to_vec(), (0..100).map(|key| format!("new-{key}")).collect()].concat());
     let hash = |name: &str| key_hash(TENANT.cast_unsigned(), name.as_bytes());
     let asked = satisfy(&mut other, &[&message]);
     assert!(names[..100].iter().all(|name| asked.contains(&(TENANT, hash(name)))));
     assert!(asked.len() < 110, "{} keys asked for", asked.len());
-    assert!(asked.iter().all(|(_, key)| other.key_tables.with(key).eq([1])));
+    assert!(asked.iter().all(|(_, key)| other.key_tables_with(key).eq([1])));
     assert!(matches!(other.apply(&[&message], START_US), Err(EngineError::NotLoaded("event keys"))));
     let stored = |key: &[u8; 16]| group.new_keys.iter().find(|known| known.hash == *key).map(|known| (*key, known.fingerprint));
     other.remember_keys(asked.iter().filter_map(|(_, key)| stored(key)));

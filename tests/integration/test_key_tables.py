@@ -12,10 +12,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from buffmoney._core import KeyFilter
+from buffmoney._core import Engine
 from buffmoney.base.config import Settings
 from buffmoney.ledger import verify
-from buffmoney.metering import commit
+from buffmoney.metering import commit, lease
+from buffmoney.metering.key_tables import TABLES_IN_A_SPAN, KeyTables, KeyTwiceError
 from tests.integration.partition import ACCEPTED, CONFLICT, DUPLICATE, Room, assert_whole, event, room, running_core
 
 KEYS = 1_000
@@ -43,23 +44,19 @@ async def use(place: Room, numbers: range, *, quantity: str = "1") -> Counter[in
 
 
 async def tables(place: Room) -> list[asyncpg.Record]:
-    return await place.owner.fetch("SELECT key_table, keys, filter FROM key_tables WHERE partition_id = 0 ORDER BY key_table")
+    return await place.owner.fetch(
+        "SELECT key_table, keys, filter, span_from, indexed FROM key_tables WHERE partition_id = 0 ORDER BY key_table"
+    )
 
 
-async def until_stored(place: Room, count: int) -> list[asyncpg.Record]:
-    """The tables, once so many are closed and have their filters."""
-    for _ in range(100):
-        found = [row for row in await tables(place) if row["filter"] is not None]
-        if len(found) >= count:
-            return found
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"{len(found)} filters are stored")
+async def closed_tables(place: Room) -> list[asyncpg.Record]:
+    return [row for row in await tables(place) if row["keys"] is not None]
 
 
 async def fill(place: Room, closed: int) -> int:
-    """Sends new events until so many tables are closed and stored. Gives how many events."""
+    """Sends new events until so many tables are closed. Gives how many events."""
     sent = 0
-    while len([row for row in await tables(place) if row["filter"] is not None]) < closed:
+    while len(await closed_tables(place)) < closed:
         assert await use(place, range(sent, sent + 250)) == {ACCEPTED: 250}
         sent += 250
         assert sent < 20_000
@@ -71,18 +68,20 @@ async def fill(place: Room, closed: int) -> int:
 async def test_a_key_is_taken_once_over_all_tables(place: Room) -> None:
     async with running_core(place.settings):
         await place.grant("acme", "100000")
-        sent = await fill(place, 3)
+        sent = await fill(place, 10)
         # Old ones alone, old and new ones in one batch, and an old key with another payload.
         assert await use(place, range(1_000)) == {DUPLICATE: 1_000}
         assert await use(place, range(sent - 250, sent + 250)) == {DUPLICATE: 250, ACCEPTED: 250}
         assert await use(place, range(500), quantity="2") == {CONFLICT: 500}
         held = await place.owner.fetch("SELECT key_table, count(*) AS keys FROM event_keys GROUP BY 1 ORDER BY 1")
-        assert len(held) >= 3
+        assert len(held) > 10
         assert sum(row["keys"] for row in held) == sent + 250
-        for row in await until_stored(place, 3):
-            stored = await place.owner.fetch("SELECT key_hash FROM event_keys WHERE key_table = $1", row["key_table"])
-            assert row["keys"] == len(stored)
-            assert len(row["filter"]) == KeyFilter(KEYS).size_bytes
+        stored = {row["key_table"]: row["keys"] for row in held}
+        assert all(row["keys"] == stored[row["key_table"]] and row["indexed"] for row in await closed_tables(place))
+        (span,) = [row for row in await tables(place) if row["filter"] is not None]
+        assert span["span_from"] == held[0]["key_table"]
+        assert sum(row["keys"] for row in held if row["key_table"] <= span["key_table"]) >= TABLES_IN_A_SPAN * KEYS
+        assert len(span["filter"]) == TABLES_IN_A_SPAN * KEYS * 3
     report = await assert_whole(place)
     assert report["events"] == sent + 250
 
@@ -91,26 +90,55 @@ async def test_a_key_is_taken_once_over_all_tables(place: Room) -> None:
 async def test_another_core_knows_the_keys_of_closed_tables(place: Room, memory: int) -> None:
     async with running_core(place.settings):
         await place.grant("acme", "100000")
-        sent = await fill(place, 2)
+        sent = await fill(place, 10)
     async with running_core(place.settings.replace(key_filter_bytes=memory)):
         assert await use(place, range(sent)) == {DUPLICATE: sent}
         assert await use(place, range(sent, sent + 500)) == {ACCEPTED: 500}
     await assert_whole(place)
 
 
-async def test_a_table_without_a_filter_is_looked_into_until_it_is_read(place: Room) -> None:
-    """As after a crash between closing a table and storing its filter."""
+async def test_a_span_without_a_filter_is_read_anew(place: Room) -> None:
+    """As after a crash between closing its last table and storing its filter."""
+    async with running_core(place.settings):
+        await place.grant("acme", "100000")
+        sent = await fill(place, 9)
+    await place.owner.execute("UPDATE key_tables SET filter = NULL, span_from = NULL")
+    async with running_core(place.settings):
+        assert await use(place, range(sent)) == {DUPLICATE: sent}
+        assert await use(place, range(sent, sent + 2_500)) == {ACCEPTED: 2_500}
+    await assert_whole(place)
+
+
+async def test_a_closed_table_without_an_index_gets_it_before_anything_is_taken(place: Room) -> None:
+    """As after a crash between closing a table and making its index."""
     async with running_core(place.settings):
         await place.grant("acme", "100000")
         sent = await fill(place, 2)
-    await place.owner.execute("UPDATE key_tables SET filter = NULL")
+    indexes = "SELECT tablename FROM pg_indexes WHERE tablename LIKE 'event_keys_%' ORDER BY 1"
+    made = [row["tablename"] for row in await place.owner.fetch(indexes)]
+    closed = [row["key_table"] for row in await closed_tables(place)]
+    assert made == [f"event_keys_{number}" for number in closed], "the open table has none"
+    await place.owner.execute(f"DROP INDEX event_keys_{closed[-1]}_pkey")
+    await place.owner.execute("UPDATE key_tables SET indexed = false, keys = NULL WHERE key_table = $1", closed[-1])
     async with running_core(place.settings):
         assert await use(place, range(sent)) == {DUPLICATE: sent}
-        assert await use(place, range(sent, sent + 500)) == {ACCEPTED: 500}
-        again = await until_stored(place, 2)
-        newest = (await tables(place))[-1]["key_table"]
-        assert newest not in {row["key_table"] for row in again}, "the open table has none"
+        assert set(made) <= {row["tablename"] for row in await place.owner.fetch(indexes)}
     await assert_whole(place)
+
+
+async def test_a_key_that_was_taken_twice_stops_the_partition(place: Room) -> None:
+    """It cannot happen while the engine is right; if it does, the index of the closed table shows it, and somebody has to look."""
+    async with running_core(place.settings):
+        await place.grant("acme", "100000")
+        await fill(place, 1)
+    number = (await tables(place))[-1]["key_table"]
+    row = "VALUES (1, '00000000-0000-0000-0000-000000000001'::uuid, 1, 1, $1::integer)"
+    for _ in range(2):
+        await place.owner.execute(f"INSERT INTO event_keys_{number} (tenant_id, key_hash, fingerprint, commit_id, key_table) {row}", number)
+    assert await place.owner.fetchval("SELECT open_key_table(0, 1000)") > number
+    taken = lease.Lease(0, 1, "test", 0, bytes(32), b"")
+    with pytest.raises(KeyTwiceError, match=f"event_keys_{number}"):
+        await KeyTables(taken).begin(place.owner, Engine(0, bytes(32)), place.settings)
 
 
 async def test_keys_from_before_there_were_several_tables_are_known(place: Room) -> None:
@@ -126,14 +154,14 @@ async def test_keys_from_before_there_were_several_tables_are_known(place: Room)
     await assert_whole(place)
 
 
-async def test_a_core_that_lost_its_lease_stores_no_filter(place: Room) -> None:
+async def test_a_core_that_lost_its_lease_closes_no_table(place: Room) -> None:
     async with running_core(place.settings):
         await place.grant("acme", "100000")
         assert await use(place, range(100)) == {ACCEPTED: 100}
     epoch = await place.owner.fetchval("SELECT epoch FROM partitions WHERE partition_id = 0")
     number = (await tables(place))[-1]["key_table"]
     for wrong, changed in ((epoch - 1, "UPDATE 0"), (epoch, "UPDATE 1"), (epoch, "UPDATE 0")):
-        assert await place.owner.execute(commit.SQL["store_key_filter"], 0, wrong, number, 0, KeyFilter(KEYS).stored()) == changed
+        assert await place.owner.execute(commit.SQL["close_key_table"], 0, wrong, number, 0, bytes(32), number) == changed
 
 
 async def test_verification_finds_a_key_that_is_in_two_tables(place: Room) -> None:
@@ -142,7 +170,7 @@ async def test_verification_finds_a_key_that_is_in_two_tables(place: Room) -> No
         await place.grant("acme", "100000")
         await fill(place, 1)
     first = (await tables(place))[0]["key_table"]
-    await place.owner.execute("UPDATE key_tables SET filter = $2 WHERE key_table = $1", first, KeyFilter(KEYS).stored())
+    await place.owner.execute("UPDATE key_tables SET filter = $2, span_from = $1 WHERE key_table = $1", first, bytes(3_200))
     async with running_core(place.settings):
         assert await place.usage([key_event(0)], os.urandom(16)) == [(0, ACCEPTED, 10**6)]
     report = await verify.verify(place.settings, lambda _name, _rows, _expected: None)

@@ -18,6 +18,8 @@ from buffmoney.metering.shares import shared, shares
 from tests.oracle import Assignment, Card, Counter, counter_of, nano, show
 from tests.properties.copies import SIGNATURE, rows
 
+SPAN = 3
+"""tables of event keys that share a filter"""
 LEDGER_KEY = bytes(range(32))
 REPLY_TO = b"reply:test"
 METRIC_IDS = {"tokens_input": 1, "tokens_output": 2, "images": 3, "agent_runs": 4, "storage_gb": 5}
@@ -161,10 +163,13 @@ class Partition:
     ) -> None:
         self.engine = _core.Engine(partition_id, LEDGER_KEY, max_wallets, recent_keys)
         self.engine.start(0, bytes(32), 1)
-        self.engine.open_key_table(1, keys_per_table, True)
+        self.engine.begin_key_span(SPAN * keys_per_table)
+        self.engine.open_key_table(1, keys_per_table)
         self.keys_per_table = keys_per_table
-        self.filters: dict[int, bytes] = {}
-        """of closed tables of event keys"""
+        self.filters: list[tuple[list[int], bytes]] = []
+        """closed tables of event keys with the filter of their span"""
+        self.newest: list[int] = []
+        """closed tables of the newest span"""
         self.tables = Tables()
         self.catalogs: dict[int, bytes] = {}
         self.period_counters: dict[int, int] = {}
@@ -315,15 +320,21 @@ class Partition:
         """Another core takes over: memory is lost, and so are the filters if the database has none of them yet."""
         commits = self.tables.of("commits")
         self.engine.start(commits[-1]["commit_seq"] if commits else 0, self.head[0], 2)
-        number = max(self.filters, default=0) + 1
-        for table, stored in self.filters.items():
-            self.engine.add_closed_key_table(table, _core.KeyFilter.read(stored) if with_filters else None)
-        held = [key[2] for key in self.tables.keyed["event_keys"] if key[0] == number]
-        self.engine.open_key_table(number, self.keys_per_table, not held)
-        if held and with_filters:
-            whole = _core.KeyFilter(self.keys_per_table)
-            assert whole.feed(copy_of_keys(held)) == len(held)
-            self.engine.complete_key_table(number, whole, len(held))
+        for tables, stored in self.filters:
+            self.engine.add_key_span(tables, _core.KeyFilter.read(stored) if with_filters else None)
+        self.engine.begin_key_span(SPAN * self.keys_per_table)
+        for number in self.newest:
+            self.engine.add_closed_key_table(number)
+            held = self.keys_of(number)
+            assert self.engine.feed_closed_key_table(copy_of_keys(held)) == len(held)
+        number = 1 + len(self.newest) + sum(len(tables) for tables, _ in self.filters)
+        self.engine.open_key_table(number, self.keys_per_table)
+        held = self.keys_of(number)
+        assert self.engine.feed_key_table(copy_of_keys(held)) == len(held)
+
+    def keys_of(self, number: int) -> list[tuple[bytes, int]]:
+        """(key hash, fingerprint) of a table of event keys."""
+        return [(key[2], row["fingerprint"]) for key, row in self.tables.keyed["event_keys"].items() if key[0] == number]
 
     def counters(self, account_id: int) -> dict[tuple[int, int], int]:
         """Where an account's counters stand in the tables: nano-units by (counter id, period start)."""
@@ -372,9 +383,12 @@ class Partition:
         self.engine.commit(group.group_id)
         keys, capacity = self.engine.key_table_fill
         if keys >= capacity:
-            turned = self.engine.turn_key_table(self.engine.key_table + 1, self.keys_per_table)
+            turned = self.engine.turn_key_table(self.engine.key_table + 1, self.keys_per_table, SPAN * self.keys_per_table)
             assert turned is not None
-            self.filters[turned[0]] = turned[2]
+            self.newest.append(turned[0])
+            if turned[2] is not None:
+                self.filters.append((self.newest, turned[2]))
+                self.newest = []
 
     def run(self, messages: list[bytes], now_us: int) -> list[bytes]:
         """Applies and commits one group; after a unique violation once more, knowing what exists. Gives the replies in order."""
@@ -444,9 +458,9 @@ def payer_of(posting: Row) -> bytes:
     return posting["grant_id"] or bytes(16)
 
 
-def copy_of_keys(keys: list[bytes]) -> bytes:
-    """COPY BINARY of one column of uuids."""
-    fields = b"".join(struct.pack(">hi", 1, 16) + key for key in keys)
+def copy_of_keys(keys: list[tuple[bytes, int]]) -> bytes:
+    """COPY BINARY of key hashes and fingerprints."""
+    fields = b"".join(struct.pack(">hi", 2, 16) + key + struct.pack(">iq", 8, fingerprint) for key, fingerprint in keys)
     return SIGNATURE + bytes(8) + fields + struct.pack(">h", -1)
 
 

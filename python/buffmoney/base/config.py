@@ -56,7 +56,7 @@ class Settings:
     max_wallets: int = 1_000_000
     seen_batches: int = 500_000
     """batches that Redis knows again, at least; at most twice as many"""
-    keys_per_table: int = 1 << 21
+    keys_per_table: int = 1 << 18
     """event keys are stored in tables of at least so many"""
     key_filter_bytes: int = 1 << 29
     """memory of a core for filters of such tables, two bytes for each key: beyond it, old tables are looked into for every event"""
@@ -87,7 +87,7 @@ class Settings:
             lease_s=_seconds(env, "BUFFMONEY_LEASE_S", 3.0),
             max_wallets=_integer(env, "BUFFMONEY_MAX_WALLETS", 1_000_000, 1, 1 << 31),
             seen_batches=_integer(env, "BUFFMONEY_SEEN_BATCHES", 500_000, 1, 1 << 31),
-            keys_per_table=_integer(env, "BUFFMONEY_KEYS_PER_TABLE", 1 << 21, 1_000, 1 << 31),
+            keys_per_table=_integer(env, "BUFFMONEY_KEYS_PER_TABLE", 1 << 18, 1_000, 1 << 24),
             key_filter_bytes=_integer(env, "BUFFMONEY_KEY_FILTER_BYTES", 1 << 29, 0, 1 << 40),
             group_events=_integer(env, "BUFFMONEY_GROUP_EVENTS", 20_000, 500, 1_000_000),
             unsafe_async_commit=env.get("BUFFMONEY_UNSAFE_ASYNC_COMMIT") == "1",

@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 
 LOWEST = 19
+AFTER_BULK = 12
+"""for what commits can wait for a little, but not for ever: beside a busy writer it gets a tenth of a processor"""
 BULK = 5
 ATTEMPTS = 10
 BETWEEN_ATTEMPTS_S = 0.15

@@ -29,7 +29,7 @@ from buffmoney.base.redis import RedisPipe, RedisQueue
 from buffmoney.ledger import heads
 from buffmoney.metering import commit, lease, message, metrics, redelivery, stored
 from buffmoney.metering.hand import Hand
-from buffmoney.metering.key_tables import KeyTables
+from buffmoney.metering.key_tables import KeyTables, KeyTwiceError
 from buffmoney.metering.loading import SMALL_BYTES, Loader
 from buffmoney.metering.message import Incoming
 from buffmoney.metering.publish import Publisher, ReplyCache
@@ -82,7 +82,7 @@ class PartitionWriter:
                     await self._pause(RETRY_S)
                 else:
                     await self._serve(tenure)
-            except (heads.HeadMismatchError, lease.NotDurableError) as refusal:
+            except (heads.HeadMismatchError, lease.NotDurableError, KeyTwiceError) as refusal:
                 # Writing on would bury the evidence. Somebody has to look at this ledger.
                 metrics.HEAD_VALID.labels(self._label).set(0)
                 self._log.error("refusing_to_write", detail=str(refusal))
@@ -188,7 +188,7 @@ class PartitionWriter:
         tasks = [
             asyncio.create_task(self._upkeep.keep_lease(tenure), name=f"lease {self._label}"),
             asyncio.create_task(self._upkeep.look_for_due(tenure), name=f"chores {self._label}"),
-            asyncio.create_task(self._upkeep.read_key_tables(tenure), name=f"key tables {self._label}"),
+            asyncio.create_task(self._upkeep.tend_key_tables(tenure), name=f"key tables {self._label}"),
         ]
         intake = asyncio.create_task(self._take_in(tenure), name=f"intake {self._label}")
         stop = asyncio.create_task(self._wake_on_stop(tenure))
@@ -272,7 +272,7 @@ class PartitionWriter:
             await self._settle(tenure)
             if tenure.failure is not None:
                 raise tenure.failure
-            if tenure.key_tables.turn(self._engine, groups_open=bool(tenure.flights)) and self._may_begin(tenure):
+            if tenure.key_tables.turn(self._engine, self._settings, groups_open=bool(tenure.flights)) and self._may_begin(tenure):
                 for tenant_id in tenure.stale_catalogs:
                     self._engine.drop_catalog(tenant_id)
                 tenure.stale_catalogs.clear()

@@ -66,9 +66,13 @@ CROSS JOIN LATERAL (
     WHERE e.key_table = wanted.key_table AND e.tenant_id = wanted.tenant_id AND e.key_hash = wanted.key_hash LIMIT 1
 ) k
 
+-- name: existing_keys_in_memory_tables
+-- The same for tables that may have no index, whose keys the engine has in memory: one look at each row, however many are wanted.
+SELECT tenant_id, key_hash, fingerprint, commit_id FROM event_keys WHERE key_table = ANY ($1::integer[]) AND key_hash = ANY ($2::uuid[])
+
 -- name: key_tables
 -- The partition's own, and the one from before there were several; the newest first.
-SELECT key_table, partition_id, capacity, keys, filter IS NOT NULL AS filtered
+SELECT key_table, partition_id, capacity, keys, keys IS NOT NULL OR partition_id IS NULL AS closed, filter IS NOT NULL AS filtered, span_from, indexed
 FROM key_tables WHERE partition_id = $1 OR partition_id IS NULL ORDER BY key_table DESC
 
 -- name: key_filter
@@ -77,10 +81,13 @@ SELECT filter FROM key_tables WHERE key_table = $1
 -- name: open_key_table
 SELECT open_key_table($1, $2)
 
--- name: store_key_filter
+-- name: index_key_table
+SELECT index_key_table($1)
+
+-- name: close_key_table
 -- Only for the core that has the partition, and it cannot lose it meanwhile: another's filter may lack keys of its successor.
 WITH mine AS (SELECT FROM partitions WHERE partition_id = $1 AND epoch = $2 FOR SHARE)
-UPDATE key_tables SET keys = $4, filter = $5 WHERE key_table = $3 AND filter IS NULL AND EXISTS (SELECT FROM mine)
+UPDATE key_tables SET keys = $4, filter = $5, span_from = $6 WHERE key_table = $3 AND keys IS NULL AND EXISTS (SELECT FROM mine)
 
 -- name: existing_commands
 SELECT c.tenant_id, c.command_id, c.fingerprint, c.result

@@ -1,12 +1,14 @@
 """The tables that event keys lie in: found when the lease is taken, opened and closed while it is held.
 
-One table is open and takes the keys of new events; its primary key finds what it has already. When it is full, the loop turns to the
-next one, which was made ahead of that. Of closed tables the engine holds a filter (16 bits a key), whose no is exact; whatever it does not
-rule out is looked up before the event is decided. So dedupe is exact and for good, while the index that every new key must enter
-stays small.
+One table is open and takes the keys of new events. The engine has all of its keys in memory, so it needs no index; when the lease is
+taken they are read. When it is full, the loop turns to the next one, which was made ahead of that, and the closed one gets its index. Of
+closed tables the engine holds filters, each over the tables of a span (24 bits a key), whose no is exact; whatever a filter does not
+rule out is looked up in the span's tables before the event is decided. So dedupe is exact and for good, and no commit enters a key into
+an index.
 
-A crash leaves at most a closed table without its filter: the next core reads the table and makes it, and looks up every key in that table
-until then. A core that has lost its lease cannot store a filter, which could lack its successor's keys.
+A crash leaves at most one closed table without its index, which the next core makes before it begins. The tables of the newest span, whose
+filter is not stored yet, are read by whoever takes the lease. A core that has lost it cannot store a filter, which could lack its
+successor's keys; what it may still do to an index harms nobody.
 """
 
 from __future__ import annotations
@@ -21,19 +23,23 @@ import asyncpg
 from buffmoney._core import Engine, KeyFilter
 from buffmoney.base import queries, telemetry
 from buffmoney.base.config import Settings
-from buffmoney.base.database import connect
-from buffmoney.base.priority import BULK
 from buffmoney.metering.lease import Lease
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
 SQL = queries.load("buffmoney.metering", "core.sql")
-MOST_TABLES = 32
-"""Tables grow with what is stored, so that there are never many more than this: each is one more to look into."""
+TABLES_IN_A_SPAN = 8
+"""at first: what the lease's next holder reads, two million keys, takes it a second"""
+FEW_SPANS = 32
+"""Spans grow with what is stored, so that there are no more than about this many: each is one more to look into for every event."""
 FEED_BYTES = 1 << 20
 
 log = telemetry.logger(__name__)
+
+
+class KeyTwiceError(Exception):
+    """A table holds a key twice: an event was taken a second time. Somebody has to look at this ledger before more is written."""
 
 
 @dataclass(slots=True)
@@ -42,115 +48,102 @@ class KeyTables:
 
     lease: Lease
     stored: int = 0
-    """keys in closed tables"""
+    """keys in closed tables, about"""
     next: int | None = None
     """a table that was made and is still empty"""
-    next_capacity: int = 0
     nearly_full: bool = False
-    unread: list[tuple[int, int, bool]] = field(default_factory=list)
-    """(table, capacity, closed) whose keys are to be read"""
-    read: list[tuple[int, KeyFilter, int]] = field(default_factory=list)
-    """(table, filter, keys), for the loop to hand to the engine"""
-    closed: list[tuple[int, int, bytes]] = field(default_factory=list)
-    """(table, keys, filter), to be stored"""
+    span_from: int = 0
+    """the first table of the newest span"""
+    closed: list[tuple[int, int, bytes | None, int | None]] = field(default_factory=list)
+    """(table, keys, filter of the span that ended with it, the span's first table), to be indexed and stored"""
 
     async def begin(self, connection: Connection, engine: Engine, settings: Settings) -> None:
-        """Tells the engine which tables there are. Reads stored filters, the newest first, as far as memory is allowed for them."""
-        partition_id = self.lease.partition_id
-        rows = await connection.fetch(SQL["key_tables"], partition_id)
-        self.stored = sum(row["keys"] or row["capacity"] for row in rows if row["filtered"])
-        current = rows[0] if rows and not rows[0]["filtered"] and rows[0]["partition_id"] == partition_id else None
-        if current is None:
-            number, capacity = await self._make(connection, settings)
-            engine.open_key_table(number, capacity, complete=True)
-        else:
-            number, capacity = current["key_table"], current["capacity"]
-            empty = not await connection.fetchval(f"SELECT EXISTS (SELECT FROM event_keys_{number})")  # noqa: S608 - a number of our own
-            engine.open_key_table(number, capacity, complete=empty)
-            if not empty:
-                self.unread.append((number, capacity, False))
+        """Tells the engine which tables there are and what those of the newest span have. Reads stored filters as far as memory is allowed
+        for them, the newest first. Raises KeyTwiceError."""
+        rows = await connection.fetch(SQL["key_tables"], self.lease.partition_id)
+        self.stored = sum(row["keys"] or row["capacity"] for row in rows)
+        spanned: set[int] = set()
         room = settings.key_filter_bytes
-        for row in rows:
-            if row["key_table"] == number:
-                continue
-            key_filter = None
-            if not row["filtered"]:
-                # Looked up in for every key until it is read: it comes before the open one.
-                self.unread.insert(0, (row["key_table"], row["capacity"], True))
-            elif room > 0:
-                key_filter = KeyFilter.read(await connection.fetchval(SQL["key_filter"], row["key_table"]))
-                room -= key_filter.size_bytes
-            engine.add_closed_key_table(row["key_table"], key_filter)
+        for last in rows:
+            if last["filtered"]:
+                tables = [row["key_table"] for row in rows if last["span_from"] <= row["key_table"] <= last["key_table"]]
+                key_filter = None
+                if room > 0:
+                    key_filter = KeyFilter.read(await connection.fetchval(SQL["key_filter"], last["key_table"]))
+                    room -= key_filter.size_bytes
+                engine.add_key_span(tables, key_filter)
+                spanned.update(tables)
+        newest = [row for row in rows if row["key_table"] not in spanned]
+        engine.begin_key_span(max(self._span(settings), sum(row["keys"] or row["capacity"] for row in newest)))
+        opened = newest.pop(0)["key_table"] if newest and not newest[0]["closed"] else await self._make(connection, settings)
+        for row in newest:
+            if not row["indexed"]:
+                await self._index(connection, row["key_table"])
+            engine.add_closed_key_table(row["key_table"])
+            await _read(connection, row["key_table"], engine.feed_closed_key_table)
+        engine.open_key_table(opened, settings.keys_per_table)
+        await _read(connection, opened, engine.feed_key_table)
+        self.span_from = min([opened, *(row["key_table"] for row in newest)])
 
-    async def _make(self, connection: Connection, settings: Settings) -> tuple[int, int]:
-        capacity = max(settings.keys_per_table, self.stored // MOST_TABLES)
-        return int(await connection.fetchval(SQL["open_key_table"], self.lease.partition_id, capacity)), capacity
+    async def _make(self, connection: Connection, settings: Settings) -> int:
+        return int(await connection.fetchval(SQL["open_key_table"], self.lease.partition_id, settings.keys_per_table))
+
+    def _span(self, settings: Settings) -> int:
+        return max(TABLES_IN_A_SPAN * settings.keys_per_table, self.stored // FEW_SPANS)
 
     # ------------------------------------------------------------------ the loop's part
 
-    def turn(self, engine: Engine, *, groups_open: bool) -> bool:
+    def turn(self, engine: Engine, settings: Settings, *, groups_open: bool) -> bool:
         """Between two groups: opens the next table if this one is full. False: the groups on their way must land before another begins."""
-        while self.read:
-            number, key_filter, keys = self.read.pop(0)
-            engine.complete_key_table(number, key_filter, keys)
         keys, capacity = engine.key_table_fill
         self.nearly_full = 8 * keys >= 7 * capacity
-        if keys < capacity or self.next is None:
+        if keys < capacity or self.next is None or self.closed:
+            # Keys of the table closed before leave memory when this one is closed, so that one must have its index by then.
             return True
         if groups_open:
-            # There may be a moment without any by itself. A filter that was made for fewer keys is not wrong, only less sharp.
+            # There may be a moment without any by itself.
             return 16 * keys < 17 * capacity
-        turned = engine.turn_key_table(self.next, self.next_capacity)
+        turned = engine.turn_key_table(self.next, settings.keys_per_table, self._span(settings))
         if turned is not None:
-            log.info("key_table_closed", partition=self.lease.partition_id, table=turned[0], keys=turned[1])
-            self.closed.append(turned)
-            self.stored += turned[1]
+            number, keys, key_filter = turned
+            log.info("key_table_closed", partition=self.lease.partition_id, table=number, keys=keys)
+            self.closed.append((number, keys, key_filter, self.span_from if key_filter else None))
+            self.stored += keys
+            self.span_from = self.next if key_filter else self.span_from
             self.next = None
         return True
 
     # ------------------------------------------------------------------ beside the loop
 
     async def tend(self, chores: Connection, settings: Settings) -> None:
-        """Stores filters of closed tables, and makes the next table when the open one is nearly full."""
-        while self.closed:
-            await self._store(chores, *self.closed[0])
-            self.closed.pop(0)
+        """Gives closed tables their index, stores filters, and makes the next table when the open one is nearly full."""
         if self.nearly_full and self.next is None:
-            number, self.next_capacity = await self._make(chores, settings)
-            self.next = number
+            self.next = await self._make(chores, settings)
+        while self.closed:
+            await self._index(chores, self.closed[0][0])
+            status = await chores.execute(SQL["close_key_table"], self.lease.partition_id, self.lease.epoch, *self.closed[0])
+            if status != "UPDATE 1":
+                log.warning("key_table_not_closed", partition=self.lease.partition_id, table=self.closed[0][0])
+            self.closed.pop(0)
 
-    async def _store(self, connection: Connection, number: int, keys: int, stored: bytes) -> None:
-        status = await connection.execute(SQL["store_key_filter"], self.lease.partition_id, self.lease.epoch, number, keys, stored)
-        if status != "UPDATE 1":
-            log.warning("key_filter_not_stored", partition=self.lease.partition_id, table=number)
-
-    async def read_all(self, settings: Settings, wake: Callable[[], None]) -> None:
-        """Reads the tables whose filters are missing, on a connection of its own, and stores those of closed ones."""
-        if not self.unread:
-            return
-        connection = await connect(settings, "core", name=f"buffmoney core {self.lease.partition_id} keys", niceness=BULK)
+    async def _index(self, connection: Connection, number: int) -> None:
         try:
-            for number, capacity, closed in self.unread:
-                key_filter = KeyFilter(capacity)
-                keys = await _fill(connection, key_filter, number)
-                self.read.append((number, key_filter, keys))
-                wake()
-                if closed:
-                    await self._store(connection, number, keys, key_filter.stored())
-        finally:
-            await connection.close()
+            await connection.execute(SQL["index_key_table"], number)
+        except asyncpg.UniqueViolationError as twice:
+            raise KeyTwiceError(f"event_keys_{number}: {twice.detail}") from twice
 
 
-async def _fill(connection: Connection, key_filter: KeyFilter, number: int) -> int:
+async def _read(connection: Connection, number: int, feed: Callable[[bytes], int]) -> None:
+    """Reads a table in chunks of a megabyte."""
     pieces: list[bytes] = []
-    size = keys = 0
+    size = 0
 
     async def flush() -> None:
-        nonlocal size, keys
+        nonlocal size
         data = b"".join(pieces)
         pieces.clear()
         size = 0
-        keys += await asyncio.to_thread(key_filter.feed, data)
+        await asyncio.to_thread(feed, data)
 
     async def take(piece: bytes) -> None:
         nonlocal size
@@ -160,6 +153,5 @@ async def _fill(connection: Connection, key_filter: KeyFilter, number: int) -> i
             await flush()
 
     output: Any = take
-    await connection.copy_from_table(f"event_keys_{number}", columns=["key_hash"], output=output, format="binary")
+    await connection.copy_from_table(f"event_keys_{number}", columns=["key_hash", "fingerprint"], output=output, format="binary")
     await flush()
-    return keys

@@ -97,13 +97,13 @@ class Loader:
         Gives the rows that are: tenant_id, key_hash, fingerprint, commit_id.
         """
         places = self._engine.key_tables_with(keys)
+        near = set(self._engine.key_tables_in_memory)
         rows: list[asyncpg.Record] = []
-        if places:
-            tables = [table for table, _ in places]
-            wanted = [keys[place] for _, place in places]
-            rows = await self._connection.fetch(
-                SQL["existing_keys"], tables, [tenant_id for tenant_id, _ in wanted], [key.hex() for _, key in wanted]
-            )
+        if indexed := [(table, *keys[place]) for table, place in places if table not in near]:
+            tables, tenants, wanted = zip(*indexed, strict=True)
+            rows = await self._connection.fetch(SQL["existing_keys"], tables, tenants, [key.hex() for key in wanted])
+        if known := {keys[place][1].hex() for table, place in places if table in near}:
+            rows += await self._connection.fetch(SQL["existing_keys_in_memory_tables"], sorted(near), sorted(known))
         self._engine.remember_keys([(row["key_hash"].bytes, row["fingerprint"]) for row in rows])
         found = {row["key_hash"].bytes for row in rows}
         self._engine.remember_absent_keys([key for _, key in keys if key not in found])

@@ -9,6 +9,8 @@ import asyncpg
 from buffmoney.base import telemetry
 from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.config import Settings
+from buffmoney.base.database import connect
+from buffmoney.base.priority import AFTER_BULK
 from buffmoney.ledger import heads
 from buffmoney.metering import commit, lease, metrics
 from buffmoney.metering.tenure import Due, Tenure
@@ -65,7 +67,6 @@ class Upkeep:
                     if tenure.due is not None:
                         tenure.wake.set()
                 await tenure.leaves.prepare(tenure.chores, self._clock.now_us())
-                await tenure.key_tables.tend(tenure.chores, self._settings)
             except asyncpg.LockNotAvailableError as busy:
                 log.info("partition_made_later", detail=str(busy))
             except Exception as failure:
@@ -73,10 +74,21 @@ class Upkeep:
                 return
             await asyncio.sleep(SWEEP_S)
 
-    async def read_key_tables(self, tenure: Tenure) -> None:
-        """Reads the tables of event keys whose filters are missing, once."""
+    async def tend_key_tables(self, tenure: Tenure) -> None:
+        """Closes tables of event keys and makes new ones, on a connection of its own: to make an index takes a while."""
         try:
-            await tenure.key_tables.read_all(self._settings, tenure.wake.set)
+            name = f"buffmoney core {tenure.lease.partition_id} keys"
+            connection = await connect(self._settings, "core", name=name, niceness=AFTER_BULK)
+            try:
+                await connection.execute("SET lock_timeout = '2s'")
+                while True:
+                    try:
+                        await tenure.key_tables.tend(connection, self._settings)
+                    except asyncpg.LockNotAvailableError as busy:
+                        log.info("key_table_closed_later", detail=str(busy))
+                    await asyncio.sleep(SWEEP_S)
+            finally:
+                connection.terminate()
         except Exception as failure:
             tenure.fail(commit.classify(failure))
 
