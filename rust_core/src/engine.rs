@@ -646,7 +646,11 @@ impl Engine {
     /// Bytes held by the large tables, roughly.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.wallets.memory_bytes() + self.keys.memory_bytes() + self.found_keys.memory_bytes() + self.key_tables.memory_bytes() + self.holds.allocation_size()
+        self.wallets.memory_bytes()
+            + self.keys.memory_bytes()
+            + self.found_keys.memory_bytes()
+            + self.key_tables.memory_bytes()
+            + self.holds.allocation_size()
     }
 
     /// Makes a customer's wallet in this group. `currency`: `None` for the tenant's.
