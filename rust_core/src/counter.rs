@@ -251,6 +251,10 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     const NOW_US: i64 = 1_790_000_000_000_000;
@@ -299,5 +303,45 @@ mod tests {
             advance(&mut counters, key(NOW_US, id), 1, &mut Moves::default());
         }
         assert_eq!((counters.used(counters.find(kept)), counters.len()), (6, 2_001));
+    }
+
+    proptest! {
+        /// Groups that move counters of two wallets, some of them taken back, against maps: as often as the numbers of moves go
+        /// round, each counter is moved once in each group, from what it was to what it is.
+        #[test]
+        fn counters_and_moves_are_those_of_maps(
+            base in prop_oneof![Just(0_u32), any::<u32>(), u32::MAX - 60..=u32::MAX],
+            groups in prop::collection::vec((prop::collection::vec((0..2_u32, 0..3_i64, 0..30_i32, 1..1_000_i128), 0..60), any::<bool>()), 1..8),
+        ) {
+            let mut lists = MoveLists { base, ..MoveLists::default() };
+            let mut wallets = [Counters::default(), Counters::default()];
+            let mut model: BTreeMap<(u32, CounterKey), i128> = BTreeMap::new();
+            for (events, kept) in groups {
+                let mut moves = lists.begin();
+                let (start, mut moved_in_model) = (model.clone(), BTreeMap::new());
+                for (wallet, period, counter_id, quantity) in events {
+                    let key = key(NOW_US - period * 86_400_000_000, counter_id);
+                    let counters = &mut wallets[wallet as usize];
+                    let place = counters.find(key);
+                    let before = counters.used(place);
+                    prop_assert_eq!(before, model.get(&(wallet, key)).copied().unwrap_or(0));
+                    let after = before + quantity;
+                    let CounterKey { period_start_us, counter_id } = key;
+                    counters.advance(place, Moved { wallet, period_start_us, counter_id, before, after }, &mut moves, NOW_US);
+                    model.insert((wallet, key), after);
+                    moved_in_model.entry((wallet, key)).or_insert((before, after)).1 = after;
+                }
+                let moved = lists.end(moves);
+                prop_assert_eq!(moved.len(), moved_in_model.len());
+                prop_assert_eq!(moved.iter().map(|one| ((one.wallet, one.key()), (one.before, one.after))).collect::<BTreeMap<_, _>>(), moved_in_model);
+                if !kept {
+                    for one in &moved {
+                        wallets[one.wallet as usize].restore(one.key(), one.before);
+                    }
+                    model = start;
+                }
+                lists.give_back(moved);
+            }
+        }
     }
 }

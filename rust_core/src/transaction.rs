@@ -439,6 +439,7 @@ fn write_counters(
             rows.numeric(after);
         }
     }
+    debug_assert_eq!(from, moved.len(), "a counter of a wallet that was not touched");
     rows
 }
 
