@@ -23,6 +23,7 @@ wallet command, and (customer, period, counter, revision) of each period charge.
 
 What a crash leaves. Edge: a message whose reply nobody takes; the sender's retry finds its events stored. Core: a transaction
 that is committed or not; its lease runs out, or is taken at once where its process is known to be dead, and the edges deliver again
-what was not answered; a closed table of keys may lack its index, and the newest ones their filter: the next core makes them. Redis: nothing; sets, balances and inbox
-start empty. Worker: roll-ups as of the last whole chunk. A void by filter: some of its events voided; the same call again does the rest.
+what was not answered; a closed table of keys may lack its index, and the newest ones their filter: the next core makes
+them. Redis: nothing; sets, balances and inbox start empty. Worker: roll-ups as of the last whole chunk. A void by filter: some of its
+events voided; the same call again does the rest.
 """
