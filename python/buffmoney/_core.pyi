@@ -111,11 +111,9 @@ class Group:
     """(tenant_id, key hashes) of the events voided in the group: likewise."""
     late_periods: list[tuple[int, int, int, int]]
     """(tenant_id, account_id, period_start_us, counter of its units): periods that are over whose counters the group moved"""
-    refused_keys: list[tuple[int, list[bytes]]]
-    """(tenant_id, key hashes) of events refused by balance, price or customer. If event_keys has one of them, the event was accepted
-    long ago and is a duplicate: roll back, remember_keys, apply again. Computed when read."""
     refused_commands: list[tuple[int, bytes]]
-    """(tenant_id, command id) of refused commands: if wallet_commands has one, likewise with remember_commands."""
+    """(tenant_id, command id) of commands refused by the state of the wallet or catalogue. If wallet_commands has one of them, it was
+    applied long ago: roll back, remember_commands, apply again. Events need none of this: of each one it is known before."""
     replies: list[tuple[bytes, bytes, bytes]]
     """(reply_to, message_id, reply bytes)"""
 

@@ -144,9 +144,7 @@ pub struct Work {
     pub new_keys: Vec<NewKey>,
     /// New commands: (tenant, id).
     pub new_commands: Vec<(i64, Id)>,
-    /// Events refused by the state of the catalogue or wallet: the database may know them as accepted long ago.
-    pub refused_keys: Vec<(i64, Id)>,
-    /// Commands refused: likewise.
+    /// Commands refused by the state of the catalogue or wallet: the database may know them as accepted long ago.
     pub refused_commands: Vec<(i64, Id)>,
     /// (tenant, hold, status, captured nano-units).
     pub closed_holds: Vec<(i64, Id, &'static str, i128)>,
@@ -203,7 +201,6 @@ impl Work {
             // An event takes some ninety bytes of a message.
             new_keys: Vec::with_capacity(bytes / 80),
             new_commands: Vec::new(),
-            refused_keys: Vec::new(),
             refused_commands: Vec::new(),
             closed_holds: Vec::new(),
             expired_grants: Vec::new(),

@@ -189,10 +189,6 @@ impl PyGroup {
         grouped(py, self.group.voids.iter().copied())
     }
     #[getter]
-    fn refused_keys<'py>(&self, py: Python<'py>) -> IdList<'py> {
-        grouped(py, self.group.refused_keys.iter().copied())
-    }
-    #[getter]
     fn refused_commands<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>)> {
         pairs(py, &self.group.refused_commands)
     }

@@ -53,8 +53,6 @@ pub struct Group {
     pub new_commands: Vec<(i64, Id)>,
     /// Periods that were over when it moved their counters: to be settled.
     pub late_periods: Vec<PeriodKey>,
-    /// Refused events that the database may know.
-    pub refused_keys: Vec<(i64, Id)>,
     /// Refused commands that the database may know.
     pub refused_commands: Vec<(i64, Id)>,
     /// (reply list, message id, reply).
@@ -327,7 +325,6 @@ pub fn finish(
         voids: undo.voids.clone(),
         new_commands: work.new_commands,
         late_periods: work.late_periods,
-        refused_keys: work.refused_keys,
         refused_commands: work.refused_commands,
         replies: work.replies,
         seen: work.seen,

@@ -102,13 +102,9 @@ impl Engine {
             };
             let Some((shape, dimensions)) = shapes.get(usize::from(event.shape)) else { return Err(EngineError::Row("an event's shape")) };
             let (outcome, charge) = self.decide_event(work, tenant, event, *known, shape, dimensions, name, wallet, &policy)?;
-            match outcome {
-                Outcome::Accepted => {
-                    let Some(sum) = charged.checked_add(charge) else { return Err(EngineError::Range) };
-                    charged = sum;
-                }
-                Outcome::Duplicate | Outcome::Conflict => {}
-                _ => work.refused_keys.push((tenant, event.key_hash)),
+            if outcome == Outcome::Accepted {
+                let Some(sum) = charged.checked_add(charge) else { return Err(EngineError::Range) };
+                charged = sum;
             }
             work.outcomes[usize::from(outcome as u8)] += 1;
             outcomes.push(EventReply { index: event.index, outcome, charge_nano: charge });

@@ -394,8 +394,8 @@ class Partition:
         """Applies and commits one group; after a unique violation once more, knowing what exists. Gives the replies in order."""
         for _ in range(3):
             group = self.apply(messages, now_us)
-            # What was refused may have been accepted long ago: then it is a duplicate, not a refusal.
-            if self._remember(group.refused_keys, group.refused_commands):
+            # A command that was refused may have been applied long ago: then it gets its first answer.
+            if self._remember([], group.refused_commands):
                 continue
             try:
                 self.commit(group)

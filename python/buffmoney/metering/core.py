@@ -458,12 +458,11 @@ class PartitionWriter:
         return found
 
     async def _refused_before(self, tenure: Tenure, flight: Flight) -> bool:
-        """Whether something the engine refused was accepted long ago: then it is a duplicate, and the group is undone to say so."""
-        keys, commands = flight.group.refused_keys, flight.group.refused_commands
-        if not (keys or commands):
+        """Whether a command that the engine refused was applied long ago: then its answer is known, and the group is undone to give it."""
+        if not flight.group.refused_commands:
             return False
         try:
-            if not await self._remember(tenure, keys, commands):
+            if not await self._remember(tenure, [], flight.group.refused_commands):
                 return False
         except BaseException:
             self._hand.take_back(flight.messages)

@@ -28,7 +28,7 @@ COMMITS_BACK = 50_000
 async def restore(connection: Connection, loader: Loader, partition_id: int, commit_seq: int, messages: list[wire.Incoming]) -> int:
     """Finds the commits that these usage messages were part of, and notes in each what it got accepted there.
 
-    Their keys are told to the engine, so that applying them does not end in a unique violation. Returns how many were found.
+    Their keys are told to the engine, which then takes none of them again. Returns how many were found.
     """
     by_id = {message.message_id: message for message in messages}
     rows = await connection.fetch(SQL["commits_of_messages"], partition_id, list(by_id), commit_seq - COMMITS_BACK)

@@ -143,12 +143,20 @@ impl Counting {
     }
 }
 
-/// A tier ready for many events: where it ends (the last one: nowhere), and price over per, cut down.
+/// A tier ready for many events or totals: where it ends (the last one: nowhere), and price over per, cut down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Step {
-    end: i128,
-    over: i128,
-    under: i128,
+pub(super) struct Step {
+    pub(super) end: i128,
+    pub(super) over: i128,
+    pub(super) under: i128,
+}
+
+impl From<&Tier> for Step {
+    fn from(tier: &Tier) -> Self {
+        let (mut over, mut under) = (tier.price, tier.per);
+        cut(&mut over, &mut under);
+        Self { end: tier.up_to.unwrap_or(i128::MAX), over, under }
+    }
 }
 
 /// Tiers made ready for many events.
@@ -161,14 +169,7 @@ pub(super) struct Graduated {
 
 impl Graduated {
     pub(super) fn new(tiers: &[Tier]) -> Self {
-        let steps: Vec<Step> = tiers
-            .iter()
-            .map(|tier| {
-                let (mut over, mut under) = (tier.price, tier.per);
-                cut(&mut over, &mut under);
-                Step { end: tier.up_to.unwrap_or(i128::MAX), over, under }
-            })
-            .collect();
+        let steps: Vec<Step> = tiers.iter().map(Step::from).collect();
         Self { common: common(&steps), steps }
     }
 

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use super::counting::{CountingText, Periods, Tier};
-use super::price::{Model, Terms, TermsError, cut, parse_amount};
+use super::counting::{CountingText, Periods, Step, Tier};
+use super::price::{Model, Terms, TermsError, parse_amount};
 use crate::money::mul_div_round;
 
 /// How long after its end a period is settled, so that the usage of its last moments is there.
@@ -64,14 +64,6 @@ impl Terms {
     }
 }
 
-/// A tier ready for totals: where it ends (the last one: nowhere), and price over per, cut down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Step {
-    end: i128,
-    over: i128,
-    under: i128,
-}
-
 /// A line that is settled at the end of a period, ready for totals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeriodEnd {
@@ -92,11 +84,6 @@ pub struct PeriodEnd {
 
 impl PeriodEnd {
     pub(super) fn new(price_id: i32, terms: &PeriodEndTerms) -> Self {
-        let step = |tier: &Tier| {
-            let (mut over, mut under) = (tier.price, tier.per);
-            cut(&mut over, &mut under);
-            Step { end: tier.up_to.unwrap_or(i128::MAX), over, under }
-        };
         Self {
             price_id,
             quantity_counter: terms.quantity_counter,
@@ -104,7 +91,7 @@ impl PeriodEnd {
             periods: Arc::default(),
             allowance: terms.allowance,
             minimum: terms.minimum.unwrap_or(i128::MIN),
-            steps: terms.tiers.iter().map(step).collect(),
+            steps: terms.tiers.iter().map(Step::from).collect(),
         }
     }
 
