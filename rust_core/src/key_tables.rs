@@ -6,7 +6,7 @@
 //! after its perhaps the span's tables are asked. So dedupe is exact over all of them. Tables are small, so that an index is
 //! made in a moment; spans are large, since every filter is one more to look into for every event.
 
-use crate::key_filter::KeyFilter;
+use crate::key_filter::{Block, KeyFilter};
 use crate::posting::Id;
 
 /// Closed tables that share a filter.
@@ -146,13 +146,13 @@ impl KeyTables {
     /// Of these keys, those that some closed table may hold. One filter after the other, so that the look-ups of one overlap.
     #[must_use]
     pub fn suspects(&self, keys: &[Id]) -> Vec<Id> {
-        let mut suspect = vec![false; keys.len()];
+        let mut asked: Vec<(&Id, Block, bool)> = keys.iter().map(|key| (key, Block::of(key), false)).collect();
         for (_, filter) in self.filters() {
-            for (mark, key) in suspect.iter_mut().zip(keys) {
-                *mark |= filter.is_none_or(|filter| filter.may_contain(key));
+            for (key, bits, suspect) in &mut asked {
+                *suspect |= filter.is_none_or(|filter| filter.may_contain_bits(key, bits));
             }
         }
-        keys.iter().zip(suspect).filter(|(_, suspect)| *suspect).map(|(key, _)| *key).collect()
+        asked.into_iter().filter(|(_, _, suspect)| *suspect).map(|(key, ..)| *key).collect()
     }
 
     /// Whether there is anything to ask.

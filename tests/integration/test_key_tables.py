@@ -81,7 +81,7 @@ async def test_a_key_is_taken_once_over_all_tables(place: Room) -> None:
         (span,) = [row for row in await tables(place) if row["filter"] is not None]
         assert span["span_from"] == held[0]["key_table"]
         assert sum(row["keys"] for row in held if row["key_table"] <= span["key_table"]) >= TABLES_IN_A_SPAN * KEYS
-        assert len(span["filter"]) == TABLES_IN_A_SPAN * KEYS * 3
+        assert len(span["filter"]) == TABLES_IN_A_SPAN * KEYS * 4
     report = await assert_whole(place)
     assert report["events"] == sent + 250
 

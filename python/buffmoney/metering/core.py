@@ -145,6 +145,9 @@ class PartitionWriter:
             first, second, loading, chores = connections
             for writer in (first, second):
                 await lease.assert_durable(writer, unsafe=self._settings.unsafe_async_commit)
+            # A renewal locks the row that every commit updates, and may be lost in a crash, as the lease then is: it does not wait for the
+            # disk.
+            await control.execute("SET synchronous_commit = off")
             await chores.execute("SET lock_timeout = '2s'")
             # Young tables have no statistics, and their indexes are right whatever those would say. Planning for many tables takes
             # longer than looking into one.

@@ -58,12 +58,11 @@ FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS changed (tena
 WHERE c.tenant_id = changed.tenant_id AND c.account_id = changed.account_id
 
 -- name: existing_keys
--- Keys in the tables that may hold them. LATERAL and LIMIT make each pair a look-up in the index of one table.
-SELECT k.tenant_id, k.key_hash, k.fingerprint, k.commit_id
-FROM unnest($1::integer[], $2::bigint[], $3::uuid[]) AS wanted (key_table, tenant_id, key_hash)
+-- Of the keys that a table may hold, those it does. LATERAL and LIMIT make each a look-up in the table's index.
+SELECT k.* FROM unnest(${tenants}::bigint[], ${wanted}::uuid[]) AS wanted (tenant_id, key_hash)
 CROSS JOIN LATERAL (
-    SELECT * FROM event_keys e
-    WHERE e.key_table = wanted.key_table AND e.tenant_id = wanted.tenant_id AND e.key_hash = wanted.key_hash LIMIT 1
+    SELECT e.tenant_id, e.key_hash, e.fingerprint, e.commit_id FROM event_keys_{table} e
+    WHERE e.tenant_id = wanted.tenant_id AND e.key_hash = wanted.key_hash LIMIT 1
 ) k
 
 -- name: existing_keys_in_memory_tables

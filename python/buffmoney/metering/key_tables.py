@@ -2,7 +2,7 @@
 
 One table is open and takes the keys of new events. The engine has all of its keys in memory, so it needs no index; when the lease is
 taken they are read. When it is full, the loop turns to the next one, which was made ahead of that, and the closed one gets its index. Of
-closed tables the engine holds filters, each over the tables of a span (24 bits a key), whose no is exact; whatever a filter does not
+closed tables the engine holds filters, each over the tables of a span (32 bits a key), whose no is exact; whatever a filter does not
 rule out is looked up in the span's tables before the event is decided. So dedupe is exact and for good, and no commit enters a key into
 an index.
 
@@ -33,6 +33,8 @@ TABLES_IN_A_SPAN = 8
 """at first: what the lease's next holder reads, two million keys, takes it a second"""
 FEW_SPANS = 32
 """Spans grow with what is stored, so that there are no more than about this many: each is one more to look into for every event."""
+FEW_TABLES = 512
+"""So do tables, for the sake of statements that ask all of them where a key is."""
 FEED_BYTES = 1 << 20
 
 log = telemetry.logger(__name__)
@@ -81,15 +83,18 @@ class KeyTables:
                 await self._index(connection, row["key_table"])
             engine.add_closed_key_table(row["key_table"])
             await _read(connection, row["key_table"], engine.feed_closed_key_table)
-        engine.open_key_table(opened, settings.keys_per_table)
+        engine.open_key_table(opened, self._capacity(settings))
         await _read(connection, opened, engine.feed_key_table)
         self.span_from = min([opened, *(row["key_table"] for row in newest)])
 
     async def _make(self, connection: Connection, settings: Settings) -> int:
-        return int(await connection.fetchval(SQL["open_key_table"], self.lease.partition_id, settings.keys_per_table))
+        return int(await connection.fetchval(SQL["open_key_table"], self.lease.partition_id, self._capacity(settings)))
+
+    def _capacity(self, settings: Settings) -> int:
+        return max(settings.keys_per_table, self.stored // FEW_TABLES)
 
     def _span(self, settings: Settings) -> int:
-        return max(TABLES_IN_A_SPAN * settings.keys_per_table, self.stored // FEW_SPANS)
+        return max(TABLES_IN_A_SPAN * self._capacity(settings), self.stored // FEW_SPANS)
 
     # ------------------------------------------------------------------ the loop's part
 
@@ -103,7 +108,7 @@ class KeyTables:
         if groups_open:
             # There may be a moment without any by itself.
             return 16 * keys < 17 * capacity
-        turned = engine.turn_key_table(self.next, settings.keys_per_table, self._span(settings))
+        turned = engine.turn_key_table(self.next, self._capacity(settings), self._span(settings))
         if turned is not None:
             number, keys, key_filter = turned
             log.info("key_table_closed", partition=self.lease.partition_id, table=number, keys=keys)

@@ -6,6 +6,7 @@ Reading never races writing: the engine asks only for what it does not hold, and
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ MOST_ROUNDS = 8
 """What is loaded can name what to load next (a hold its wallet, a wallet its grants), but not for ever."""
 SMALL_BYTES = 16 * 1024
 """Below this the engine is quicker than a change of thread."""
+TABLES_AT_ONCE = 32
+"""tables of event keys that one statement looks into"""
 COUNTED_FOR = timedelta(days=128)
 """How long ago the periods began whose counters are loaded: what the engine calls KEPT_FOR_US."""
 
@@ -96,13 +99,26 @@ class Loader:
 
         Gives the rows that are: tenant_id, key_hash, fingerprint, commit_id.
         """
-        places = self._engine.key_tables_with(keys)
         near = set(self._engine.key_tables_in_memory)
+        indexed: dict[int, list[tuple[int, str]]] = {}
+        known: set[str] = set()
+        for table, place in self._engine.key_tables_with(keys):
+            tenant_id, key = keys[place]
+            if table in near:
+                known.add(key.hex())
+            else:
+                indexed.setdefault(table, []).append((tenant_id, key.hex()))
         rows: list[asyncpg.Record] = []
-        if indexed := [(table, *keys[place]) for table, place in places if table not in near]:
-            tables, tenants, wanted = zip(*indexed, strict=True)
-            rows = await self._connection.fetch(SQL["existing_keys"], tables, tenants, [key.hex() for key in wanted])
-        if known := {keys[place][1].hex() for table, place in places if table in near}:
+        # Each table by its own name: through event_keys PostgreSQL would open all of them, however many, to look into a few.
+        asked = list(indexed)
+        for start in range(0, len(asked), TABLES_AT_ONCE):
+            tables = asked[start : start + TABLES_AT_ONCE]
+            text = " UNION ALL ".join(
+                SQL["existing_keys"].format(table=table, tenants=2 * at + 1, wanted=2 * at + 2) for at, table in enumerate(tables)
+            )
+            columns = itertools.chain.from_iterable(zip(*indexed[table], strict=True) for table in tables)
+            rows += await self._connection.fetch(text, *columns)
+        if known:
             rows += await self._connection.fetch(SQL["existing_keys_in_memory_tables"], sorted(near), sorted(known))
         self._engine.remember_keys([(row["key_hash"].bytes, row["fingerprint"]) for row in rows])
         found = {row["key_hash"].bytes for row in rows}

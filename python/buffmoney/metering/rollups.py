@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -20,6 +22,9 @@ from buffmoney.base.database import Database
 from buffmoney.base.errors import DatabaseUnavailable
 from buffmoney.ledger.accounts import commit_id
 from buffmoney.metering import metrics
+
+if TYPE_CHECKING:
+    from buffmoney.base.database import Connection
 
 SQL = queries.load("buffmoney.metering", "rollups.sql")
 CHUNK_EVENTS = 500_000
@@ -36,7 +41,7 @@ log = telemetry.logger(__name__)
 
 async def roll_up(database: Database, partition_id: int, *, patience: timedelta = PATIENCE) -> int:
     """Rolls up one chunk of a partition if one is due. Returns its events; 0 when nothing was due. Raises DatabaseUnavailable."""
-    async with database.transaction() as connection:
+    async with _derived(database) as connection:
         progress = await connection.fetchval(SQL["claim_progress"], partition_id)
         if progress is None:
             return 0
@@ -48,6 +53,15 @@ async def roll_up(database: Database, partition_id: int, *, patience: timedelta 
         await connection.execute(SQL["roll_up"], commit_id(partition_id, progress), chunk["last_id"], chunk["first_at"], chunk["last_at"])
         await connection.execute(SQL["advance_progress"], partition_id, chunk["last_seq"])
         return int(chunk["events"])
+
+
+@contextlib.asynccontextmanager
+async def _derived(database: Database) -> AsyncIterator[Connection]:
+    """A transaction that a crash may undo as a whole, since its work is done again from the ledger. It does not wait for the disk: at the
+    lowest priority it would keep the lock on PostgreSQL's log long after the disk has answered, and every commit of a core behind it."""
+    async with database.transaction() as connection:
+        await connection.execute("SET LOCAL synchronous_commit = off")
+        yield connection
 
 
 async def keep_up(database: Database, stopping: asyncio.Event) -> None:
@@ -84,7 +98,7 @@ async def _rolled_up_and_rested(database: Database, partition_id: int, stopping:
 
 async def _summarize(database: Database) -> None:
     # What is not in the block index yet is read by every piece, so it must not pile up behind a long tail.
-    async with database.connection() as connection:
+    async with _derived(database) as connection:
         await connection.execute(SQL["summarize"])
 
 
