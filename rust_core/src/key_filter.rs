@@ -43,6 +43,20 @@ impl Block {
         let word = u32::from_le_bytes([key[4], key[5], key[6], key[7]]);
         Self(SALTS.map(|salt| 1 << (word.wrapping_mul(salt) >> 27)))
     }
+
+    /// Whether all of these bits are set.
+    #[must_use]
+    #[inline]
+    pub fn has(&self, bits: &Self) -> bool {
+        self.0.iter().zip(bits.0).fold(0, |absent: u32, (word, bit)| absent | (!word & bit)) == 0
+    }
+
+    /// A part of it, for who wants it in the cache.
+    #[must_use]
+    #[inline]
+    pub const fn word(&self) -> u32 {
+        self.0[0]
+    }
 }
 
 /// A set of keys that may hold more than was put in, never less.
@@ -77,19 +91,18 @@ impl KeyFilter {
         }
     }
 
+    /// The block of a key: has it not all of its bits, the key was never put in.
+    #[must_use]
+    #[inline]
+    pub fn block(&self, key: &Id) -> &Block {
+        self.blocks.get(self.place(key)).unwrap_or(&Block([u32::MAX; 16]))
+    }
+
     /// False: the key was never put in.
     #[must_use]
     #[inline]
     pub fn may_contain(&self, key: &Id) -> bool {
-        self.may_contain_bits(key, &Block::of(key))
-    }
-
-    /// The same with the key's bits at hand.
-    #[must_use]
-    #[inline]
-    pub fn may_contain_bits(&self, key: &Id, bits: &Block) -> bool {
-        let Some(block) = self.blocks.get(self.place(key)) else { return true };
-        block.0.iter().zip(bits.0).fold(0, |absent, (word, bit)| absent | (!word & bit)) == 0
+        self.block(key).has(&Block::of(key))
     }
 
     /// As stored: the words of the blocks, little-endian.

@@ -146,13 +146,20 @@ impl KeyTables {
     /// Of these keys, those that some closed table may hold. One filter after the other, so that the look-ups of one overlap.
     #[must_use]
     pub fn suspects(&self, keys: &[Id]) -> Vec<Id> {
-        let mut asked: Vec<(&Id, Block, bool)> = keys.iter().map(|key| (key, Block::of(key), false)).collect();
+        let bits: Vec<Block> = keys.iter().map(Block::of).collect();
+        let mut suspect = vec![false; keys.len()];
+        let mut blocks: Vec<&Block> = Vec::with_capacity(keys.len());
         for (_, filter) in self.filters() {
-            for (key, bits, suspect) in &mut asked {
-                *suspect |= filter.is_none_or(|filter| filter.may_contain_bits(key, bits));
+            let Some(filter) = filter else { return keys.to_vec() };
+            blocks.clear();
+            blocks.extend(keys.iter().map(|key| filter.block(key)));
+            // A short loop first, so that the processor waits for many blocks at a time.
+            std::hint::black_box(blocks.iter().fold(0, |all, block| all ^ block.word()));
+            for ((mark, block), bits) in suspect.iter_mut().zip(&blocks).zip(&bits) {
+                *mark |= block.has(bits);
             }
         }
-        asked.into_iter().filter(|(_, _, suspect)| *suspect).map(|(key, ..)| *key).collect()
+        keys.iter().zip(suspect).filter(|(_, suspect)| *suspect).map(|(key, _)| *key).collect()
     }
 
     /// Whether there is anything to ask.

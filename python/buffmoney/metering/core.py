@@ -293,11 +293,9 @@ class PartitionWriter:
             await tenure.wake.wait()
 
     def _may_begin(self, tenure: Tenure) -> bool:
-        """Whether the next group should be made now. A second one that is small would only leave the messages behind it to the third."""
-        if not tenure.flights:
-            return True
-        before = tenure.flights[-1]
-        return len(tenure.flights) == 1 and (before.written or 2 * self._hand.size >= before.size)
+        """Whether the next group should be made now. One smaller than the one on its way would only leave the messages behind it to a third:
+        where groups are small, each event costs more, and at half load the processors have no room for that."""
+        return not tenure.flights or (len(tenure.flights) == 1 and self._hand.size >= tenure.flights[0].size)
 
     async def _prepare(self, tenure: Tenure) -> Flight | None:
         """Applies the next messages, or a due sweep, to memory. None: there is nothing to do."""
@@ -358,8 +356,6 @@ class PartitionWriter:
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 if not group.empty:
                     await commit.write(connection, group, flight.events_table)
-                flight.written = True
-                tenure.wake.set()
                 if previous is not None:
                     await previous.settled.wait()
                     if not previous.committed:

@@ -46,8 +46,6 @@ class Flight:
     events_table: str
     swept: Due | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
-    written: bool = False
-    """its rows are in the database's hands; what remains is the commit"""
     committed: bool = False
     fault: CommitFault | None = None
     task: asyncio.Task[None] | None = None
