@@ -293,7 +293,7 @@ class PartitionWriter:
             await tenure.wake.wait()
 
     def _may_begin(self, tenure: Tenure) -> bool:
-        """Whether the next group should be made now. One smaller than the one on its way would only leave the messages behind it to a third.
+        """Whether the next group should be made now. One smaller than the one on its way would only leave those behind it to a third.
         Where groups are small, each event costs more, and at half load the processors have no room for that."""
         return not tenure.flights or (len(tenure.flights) == 1 and self._hand.size >= tenure.flights[0].size)
 
