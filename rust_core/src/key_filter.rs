@@ -2,7 +2,7 @@
 //!
 //! A Bloom filter in blocks of 64 bytes (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom Filters",
 //! 2007): a key has one block and there one bit in each of sixteen words, so a question touches one cache line. With 32 bits
-//! for each key, of a million keys that are not there some three are said to be there, perhaps; then the tables are asked.
+//! for each key, of a million keys that are not there some four are said to be there, perhaps; then the tables are asked.
 
 use crate::posting::Id;
 

@@ -161,7 +161,7 @@ async def test_a_core_that_lost_its_lease_closes_no_table(place: Room) -> None:
     epoch = await place.owner.fetchval("SELECT epoch FROM partitions WHERE partition_id = 0")
     number = (await tables(place))[-1]["key_table"]
     for wrong, changed in ((epoch - 1, "UPDATE 0"), (epoch, "UPDATE 1"), (epoch, "UPDATE 0")):
-        assert await place.owner.execute(commit.SQL["close_key_table"], 0, wrong, number, 0, bytes(32), number) == changed
+        assert await place.owner.execute(commit.SQL["close_key_table"], 0, wrong, number, 0, bytes(64), number) == changed
 
 
 async def test_verification_finds_a_key_that_is_in_two_tables(place: Room) -> None:

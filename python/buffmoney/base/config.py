@@ -59,7 +59,7 @@ class Settings:
     keys_per_table: int = 1 << 18
     """event keys are stored in tables of at least so many"""
     key_filter_bytes: int = 1 << 29
-    """memory of a core for filters of such tables, two bytes for each key: beyond it, old tables are looked into for every event"""
+    """memory of a core for filters of such tables, four bytes for each key: beyond it, old tables are looked into for every event"""
     group_events: int = 20_000
     unsafe_async_commit: bool = False
     access_log: bool = False
