@@ -103,10 +103,8 @@ class Group:
     charged: str
     outcomes: dict[str, int]
     """count of events by outcome or rejection code, for metrics"""
-    event_keys: list[tuple[int, list[bytes]]]
-    """(tenant_id, key hashes) of the group's new events: what to look up after a unique violation. Computed when read."""
     command_ids: list[tuple[int, bytes]]
-    """(tenant_id, command id) of the group's new commands: likewise."""
+    """(tenant_id, command id) of the group's new commands: what to look up after a unique violation."""
     void_keys: list[tuple[int, list[bytes]]]
     """(tenant_id, key hashes) of the events voided in the group: likewise."""
     late_periods: list[tuple[int, int, int, int]]

@@ -177,10 +177,6 @@ impl PyGroup {
         Ok(counts)
     }
     #[getter]
-    fn event_keys<'py>(&self, py: Python<'py>) -> IdList<'py> {
-        grouped(py, self.group.new_keys.iter().map(|key| (key.tenant, key.hash)))
-    }
-    #[getter]
     fn command_ids<'py>(&self, py: Python<'py>) -> Vec<(i64, Bound<'py, PyBytes>)> {
         pairs(py, &self.group.new_commands)
     }

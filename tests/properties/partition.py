@@ -395,38 +395,37 @@ class Partition:
         for _ in range(3):
             group = self.apply(messages, now_us)
             # A command that was refused may have been applied long ago: then it gets its first answer.
-            if self._remember([], group.refused_commands):
+            if self._remember(group.refused_commands):
                 continue
             try:
                 self.commit(group)
             except UniqueViolationError as violation:
-                self.violations += violation.args[0].startswith(("event_keys", "usage_voids"))
-                known = self._remember(group.event_keys, group.command_ids)
+                self.violations += violation.args[0].startswith("usage_voids")
+                assert not violation.args[0].startswith("event_keys"), "an event was taken twice"
+                known = self._remember(group.command_ids)
                 # A void that is stored already is read with its event when the messages are applied again.
                 void = any(
                     (tenant_id, bytes(key)) in self.tables.keyed["usage_voids"] for tenant_id, keys in group.void_keys for key in keys
                 )
-                assert known or void, "a unique violation that no stored key explains"
+                assert known or void, "a unique violation that nothing stored explains"
                 self.engine.rollback()
                 continue
             replies = {message_id: reply for _, message_id, reply in group.replies}
             return [replies[message[12:28]] for message in messages]
         raise AssertionError("still a unique violation after remembering what exists")
 
-    def _remember(self, keys: list[tuple[int, list[bytes]]], commands: list[tuple[int, bytes]]) -> bool:
+    def _remember(self, commands: list[tuple[int, bytes]]) -> bool:
         """Tells the engine which of these exist. If any does, every open group is undone and True is given."""
         table = self.tables.keyed
-        known = self.stored_keys([(tenant_id, bytes(key)) for tenant_id, hashes in keys for key in hashes])
         first = [
             (tenant_id, bytes(name), row["fingerprint"], row["result"])
             for tenant_id, name in commands
             if (row := table["wallet_commands"].get((tenant_id, bytes(name)))) is not None
         ]
-        if known or first:
+        if first:
             self.engine.rollback()
-            self.engine.remember_keys(known)
             self.engine.remember_commands(first)
-        return bool(known or first)
+        return bool(first)
 
     def sweep(self, now_us: int) -> None:
         """Expires what is due, as the core does every second."""

@@ -43,7 +43,7 @@ def test_unknown_customers_are_refused_by_setting(seed: int) -> None:
 @RUNS
 @given(seed=SEEDS)
 def test_a_memory_of_almost_nothing_changes_nothing(seed: int) -> None:
-    """Proves: wallets that are evicted and loaded again, and keys found only by unique violations, give the same results."""
+    """Proves: wallets that are evicted and loaded again, and keys that are looked up each time, give the same results."""
     run = ModelRun(max_wallets=2, recent_keys=64, group_size=1)
     run.feed(Workload(seed, customers=60).steps(80))
 

@@ -16,7 +16,7 @@ def unique_violation(table: str) -> asyncpg.UniqueViolationError:
 @pytest.mark.parametrize(
     ("failure", "meaning"),
     [
-        (unique_violation("event_keys_7"), commit.SentBefore),
+        (unique_violation("event_keys_7"), commit.LeaseLost),
         (unique_violation("wallet_commands"), commit.SentBefore),
         (unique_violation("usage_voids"), commit.SentBefore),
         # A second writer: the keys of what it wrote are the last arbiter.

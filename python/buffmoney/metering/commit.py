@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SQL = queries.load("buffmoney.metering", "core.sql")
 COPY_CHUNK_BYTES = 256 * 1024
-IDENTITY_TABLES = ("event_keys_", "wallet_commands", "usage_voids")
+IDENTITY_TABLES = ("wallet_commands", "usage_voids")
 """How the names of tables begin whose unique violation means that something was sent before."""
 
 
@@ -34,7 +34,7 @@ class CommitFault(Exception):
 
 
 class SentBefore(CommitFault):
-    """A key or command of the group is already stored. Nothing of the group was written."""
+    """A command or void of the group is already stored. Nothing of the group was written."""
 
     reason = "sent_before"
 
@@ -78,7 +78,8 @@ def classify(failure: BaseException) -> CommitFault:
         case asyncpg.UniqueViolationError() if str(failure.table_name).startswith(IDENTITY_TABLES):
             return SentBefore(text)
         case asyncpg.UniqueViolationError() | asyncpg.SerializationError() | asyncpg.DeadlockDetectedError():
-            # The keys of postings and commits are the last arbiter between two writers.
+            # The keys of postings and commits are the last arbiter between two writers. Of event keys the engine knows all: where one is
+            # stored that it does not know, it must start again from the database.
             return LeaseLost(text)
         case DatabaseUnavailable() | OSError() | TimeoutError() | asyncio.IncompleteReadError() | asyncpg.InterfaceError():
             return OutcomeUnknown(text)

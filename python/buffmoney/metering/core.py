@@ -436,32 +436,31 @@ class PartitionWriter:
         tenure.wake.set()
 
     async def _look_up(self, tenure: Tenure, failed: list[Flight]) -> None:
-        """Finds out which keys and commands are stored already, and tells the engine. The same messages cannot fail by them again."""
+        """Finds out which commands and voids are stored already, and tells the engine. The same messages cannot fail by them again."""
         found = 0
         for flight in failed:
-            found += await self._remember(tenure, flight.group.event_keys, flight.group.command_ids)
+            found += await self._remember(tenure, flight.group.command_ids)
             # What is voided is read with the event when the messages are applied again.
             for tenant_id, hashes in flight.group.void_keys:
                 found += await tenure.loading.fetchval(stored.SQL["existing_voids"], tenant_id, [one.hex() for one in hashes])
         if not found:
-            raise commit.LeaseLost("a unique violation that no stored key explains")
+            raise commit.LeaseLost("a unique violation that nothing stored explains")
 
-    async def _remember(self, tenure: Tenure, keys: list[tuple[int, list[bytes]]], commands: list[tuple[int, bytes]]) -> int:
+    async def _remember(self, tenure: Tenure, commands: list[tuple[int, bytes]]) -> int:
         """Tells the engine which of these the database has. Returns how many."""
-        found = len(await tenure.loader.find_keys([(tenant_id, one) for tenant_id, hashes in keys for one in hashes])) if keys else 0
-        if commands:
-            tenants, ids = zip(*commands, strict=True)
-            rows = await tenure.loading.fetch(commit.SQL["existing_commands"], tenants, [one.hex() for one in ids])
-            self._engine.remember_commands([(row["tenant_id"], row["command_id"].bytes, row["fingerprint"], row["result"]) for row in rows])
-            found += len(rows)
-        return found
+        if not commands:
+            return 0
+        tenants, ids = zip(*commands, strict=True)
+        rows = await tenure.loading.fetch(commit.SQL["existing_commands"], tenants, [one.hex() for one in ids])
+        self._engine.remember_commands([(row["tenant_id"], row["command_id"].bytes, row["fingerprint"], row["result"]) for row in rows])
+        return len(rows)
 
     async def _refused_before(self, tenure: Tenure, flight: Flight) -> bool:
         """Whether a command that the engine refused was applied long ago: then its answer is known, and the group is undone to give it."""
         if not flight.group.refused_commands:
             return False
         try:
-            if not await self._remember(tenure, [], flight.group.refused_commands):
+            if not await self._remember(tenure, flight.group.refused_commands):
                 return False
         except BaseException:
             self._hand.take_back(flight.messages)
