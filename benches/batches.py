@@ -28,12 +28,17 @@ RATE_CARD: dict[str, object] = {
 @dataclass(frozen=True, slots=True)
 class Shape:
     """Whose events fill the batches, and of which models. `own` gives every event a customer of its own; else one request is an input
-    and an output event."""
+    and an output event. models_each: how many of the models a customer uses; None: all of them."""
 
     customers: int
     own: bool = False
     prefix: str = "customer"
     models: tuple[str, ...] = MODELS
+    models_each: int | None = None
+
+    def model(self, customer: int, chance: random.Random) -> str:
+        """One of those that this customer uses."""
+        return self.models[(7 * customer + chance.randrange(self.models_each or len(self.models))) % len(self.models)]
 
     def name(self, number: int) -> str:
         """The external id of a customer."""
@@ -52,9 +57,9 @@ def templates(shape: Shape, seed: int, count: int | None = None) -> list[bytes]:
         events: list[dict[str, object]] = []
         while len(events) < EVENTS_PER_BATCH:
             moment = (now + timedelta(milliseconds=chance.randrange(60_000))).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            model = chance.choice(shape.models)
             tokens = {"tokens_input": int(chance.lognormvariate(6.5, 1.1)) + 1, "tokens_output": int(chance.lognormvariate(5, 1)) + 1}
             one = chance.randrange(shape.customers)
+            model = shape.model(one, chance)
             for metric, quantity in tokens.items():
                 customer = next(walk) if shape.own else one
                 events.append(

@@ -39,9 +39,19 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("Engine alone: rate, deduct, encode", "{rate_events_per_s:,} events/s a core", "≥ 3,000,000"),
     ("The same with a card of 1,000 lines, four pricing models", "{rate_events_per_s_1000_lines:,} events/s a core", "≥ 2,000,000"),
     (
-        "1,000 lines with five tiers each, half of them with an allowance",
+        "1,000 lines with five tiers each, half of them with an allowance; a customer uses eight of them",
         "{rate_events_per_s_1000_lines_tiered:,} events/s a core",
         "≥ 2,000,000",
+    ),
+    (
+        "The same, each of 1,000 customers uses all lines: a million counters",
+        "{rate_events_per_s_1000_lines_tiered_all_used:,} events/s a core",
+        "",
+    ),
+    (
+        "1,000 lines of volume tiers, settled at the period's end, half of them with a minimum; a customer uses eight",
+        "{rate_events_per_s_1000_lines_volume:,} events/s a core",
+        "",
     ),
     (
         "A rate card over stored events, reading them from the database included",

@@ -82,6 +82,19 @@ CATALOG_OF_1000_TIERED_LINES = catalog(
     ],
     periods=Periods().wire(Periods().around(SystemClock().now_us())),
 )
+CATALOG_OF_1000_VOLUME_LINES = catalog(
+    [
+        {"metricId": metric_id, "match": {"model": name}, "model": "volume", "price": "0", "per": "1", "tiers": TIERS}
+        | {"periodQuantityCounterId": 4 * number + 2 * metric_id, "periodChargeCounterId": 4 * number + 2 * metric_id + 1}
+        | ({"minimumPerPeriod": "20"} if number % 2 else {})
+        for number, name in enumerate(MANY_MODELS)
+        for metric_id in METRICS.values()
+    ],
+    accrues=True,
+    periods=Periods().wire(Periods().around(SystemClock().now_us())),
+)
+OWN_MODELS = Shape(CUSTOMERS, models=MANY_MODELS, models_each=4)
+"""each customer uses four of the models, and so eight of the lines"""
 
 
 def now_us() -> int:
@@ -137,9 +150,11 @@ def test_decode(benchmark: BenchmarkFixture, customers: int) -> None:
         ("rate_events_per_s", Shape(CUSTOMERS), CATALOG),
         ("rate_events_per_s_hot_customer", Shape(1), CATALOG),
         ("rate_events_per_s_1000_lines", Shape(CUSTOMERS, models=MANY_MODELS), CATALOG_OF_1000_LINES),
-        ("rate_events_per_s_1000_lines_tiered", Shape(CUSTOMERS, models=MANY_MODELS), CATALOG_OF_1000_TIERED_LINES),
+        ("rate_events_per_s_1000_lines_tiered", OWN_MODELS, CATALOG_OF_1000_TIERED_LINES),
+        ("rate_events_per_s_1000_lines_tiered_all_used", Shape(CUSTOMERS, models=MANY_MODELS), CATALOG_OF_1000_TIERED_LINES),
+        ("rate_events_per_s_1000_lines_volume", OWN_MODELS, CATALOG_OF_1000_VOLUME_LINES),
     ],
-    ids=["1000-customers", "hot-customer", "1000-lines", "1000-lines-tiered"],
+    ids=["1000-customers", "hot-customer", "1000-lines", "1000-lines-tiered", "1000-lines-tiered-all-used", "1000-lines-volume"],
 )
 def test_rate(benchmark: BenchmarkFixture, figure: str, shape: Shape, prices: bytes) -> None:
     """Rate, deduct and encode prepared groups of 20,000 events, up to the bytes of COPY."""

@@ -138,11 +138,19 @@ class Arena:
 
 @asynccontextmanager
 async def arena(
-    product: Product, line: Line, *, watch: bool = True, poor: str = "3", verify: bool = True, **load: int
+    product: Product,
+    line: Line,
+    *,
+    watch: bool = True,
+    poor: str = "3",
+    verify: bool = True,
+    merchant: Merchant | None = None,
+    occurred_at: str | None = None,
+    **load: int,
 ) -> AsyncIterator[Arena]:
-    """A fresh merchant under load. At the end: drain, audit, ledger verify; the line is filled in."""
-    merchant = await asyncio.to_thread(product.new_merchant)
-    traffic = Load(product.port, merchant.sandbox_key, f"{line.name}-{secrets.token_hex(3)}")
+    """A merchant, a fresh one if none is given, under load. At the end: drain, audit, ledger verify; the line is filled in."""
+    merchant = merchant or await asyncio.to_thread(product.new_merchant)
+    traffic = Load(product.port, merchant.sandbox_key, f"{line.name}-{secrets.token_hex(3)}", occurred_at=occurred_at)
     watcher = Watcher(product.port, merchant.sandbox_key, traffic.customers)
     tenant_id = await asyncio.to_thread(lambda: merchant.tenant_id)
     await traffic.fund(poor_amount=poor)

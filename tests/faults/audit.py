@@ -95,12 +95,13 @@ async def _holds(connection: asyncpg.Connection[asyncpg.Record], tenant_id: int,
 
 
 async def _money(connection: asyncpg.Connection[asyncpg.Record], tenant_id: int, names: dict[int, str], result: Audit) -> None:
-    """granted − charged by events − captured = available + held − unbilled, for every wallet."""
+    """granted − charged by events − captured − charged for periods = available + held − unbilled, for every wallet."""
     expected: dict[int, Decimal] = defaultdict(Decimal)
     for statement, sign in (
         ("SELECT account_id, sum(amount) FROM grants WHERE tenant_id = $1 GROUP BY 1", 1),
         ("SELECT account_id, sum(charge) FROM usage_events WHERE tenant_id = $1 GROUP BY 1", -1),
         ("SELECT account_id, sum(coalesce(captured, 0)) FROM holds WHERE tenant_id = $1 AND status = 'captured' GROUP BY 1", -1),
+        ("SELECT account_id, sum(amount) FROM period_charges WHERE tenant_id = $1 GROUP BY 1", -1),
     ):
         for row in await connection.fetch(statement, tenant_id):
             expected[row[0]] += sign * row[1]

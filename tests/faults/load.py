@@ -88,8 +88,12 @@ class Connection:
 class Load:
     """Traffic on one merchant: usage in batches, holds, grants. customers are c0, c1, …; the last tenth of them are poor."""
 
-    def __init__(self, port: int, key: str, name: str, *, customers: int = 60, batch: int = 100, seed: int = 1) -> None:
+    def __init__(
+        self, port: int, key: str, name: str, *, customers: int = 60, batch: int = 100, seed: int = 1, occurred_at: str | None = None
+    ) -> None:
         self.port, self.key, self.name = port, key, name
+        self.occurred_at = occurred_at
+        """when all usage occurred; None: just now"""
         self.customers, self.batch = customers, batch
         self.random = random.Random(seed)
         self.book = Book()
@@ -152,7 +156,7 @@ class Load:
 
     def events(self, prefix: str) -> list[dict[str, Any]]:
         """One batch."""
-        now = moment()
+        now = self.occurred_at or moment()
         return [
             {
                 "customerExternalId": f"c{self.random.randrange(self.customers)}",

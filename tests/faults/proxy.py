@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT_DONE = b"COMMIT\x00"
@@ -27,6 +28,8 @@ class CommitDroppingProxy:
         self.port = 0
         self.armed = 0
         self.before_server = False
+        self.only = b""
+        """a COMMIT is lost only if its transaction has sent this before"""
         self.dropped = 0
 
     def url(self, database: str) -> str:
@@ -37,6 +40,15 @@ class CommitDroppingProxy:
         """Listens on a free port of 127.0.0.1."""
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
+
+    async def lose_a_commit(self, *, before_server: bool, patience_s: float = 8.0) -> int:
+        """Arms the proxy until a COMMIT was lost, or nothing came. Gives how many were lost."""
+        dropped, self.before_server, self.armed = self.dropped, before_server, 1
+        deadline = time.monotonic() + patience_s
+        while self.dropped == dropped and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        self.armed = 0
+        return self.dropped - dropped
 
     async def stop(self) -> None:
         """Closes the listener."""
@@ -63,14 +75,18 @@ class CommitDroppingProxy:
 
     async def _up(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, losing: asyncio.Event) -> None:
         """Client to server. Only the core's groups are of interest: their COMMIT is a simple query of its own."""
+        seen = False
         try:
             while data := await source.read(65536):
-                if self.armed and b"COMMIT" in data and len(data) < 64:
+                seen = seen or self.only in data
+                ends = b"COMMIT" in data and len(data) < 64
+                if self.armed and ends and seen:
                     self.armed -= 1
                     self.dropped += 1
                     if self.before_server:
                         return
                     losing.set()
+                seen = seen and not ends
                 target.write(data)
                 await target.drain()
         except OSError:

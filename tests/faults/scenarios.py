@@ -7,16 +7,41 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
 
 import asyncpg
 
+from buffmoney.base.clock import SystemClock, format_time, to_datetime
+from buffmoney.base.periods import Periods
 from tests.faults.arena import Line, arena, own_product
 from tests.faults.load import Connection
 from tests.faults.proxy import CommitDroppingProxy
-from tests.product import COMMAND, Product
+from tests.product import COMMAND, Merchant, Product
 
 Scenario = Callable[[Product, bool], Awaitable[Line]]
+
+SETTLED_CARD: dict[str, Any] = {
+    "name": "settled",
+    "currency": "CNY",
+    "charges": [
+        {
+            "metric": "tokens_input",
+            "model": "volume",
+            "tiers": [{"upTo": "20000", "price": "4", "per": "1000000"}, {"upTo": None, "price": "2", "per": "1000000"}],
+        },
+        {"metric": "tokens_output", "price": "16", "per": "1000000", "minimumPerPeriod": "1"},
+    ],
+}
+SETTLED = """
+SELECT e.account_id, e.metric_id, sum(e.quantity) AS quantity, sum(e.charge) AS charge,
+    (SELECT coalesce(sum(p.amount), 0) FROM period_charges p JOIN rate_card_charges c USING (tenant_id, price_id)
+     WHERE p.tenant_id = $1 AND p.account_id = e.account_id AND c.metric_id = e.metric_id) AS settled
+FROM usage_events e WHERE e.tenant_id = $1 GROUP BY e.account_id, e.metric_id
+"""
 
 
 async def kill_role(product: Product, role: str, kills: int, name: str) -> Line:
@@ -120,6 +145,86 @@ async def redis_down(product: Product, short: bool) -> Line:
 async def lost_commit_answer(product: Product, short: bool) -> Line:
     """The connection is lost at COMMIT: half of the time the COMMIT arrived and its answer is lost, half of the time it never arrived."""
     line = Line("lost_commit_answer")
+    async with behind_proxy(product) as (proxied, proxy):
+        async with arena(proxied, line) as running:
+            for number in range(4 if short else 40):
+                line.kills += await proxy.lose_a_commit(before_server=number % 2 == 1)
+                await running.first_success(time.monotonic())
+                await asyncio.sleep(running.random.uniform(0.05, 0.3))
+    if not line.kills:
+        line.result.differ("no COMMIT was seen by the proxy")
+    return line
+
+
+def pay_as_you_go(product: Product) -> Merchant:
+    """A merchant whose customers pay after, with lines that are settled when a period has ended."""
+    made = product.new_merchant(billing="pay-as-you-go", card=None)
+    made.ok("POST", "/v1/rate-cards", SETTLED_CARD)
+    return made
+
+
+async def settling(product: Product, short: bool) -> Line:
+    """The core is killed between a sweep that settles ended periods and its COMMIT, or between the COMMIT and its answer."""
+    line = Line("settling")
+    starts = Periods().starts_us
+    # A period is settled an hour after its end; one that ended less than two hours ago might be while events still go out.
+    ended = starts[bisect_right(starts, SystemClock().now_us() - 2 * 3_600_000_000) - 1]
+    async with behind_proxy(product) as (proxied, proxy):
+        proxy.only = b"period_charges"
+        merchant = await asyncio.to_thread(pay_as_you_go, proxied)
+        tenant_id = await asyncio.to_thread(lambda: merchant.tenant_id)
+        last_moment = format_time(to_datetime(ended - 1))
+        async with arena(proxied, line, merchant=merchant, occurred_at=last_moment, ingest=0, holds=0, grants=0) as running:
+            load, sender = running.load, Connection(proxied.port, merchant.sandbox_key)
+            for number in range(4 if short else 40):
+                before_server = number % 2 == 1
+                losing = asyncio.create_task(proxy.lose_a_commit(before_server=before_server))
+                await load.send(sender, load.events(f"{load.name}-{number}"))
+                line.kills += await losing
+                # Every other time the core dies with what it had settled, else it must find out by itself.
+                if number % 4 < 2:
+                    (core,) = proxied.pids("core")
+                    running.kill(core)
+                    await running.wait_for_return("core", [core], 1)
+                back = time.monotonic()
+                await load.send(sender, load.events(f"{load.name}-{number}-after"))
+                await running.first_success(back)
+            sender.close()
+            connection = await asyncpg.connect(proxied.run["databaseUrl"])
+            try:
+                for difference in await unsettled(connection, tenant_id):
+                    line.result.differ(difference)
+            finally:
+                await connection.close()
+    if line.kills < 2:
+        line.result.differ(f"only {line.kills} commits of sweeps were seen by the proxy")
+    return line
+
+
+async def unsettled(connection: asyncpg.Connection[asyncpg.Record], tenant_id: int, limit_s: float = 20) -> list[str]:
+    """Customers whose period was not charged for what their events say, once all that is due had time to be settled."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        wrong = [
+            f"account {row['account_id']}, metric {row['metric_id']}: settled {row['settled']}, due {due}"
+            for row in await connection.fetch(SETTLED, tenant_id)
+            if row["settled"] != (due := settled_by_hand(row["metric_id"], row["quantity"], row["charge"]))
+        ]
+        if not wrong or time.monotonic() > deadline:
+            return wrong
+        await asyncio.sleep(0.5)
+
+
+def settled_by_hand(metric_id: int, quantity: Decimal, charge: Decimal) -> Decimal:
+    """What SETTLED_CARD asks at a period's end, beyond what the events were charged."""
+    if metric_id == 2:
+        return max(Decimal(0), Decimal(1) - charge)
+    return quantity * (Decimal(4) if quantity <= 20_000 else Decimal(2)) / 1_000_000
+
+
+@asynccontextmanager
+async def behind_proxy(product: Product) -> AsyncIterator[tuple[Product, CommitDroppingProxy]]:
+    """A product on a database of its own, on the other's servers, that reaches PostgreSQL through a proxy."""
     database = f"proxied_{secrets.token_hex(3)}"
     owner = await asyncpg.connect(product.run["databaseUrl"])
     await owner.execute(f"CREATE DATABASE {database}")
@@ -133,26 +238,12 @@ async def lost_commit_answer(product: Product, short: bool) -> Line:
         "BUFFMONEY_SECRET": (product.data_dir / "secret").read_text().strip(),
     }
     try:
-        async with own_product("proxied", environment) as proxied, arena(proxied, line) as running:
-            for number in range(4 if short else 40):
-                proxy.before_server = number % 2 == 1
-                dropped = proxy.dropped
-                proxy.armed = 1
-                for _ in range(200):
-                    if proxy.dropped > dropped:
-                        break
-                    await asyncio.sleep(0.02)
-                proxy.armed = 0
-                line.kills += proxy.dropped - dropped
-                await running.first_success(time.monotonic())
-                await asyncio.sleep(running.random.uniform(0.05, 0.3))
+        async with own_product("proxied", environment) as proxied:
+            yield proxied, proxy
     finally:
         await proxy.stop()
         await owner.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
         await owner.close()
-    if not line.kills:
-        line.result.differ("no COMMIT was seen by the proxy")
-    return line
 
 
 async def two_cores(product: Product, short: bool) -> Line:
@@ -238,6 +329,7 @@ def registry() -> dict[str, Scenario]:
         "flushall": flushall,
         "redis_down": redis_down,
         "lost_commit_answer": lost_commit_answer,
+        "settling": settling,
         "two_cores": two_cores,
         "client_gone": client_gone,
         "overload": extremes.overload,

@@ -26,6 +26,13 @@ async def test_a_lost_answer_to_commit() -> None:
     assert lines[0].kills >= 2
 
 
+async def test_a_sweep_that_dies_before_or_after_its_commit() -> None:
+    """Proves: a core that is killed while it settles ended periods charges each for all of its usage, once."""
+    lines = await run(["settling"], short=True)
+    assert [str(line) for line in lines if not line.passed] == []
+    assert lines[0].kills >= 2
+
+
 async def test_the_harness_sees_loss() -> None:
     """Proves: the harness is not blind. With asynchronous commits and PostgreSQL killed whole it reports lost events."""
     lines = await run(["control"], short=True)
@@ -35,5 +42,5 @@ async def test_the_harness_sees_loss() -> None:
 def test_every_fault_has_a_name() -> None:
     """Proves: the list of faults is complete: nothing of the agreed list has been dropped."""
     expected = {"kill_edge", "kill_core", "kill_worker", "kill_valkey", "kill_postgres", "flushall", "redis_down"}
-    expected |= {"lost_commit_answer", "two_cores", "disk_full", "overload", "client_gone", "control"}
+    expected |= {"lost_commit_answer", "settling", "two_cores", "disk_full", "overload", "client_gone", "control"}
     assert set(registry()) == expected
