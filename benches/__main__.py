@@ -117,11 +117,12 @@ def main() -> None:
             else asyncio.run(MEASURES[name](pace, lambda line: console.print(line, highlight=False, soft_wrap=True)))
         )
         console.print(f"  took {time.monotonic() - started:.0f} s", highlight=False)
-    figures["load_before"] = load_before
-    figures["hardware"], figures["commit"] = hardware(), commit()
-    figures["measured_at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+        figures["load_before"] = load_before
+        figures["hardware"], figures["commit"] = hardware(), commit()
+        figures["measured_at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        # After each, so that one that fails does not take along what was measured before it.
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
     console.print(table(figures))
 
 

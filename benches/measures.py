@@ -14,6 +14,7 @@ import psutil
 
 from benches.bare import Bare
 from benches.product import Product
+from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect
 from buffmoney.pricing import simulation
@@ -216,12 +217,13 @@ async def simulate(pace: Pace, say: Say) -> Figures:
         found = await connection.fetchrow("SELECT tenant_id, rate_card_id FROM rate_cards LIMIT 1")
         assert found is not None
         rates, core_rates = [], []
+        now_us = SystemClock().now_us()
         for turn in range(pace.rounds + 1):
             started, used = time.perf_counter(), cpu_seconds(both)
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 card = await simulation.stored_card(connection, *found)
                 result = await simulation.simulate(
-                    connection, found["tenant_id"], card, simulation.Span(), "Asia/Shanghai", "CNY", lambda _: None
+                    connection, found["tenant_id"], card, simulation.Span(), "Asia/Shanghai", "CNY", lambda _: None, now_us=now_us
                 )
             took, used = time.perf_counter() - started, cpu_seconds(both) - used
             assert result["events"] == report["events"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT_DONE = b"COMMIT\x00"
@@ -31,6 +31,8 @@ class CommitDroppingProxy:
         self.only = b""
         """a COMMIT is lost only if its transaction has sent this before"""
         self.dropped = 0
+        self.lost = asyncio.Event()
+        """set when a COMMIT is lost"""
 
     def url(self, database: str) -> str:
         """The database through this proxy."""
@@ -44,9 +46,10 @@ class CommitDroppingProxy:
     async def lose_a_commit(self, *, before_server: bool, patience_s: float = 8.0) -> int:
         """Arms the proxy until a COMMIT was lost, or nothing came. Gives how many were lost."""
         dropped, self.before_server, self.armed = self.dropped, before_server, 1
-        deadline = time.monotonic() + patience_s
-        while self.dropped == dropped and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        self.lost.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self.lost.wait()
         self.armed = 0
         return self.dropped - dropped
 
@@ -83,6 +86,7 @@ class CommitDroppingProxy:
                 if self.armed and ends and seen:
                     self.armed -= 1
                     self.dropped += 1
+                    self.lost.set()
                     if self.before_server:
                         return
                     losing.set()

@@ -145,12 +145,11 @@ async def redis_down(product: Product, short: bool) -> Line:
 async def lost_commit_answer(product: Product, short: bool) -> Line:
     """The connection is lost at COMMIT: half of the time the COMMIT arrived and its answer is lost, half of the time it never arrived."""
     line = Line("lost_commit_answer")
-    async with behind_proxy(product) as (proxied, proxy):
-        async with arena(proxied, line) as running:
-            for number in range(4 if short else 40):
-                line.kills += await proxy.lose_a_commit(before_server=number % 2 == 1)
-                await running.first_success(time.monotonic())
-                await asyncio.sleep(running.random.uniform(0.05, 0.3))
+    async with behind_proxy(product) as (proxied, proxy), arena(proxied, line) as running:
+        for number in range(4 if short else 40):
+            line.kills += await proxy.lose_a_commit(before_server=number % 2 == 1)
+            await running.first_success(time.monotonic())
+            await asyncio.sleep(running.random.uniform(0.05, 0.3))
     if not line.kills:
         line.result.differ("no COMMIT was seen by the proxy")
     return line
