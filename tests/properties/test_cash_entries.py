@@ -122,7 +122,7 @@ def test_after_every_part_the_sums_are_those_of_the_total(channel: cash.Channel,
 
 @given(CHANNELS, cuts(whole=True), FEES)
 def test_refunded_whole_everything_taken_is_given_back(channel: cash.Channel, cut: tuple[int, list[int]], fees: tuple[int, int]) -> None:
-    """Proves: however a payment is cut, refunds of all of it return exactly what was taken; Alipay's fee stays, and the merchant owes it."""
+    """Proves: however a payment is cut, refunds of all of it return exactly what was taken; Alipay's fee stays the merchant's debt."""
     fen, parts = cut
     paid = pay(channel, fen, fees)
     sums = {account: sum_ for account, sum_ in moved(refunded(paid, parts)).items() if sum_}

@@ -104,7 +104,7 @@ class OrderSums(msgspec.Struct, frozen=True):
 
 
 class Posting(msgspec.Struct, frozen=True):
-    """What is hashed of a posting."""
+    """What is hashed of a posting. Times in microseconds since 1970: the database holds some that a datetime cannot."""
 
     tenant_id: int
     seq: int
@@ -115,8 +115,8 @@ class Posting(msgspec.Struct, frozen=True):
     order_id: str | None
     refund_id: str | None
     channel: str
-    occurred_at: datetime
-    posted_at: datetime
+    occurred_us: int
+    posted_us: int
 
 
 # ---------------------------------------------------------------- what is posted
@@ -250,7 +250,7 @@ async def post(connection: Connection, by: Signer, tenant_id: int, entries: Sequ
     if head is None or not chain.is_signed(by.cash_key, tenant_id, head["seq"], head["chain_hash"], head["mac"]):
         state = "missing" if head is None else "not signed with this BUFFMONEY_SECRET"
         raise CashBookBrokenError(f"the head of the cash book of tenant {tenant_id} is {state}: see `buffmoney ledger verify`")
-    posted_at = to_datetime(by.clock.now_us())
+    posted_us = by.clock.now_us()
     first: int = head["seq"] + 1
     hashes = [head["chain_hash"]]
     for seq, entry in enumerate(entries, first):
@@ -264,8 +264,8 @@ async def post(connection: Connection, by: Signer, tenant_id: int, entries: Sequ
             order_id=entry.order_id,
             refund_id=entry.refund_id,
             channel=entry.channel,
-            occurred_at=entry.occurred_at,
-            posted_at=posted_at,
+            occurred_us=to_us(entry.occurred_at),
+            posted_us=posted_us,
         )
         hashes.append(chained(hashes[-1], posting))
     last = first + len(entries) - 1
@@ -274,11 +274,21 @@ async def post(connection: Connection, by: Signer, tenant_id: int, entries: Sequ
     columns = zip(*map(msgspec.structs.astuple, entries), strict=True)
     try:
         await connection.execute(
-            _SQL["append"], tenant_id, last, hashes[-1], mac, posted_at, list(range(first, last + 1)), hashes[1:], *map(list, columns)
+            _SQL["append"],
+            tenant_id,
+            last,
+            hashes[-1],
+            mac,
+            to_datetime(posted_us),
+            list(range(first, last + 1)),
+            hashes[1:],
+            *map(list, columns),
         )
     except asyncpg.UniqueViolationError as violation:
         if violation.constraint_name == "cash_postings_once":
-            raise AlreadyPostedError(violation.detail) from violation
+            # Where row security is on, PostgreSQL does not say which row it was.
+            named = {name for entry in entries for name in (entry.order_id, entry.refund_id) if name}
+            raise AlreadyPostedError(f"already in the cash book of tenant {tenant_id}: {', '.join(sorted(named))}") from violation
         raise CashBookBrokenError(
             f"the cash book of tenant {tenant_id} goes on beyond its head: see `buffmoney ledger verify`"
         ) from violation
@@ -302,8 +312,8 @@ async def balances(connection: Connection, tenant_id: int) -> dict[str, Decimal]
 def chained(before: bytes, posting: Posting) -> bytes:
     """The chain hash of a posting: 32 bytes of blake3 over the hash before and the posting.
 
-    Of it six numbers of 8 bytes (tenant, seq, accounts debited and credited, occurred_at and posted_at in microseconds), the amount in
-    nano-units in 16, all little-endian; then kind, order, refund and channel, each behind its length. Raises ValueError or OverflowError
+    Of it six numbers of 8 bytes (tenant, seq, accounts debited and credited, both times), the amount in nano-units in 16, all
+    little-endian; then kind, order, refund and channel, each behind its length. Raises ValueError or OverflowError
     for what no posting of ours can be.
     """
     hasher = blake3(before)
@@ -312,8 +322,8 @@ def chained(before: bytes, posting: Posting) -> bytes:
         posting.seq,
         posting.debit_account_id,
         posting.credit_account_id,
-        to_us(posting.occurred_at),
-        to_us(posting.posted_at),
+        posting.occurred_us,
+        posting.posted_us,
     ):
         hasher.update(number.to_bytes(8, "little", signed=True))
     hasher.update(money.to_nano(posting.amount).to_bytes(16, "little", signed=True))

@@ -4,7 +4,8 @@
 SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'cash_postings'::regclass
 
 -- name: postings
-SELECT tenant_id, seq, kind, debit_account_id, credit_account_id, amount, order_id, refund_id, channel, occurred_at, posted_at, chain_hash
+SELECT tenant_id, seq, kind, debit_account_id, credit_account_id, amount, order_id, refund_id, channel,
+    (extract(epoch FROM occurred_at) * 1000000)::bigint AS occurred_us, (extract(epoch FROM posted_at) * 1000000)::bigint AS posted_us, chain_hash
 FROM cash_postings ORDER BY tenant_id, seq
 
 -- name: heads
