@@ -195,6 +195,35 @@ async def test_concurrent_payments_make_one_chain(place: Room, edge: Database) -
     assert report["cashBalances"]["sandbox"]["wechat_clearing"] == str(100 * paid)
 
 
+async def test_payments_of_a_merchant_have_their_turns(place: Room, edge: Database) -> None:
+    """Proves: who posts for one tenant goes on in the order in which they came, and another tenant's payments do not wait for them."""
+    made = await merchants.create(place.owner, b"p" * 32, SystemClock(), "Another", by=author(place))
+    other = await merchants.tenant_id_of(place.owner, made.merchant_id, "sandbox")
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = x'63617368'::bigint::oid AND NOT granted"
+    done: list[int] = []
+
+    async def pay(number: int) -> None:
+        await post(edge, place, payment(f"po_{number}"))
+        done.append(number)
+
+    async with place.owner.transaction():
+        await cash.post(place.owner, author(place), place.tenant_id, payment("po_first"))
+        queue = []
+        for number in range(6):
+            queue.append(asyncio.create_task(pay(number)))
+            while await place.owner.fetchval(waiting) < number + 1:  # noqa: ASYNC110 - it is PostgreSQL that is waited for
+                await asyncio.sleep(0.005)
+        async with edge.tenant(other) as connection:
+            await cash.post(connection, author(place), other, payment("po_other"))
+        assert done == []
+    await asyncio.gather(*queue)
+    rows = await place.owner.fetch(
+        "SELECT order_id FROM cash_postings WHERE tenant_id = $1 AND kind = 'payment' ORDER BY seq", place.tenant_id
+    )
+    assert [row["order_id"] for row in rows] == ["po_first", *(f"po_{number}" for number in range(6))]
+    await assert_whole(place)
+
+
 async def test_a_hundred_postings_of_one_order_are_one(place: Room, edge: Database) -> None:
     """Proves: whatever races, an order is posted once; everybody else hears that it was."""
     results = await asyncio.gather(*(post(edge, place, payment("po_1")) for _ in range(100)), return_exceptions=True)

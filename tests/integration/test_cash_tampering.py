@@ -16,9 +16,10 @@ import msgspec
 import pytest
 
 from buffmoney.audit import chain, log
+from buffmoney.audit.verify import NotedHead
 from buffmoney.base.clock import SystemClock, format_time, to_us
 from buffmoney.ledger import cash
-from buffmoney.ledger.cash_verify import Report, verify_on
+from buffmoney.ledger.cash_verify import Report, read_noted, verify_on
 from buffmoney.merchants import merchants
 from tests.integration.partition import Room
 from tests.product import COMMAND
@@ -152,7 +153,7 @@ async def there(place: Room) -> AsyncIterator[Room]:
     yield place
 
 
-async def after(there: Room, *statements: str) -> Report:
+async def after(there: Room, *statements: str, against: Sequence[NotedHead] = ()) -> Report:
     """What verify says once these statements were run past every trigger; nothing of it stays."""
     connection = await asyncpg.connect(there.settings.database_url)
     try:
@@ -161,7 +162,7 @@ async def after(there: Room, *statements: str) -> Report:
         await connection.execute("SET LOCAL session_replication_role = replica")
         for statement in statements:
             await connection.execute(statement, *([there.tenant_id] if "$1" in statement else []))
-        report = await verify_on(connection, there.settings.cash_key)
+        report = await verify_on(connection, there.settings.cash_key, against=against)
         await doing.rollback()
         return report
     finally:
@@ -221,20 +222,24 @@ async def test_a_changed_posting_with_right_hashes_needs_the_secret(there: Room,
 
 
 async def test_an_old_state_put_back_shows_against_what_was_noted(there: Room) -> None:
-    """Proves the limit that is documented: a cut-off tail under a head that was truly signed once is whole in itself; the report of
-    before has another head."""
+    """Proves: a cut-off tail under a head that was truly signed once is found by a report that was kept elsewhere."""
     old = await there.owner.fetchrow("SELECT seq, chain_hash, mac FROM cash_heads WHERE tenant_id = $1", there.tenant_id)
     assert old is not None
     await post(there, payment("po_9"))
-    noted = {head.tenant_id: head for head in (await after(there)).heads}
-    back = await after(
-        there,
+    noted = (await after(there)).heads
+    back = (
         f"DELETE FROM cash_postings WHERE tenant_id = $1 AND seq > {old['seq']}",
         f"UPDATE cash_heads SET seq = {old['seq']}, chain_hash = '\\x{old['chain_hash'].hex()}', mac = '\\x{old['mac'].hex()}' "
         "WHERE tenant_id = $1",
     )
-    assert back.difference_count == 0
-    assert {head.tenant_id: head for head in back.heads}[there.tenant_id] != noted[there.tenant_id]
+    assert (await after(there, *back)).differences == [], "the limit that is documented"
+    found = await after(there, *back, against=noted)
+    assert [(one.what, one.tenant_id, one.sequence) for one in found.differences] == [("cash_noted", there.tenant_id, LAST + 3)]
+    # The book that went on in an honest way has what was noted.
+    await post(there, payment("po_10"))
+    assert (await after(there, against=noted)).differences == []
+    other = await after(there, against=[NotedHead(there.tenant_id, 2, "00" * 32)])
+    assert [(one.what, one.sequence) for one in other.differences] == [("cash_noted", 2)]
 
 
 async def test_nothing_is_written_after_a_forged_head_or_an_unsigned_posting(there: Room) -> None:
@@ -278,16 +283,29 @@ async def test_the_command_says_so(there: Room, tmp_path: Path) -> None:
     code, text = await run("ledger", "verify", "--json")
     report = json.loads(text)
     assert (code, report["cashPostings"], report["cashBalances"]["live"]["wechat_clearing"]) == (0, LAST + OTHERS, "100")
+    noted = tmp_path / "noted.json"
+    noted.write_text(text)
+    assert (await run("ledger", "verify", "--against", str(noted)))[0] == 0
+    assert (await run("ledger", "verify", "--against", "nowhere.json"))[0] == 1
 
     await there.owner.execute("ALTER TABLE cash_postings DISABLE TRIGGER ALL")
     await there.owner.execute("DELETE FROM cash_postings WHERE tenant_id = $1 AND seq = $2", there.tenant_id, LAST)
     code, text = await run("ledger", "verify", "--json")
     report = json.loads(text)
     assert (code, report["ok"], [one["what"] for one in report["differences"]]) == (1, False, ["cash_tail"])
+    code, text = await run("ledger", "verify", "--against", str(noted), "--json")
+    assert (code, [one["what"] for one in json.loads(text)["differences"]]) == (1, ["cash_tail", "cash_noted"])
     code, text = await run("ledger", "verify")
     told = " ".join(text.split())
     assert f"cash_tail (tenant {there.tenant_id}, seq {LAST}): the cash book ends at posting {LAST - 1}, its head says {LAST}" in told
     assert code == 1
+
+
+def test_a_report_that_is_none_is_refused() -> None:
+    """Proves: heads are read from our own report alone."""
+    for text in (b"", b"[]", b'{"heads": []}', b'{"cashHeads": [{"tenantId": 1}]}', b"\xff"):
+        with pytest.raises(ValueError, match="not a report"):
+            read_noted(text)
 
 
 # ---------------------------------------------------------------- mistakes of ours: chained and signed, and wrong

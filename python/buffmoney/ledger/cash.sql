@@ -9,8 +9,10 @@ INSERT INTO cash_heads (tenant_id, seq, chain_hash, mac) VALUES ($1, 0, $2, $3);
 SELECT t.tenant_id FROM tenants t LEFT JOIN cash_heads h USING (tenant_id) WHERE h.tenant_id IS NULL ORDER BY 1;
 
 -- name: lock_head
--- Until the end of the transaction: who posts for the same tenant meanwhile waits here.
-SELECT seq, chain_hash, mac FROM cash_heads WHERE tenant_id = $1 FOR UPDATE;
+-- Until the end of the transaction: who posts for the same tenant meanwhile waits here. The row's lock is what keeps the chain whole. The
+-- other one makes waiting fair: a released row goes to whoever asks next, and some would wait for long; this lock goes round in turn.
+WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock((x'63617368'::bigint << 32) | ($1 & x'ffffffff'::bigint)))
+SELECT seq, chain_hash, mac FROM turn, cash_heads WHERE tenant_id = $1 FOR UPDATE OF cash_heads;
 
 -- name: append
 WITH posting AS (

@@ -3,7 +3,8 @@ refunds, and the payments and refunds of collection against their postings.
 
 Found are: a posting that was changed, deleted, doubled, put in another's place or added by somebody without the secret, a tail that was cut
 off, an order that took or gave back other fees than the rules say, and an order, refund or credit without its posting or the other way
-round. As with the audit log, a whole old state put back, signed head and all, shows only against heads that were noted elsewhere.
+round. As with the audit log, a whole old state put back, signed head and all, shows only against heads that were noted before, outside of
+the database: `against`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from buffmoney.audit import chain
+from buffmoney.audit.verify import Difference, NotedHead
 from buffmoney.base import queries
 from buffmoney.base.money import format_decimal
 from buffmoney.ledger import cash
@@ -36,25 +38,11 @@ COMPARED: dict[str, tuple[str, tuple[str, ...]]] = {
 _SQL = queries.load("buffmoney.ledger", "cash_verify.sql")
 
 
-class NotedHead(msgspec.Struct, frozen=True, rename="camel"):
-    """The newest posting of a tenant at some time. chainHash: hexadecimal."""
-
-    tenant_id: int
-    sequence: int
-    chain_hash: str
-
-
-class Difference(msgspec.Struct, frozen=True, rename="camel"):
-    """What is not as it should be. sequence 0: no one posting."""
-
-    what: str
-    tenant_id: int
-    sequence: int
-    detail: str
-
-
 class Report(msgspec.Struct, frozen=True, rename="camel"):
-    """What was found. differences: the first ones; balances: by mode, then by account; heads: of the tenants that have postings."""
+    """What was found. differences: the first ones; balances: by mode, then by account.
+
+    heads: of the tenants that have postings, to be noted elsewhere and given as `against` one day.
+    """
 
     postings: int
     difference_count: int
@@ -73,8 +61,11 @@ class _Book(msgspec.Struct):
 class _Walk:
     """Takes every posting in order of tenant and number."""
 
-    def __init__(self, cash_key: bytes) -> None:
+    def __init__(self, cash_key: bytes, against: Sequence[NotedHead]) -> None:
         self._cash_key = cash_key
+        self._noted: dict[tuple[int, int], list[NotedHead]] = {}
+        for one in against:
+            self._noted.setdefault((one.tenant_id, one.sequence), []).append(one)
         self._books: dict[int, _Book] = {}
         self.postings = 0
         self.difference_count = 0
@@ -99,6 +90,9 @@ class _Walk:
             self.found("cash_chain", tenant_id, seq, f"{about}: it, or what lies before it, was changed")
         # What follows is compared with the stored hash, so that one change is one difference.
         book.seq, book.chain_hash = seq, row["chain_hash"]
+        for noted in self._noted.pop((tenant_id, seq), ()):
+            if noted.chain_hash != row["chain_hash"].hex():
+                self.found("cash_noted", tenant_id, seq, "another posting stands where the noted one was")
 
     def heads(self, rows: Sequence[asyncpg.Record]) -> None:
         """The head of every tenant, after all postings."""
@@ -116,8 +110,11 @@ class _Walk:
                 self.found("cash_tail", tenant_id, end.seq, f"the cash book goes on to posting {end.seq}, its head says {seq}")
             elif end.chain_hash != row["chain_hash"]:
                 self.found("cash_tail", tenant_id, seq, "the newest posting is not the one that the head was signed for")
+        for left in self._noted.values():
+            for noted in left:
+                self.found("cash_noted", noted.tenant_id, noted.sequence, "there is no such posting any more")
 
-    def noted(self) -> list[NotedHead]:
+    def to_be_noted(self) -> list[NotedHead]:
         """The heads of the books that were walked along."""
         return [NotedHead(tenant_id, book.seq, book.chain_hash.hex()) for tenant_id, book in self._books.items()]
 
@@ -131,13 +128,17 @@ def _chained(before: bytes, row: asyncpg.Record) -> bytes | None:
 
 
 async def verify_on(
-    connection: Connection, cash_key: bytes, *, step: Callable[[int, int | None], None] = lambda _rows, _expected: None
+    connection: Connection,
+    cash_key: bytes,
+    *,
+    against: Sequence[NotedHead] = (),
+    step: Callable[[int, int | None], None] = lambda _rows, _expected: None,
 ) -> Report:
     """Verifies all cash books. connection: in a repeatable-read transaction that sees all tenants.
 
     step: told of the rows so far, and about how many there are.
     """
-    walk = _Walk(cash_key)
+    walk = _Walk(cash_key, against)
     expected = await connection.fetchval(_SQL["estimate"]) or None
     async for row in connection.cursor(_SQL["postings"], prefetch=_ROWS_AT_A_TIME):
         walk.posting(row)
@@ -155,9 +156,21 @@ async def verify_on(
     for row in await connection.fetch(_SQL["balances"]):
         balances.setdefault(row["mode"], {})[row["code"]] = format_decimal(row["balance"])
     step(walk.postings, expected)
-    return Report(walk.postings, walk.difference_count, walk.differences, balances, walk.noted())
+    return Report(walk.postings, walk.difference_count, walk.differences, balances, walk.to_be_noted())
 
 
 async def _exist(connection: Connection, tables: Sequence[str]) -> bool:
     found: bool = await connection.fetchval("SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) AS name", list(tables))
     return found
+
+
+def read_noted(text: bytes) -> list[NotedHead]:
+    """The heads of an earlier report. Raises ValueError for anything else."""
+
+    class Noted(msgspec.Struct, rename="camel"):
+        cash_heads: list[NotedHead]
+
+    try:
+        return msgspec.json.decode(text, type=Noted).cash_heads
+    except (msgspec.ValidationError, msgspec.DecodeError) as failure:
+        raise ValueError(f"not a report of `buffmoney ledger verify --json`: {failure}") from failure

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,8 +90,11 @@ async def _snapshot(settings: Settings) -> AsyncIterator[Connection]:
         await connection.close()
 
 
-async def verify(settings: Settings, step: Step, clock: Clock | None = None) -> Report:
-    """Verifies the whole ledger: by the clock, periods that are over are settled. Raises DatabaseUnavailable."""
+async def verify(settings: Settings, step: Step, clock: Clock | None = None, *, against: Sequence[audit_log.NotedHead] = ()) -> Report:
+    """Verifies the whole ledger: by the clock, periods that are over are settled.
+
+    against: heads of cash books, noted before. Raises DatabaseUnavailable.
+    """
     verifier = Verifier(settings.ledger_key)
     # The file is read first: the snapshot is younger, so the ledger must already have what the file vouches for.
     outside = _heads_outside(settings.heads_file)
@@ -120,7 +123,9 @@ async def verify(settings: Settings, step: Step, clock: Clock | None = None) -> 
         step("roll-ups and holds", 0, None)
         differences = await _differences_by_sql(connection)
         differences += await _differences_from_outside(connection, settings, outside)
-        cash = await cash_verify.verify_on(connection, settings.cash_key, step=lambda rows, expected: step("cash book", rows, expected))
+        cash = await cash_verify.verify_on(
+            connection, settings.cash_key, against=against, step=lambda rows, expected: step("cash book", rows, expected)
+        )
         audit = await audit_log.verify_on(connection, settings.audit_key, step=lambda rows: step("audit log", rows, None))
         differences += [_difference(one.what, tenant_id=one.tenant_id, seq=one.sequence, detail=one.detail) for one in cash.differences]
         differences += [_difference(one.what, tenant_id=one.tenant_id, seq=one.sequence, detail=one.detail) for one in audit.differences]
@@ -193,15 +198,15 @@ async def _differences_by_sql(connection: Connection) -> list[dict[str, Any]]:
     return found
 
 
-def run(settings: Settings, *, as_json: bool = False) -> int:
+def run(settings: Settings, *, against: Sequence[audit_log.NotedHead] = (), as_json: bool = False) -> int:
     """The command: 0 if the ledger is as it should be, 1 with the first differences, 2 if it cannot be read."""
     console = Console(stderr=True)
     try:
         if as_json:
-            report = asyncio.run(verify(settings, lambda _name, _rows, _expected: None))
+            report = asyncio.run(verify(settings, lambda _name, _rows, _expected: None, against=against))
             sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
         else:
-            report = _with_progress(settings, console)
+            report = _with_progress(settings, against, console)
             _show(report, Console())
     except DatabaseUnavailable as failure:
         console.print(f"The ledger cannot be read: {failure}", style="red")
@@ -209,7 +214,7 @@ def run(settings: Settings, *, as_json: bool = False) -> int:
     return 0 if report["ok"] else 1
 
 
-def _with_progress(settings: Settings, console: Console) -> Report:
+def _with_progress(settings: Settings, against: Sequence[audit_log.NotedHead], console: Console) -> Report:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description:<20}"),
@@ -230,7 +235,7 @@ def _with_progress(settings: Settings, console: Console) -> Report:
             # The planner's estimate may be too low: a bar never shows more than there is.
             progress.update(task, completed=rows, total=max(rows, expected) if expected else None)
 
-        report = asyncio.run(verify(settings, step))
+        report = asyncio.run(verify(settings, step, against=against))
         for task in tasks.values():
             _finish(progress, task)
     return report
