@@ -3,11 +3,11 @@
 A payment is posted gross, then the channel's fee as we estimate it, then ours; a refund takes the gross back out, and of the fees what is
 given back. Amounts are CNY in whole fen. The channel's bill is the truth about its fee; the estimate says until then what will be owed.
 
-Rounding, once for each order, so that an order can be checked by itself, as the channels do in their bills:
+Rounding, once for each order, so that an order can be checked by itself and against its line of the channel's bill:
 
-- A fee is amount × rate, half a fen up: what the channels' bills show (¥0.03 at 39 % is ¥0.01), so estimate and bill differ as little
-  as may be.
-- Both fees together never exceed the payment: ours gives way. A payment of one fen does not cost the merchant anything.
+- A fee is amount × rate, half a fen up. A channel's fee is of whole fen for each order in its bill (¥0.03 at 39 % is ¥0.01); that it
+  rounds half up is our assumption, and a fen of difference is what bills are compared for.
+- Both fees together never exceed the payment: ours gives way. So no payment leaves the merchant in debt.
 - Of a fee, refunds of R in all out of a payment of P give back fee × R ÷ P, half a fen up; each refund gives back that total less what
   those before it gave. So no entry is negative, and the sum depends on R alone, not on how R was cut: refunded whole, a fee is given back
   whole. Up and not down: what is kept of both fees together is then never more than what is left of the payment.
