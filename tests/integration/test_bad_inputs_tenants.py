@@ -219,6 +219,8 @@ def test_row_level_security_stands_behind_the_queries(product: Product, merchant
         "rate_cards",
         "products",
         "customer_rate_cards",
+        "cash_postings",
+        "cash_heads",
     ):
         rows = as_role(product, "buffmoney_edge", f"SELECT DISTINCT tenant_id FROM {table}", mine)
         assert {row["tenant_id"] for row in rows} <= {mine}, table

@@ -8,7 +8,21 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from buffmoney.cli import corrections, periods
-from buffmoney.cli.context import ApiKey, DataDir, Json, Url, address, event_path, pairs, payer_of, request, say, say_json, settings_of
+from buffmoney.cli.context import (
+    ApiKey,
+    DataDir,
+    Json,
+    Url,
+    address,
+    event_path,
+    fail,
+    pairs,
+    payer_of,
+    request,
+    say,
+    say_json,
+    settings_of,
+)
 
 usage = App(name="usage", help="Usage events.")
 ledger = App(name="ledger", help="The append-only ledger.")
@@ -135,14 +149,31 @@ def balance(customer: str, *, url: Url = None, api_key: ApiKey = None, as_json: 
 
 
 @ledger.command(name="verify")
-def ledger_verify(*, data_dir: DataDir = None, as_json: Json = False) -> int:
+def ledger_verify(
+    *,
+    against: Annotated[
+        Path | None,
+        Parameter(
+            help="An earlier report (--json), kept outside of the database: the newest postings of its cash books must still be there."
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> int:
     """Derive every balance, charge and chain again and compare. Exit code 1 and the first differences if anything is off.
 
     Example: `buffmoney ledger verify`
     """
+    from buffmoney.ledger.cash_verify import read_noted
     from buffmoney.ledger.verify import run
 
-    return run(settings_of(data_dir).complete(), as_json=as_json)
+    noted = []
+    if against is not None:
+        try:
+            noted = read_noted(against.read_bytes())
+        except OSError as failure:
+            fail(f"{against} cannot be read: {failure.strerror}")
+    return run(settings_of(data_dir).complete(), against=noted, as_json=as_json)
 
 
 def demo(
