@@ -323,7 +323,7 @@ class Workload:
         chosen = self.random.sample(theirs, min(len(theirs), self.random.choice((1, 1, 2, 3))))
         if self.random.random() < 0.1:
             chosen.append(self.random.choice(self.grants)[0])
-        return Refund(customer, self.command_id(), tuple((one, self.amount(20)) for one in chosen), self.random.random() < 0.5)
+        return Refund(customer, self.command_id(), tuple((one, self.amount(8)) for one in chosen), self.random.random() < 0.5)
 
     def publish(self, card: Card) -> ChangeCard:
         """A new card, known from now on."""
