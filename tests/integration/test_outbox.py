@@ -266,7 +266,7 @@ async def test_another_tenants_grant_is_as_good_as_none(shop: Merchant) -> None:
             answers.append(await place.deliver(await place.enqueue(f"refund:{number}", command)))
     assert answers[0] is not None and answers[0]["code"] == "insufficient_balance"
     assert all(one == answers[0] for one in answers)
-    assert (available(other), available(shop.live), available(shop, "beta")) == (9, 9, 9)
+    assert {available(other), available(shop.live), available(shop, "beta")} == {Decimal(9)}
     other.close()
 
 
@@ -345,9 +345,8 @@ async def test_credit_is_there_when_the_payment_is(shop: Merchant) -> None:
             took.append(time.perf_counter() - began)
             assert (await delivery or {})["ok"]
     took.sort()
-    print(
-        f"commit to balance, 200 times: median {took[100] * 1e3:.1f} ms, 99th percentile {took[197] * 1e3:.1f} ms, most {took[-1] * 1e3:.1f} ms"
-    )
+    median, percentile, most = (f"{took[place] * 1e3:.1f} ms" for place in (100, 197, -1))
+    print(f"commit to balance, 200 times: median {median}, 99th percentile {percentile}, most {most}")
     assert took[197] < GOAL_S * LENIENCE
 
 
