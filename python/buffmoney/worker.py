@@ -28,7 +28,7 @@ async def run(settings: Settings, *, metrics_port: int = 0) -> None:
     background = await Database.open(settings, "worker", size=2, statement_timeout_s=STATEMENT_TIMEOUT_S, niceness=LOWEST)
     # Somebody waits for what is delivered, and the locks it takes are those of whoever has just paid: at the lowest priority it would
     # wait for a roll-up, and others for it. It is little work, so it may go before.
-    deliveries = await Database.open(settings, "worker", size=4)
+    deliveries = await Database.open(settings, "worker", size=4, name="buffmoney worker deliveries")
     watch = PartitionWatch(settings.redis_url)
     inbox = Inbox(settings, watch)
     await watch.start()
