@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -252,6 +255,52 @@ async def test_a_refund_in_the_history_and_the_lists(shop: Merchant) -> None:
     async with paid_at(shop) as place:
         assert (await place.deliver(await place.enqueue("refund:3", refund("acme", (paid, "30")))) or {})["ok"]
     assert available(shop) == Decimal("7.5")
+
+
+async def test_debits_and_holds_race_refunds(shop: Merchant) -> None:
+    """Proves: usage and holds beside refunds of the same grants never bring a wallet below zero, at no moment, and no yuan is gone."""
+    seen: list[Decimal] = []
+    stop = threading.Event()
+
+    def work(seed: int) -> Decimal:
+        chooser, spent = random.Random(seed), Decimal(0)
+        while not stop.is_set():
+            balance = shop.balance()
+            seen.append(Decimal(balance["available"]))
+            if chooser.random() < 0.6:
+                spent += Decimal(shop.usage(event())["charged"])
+            else:
+                hold = shop.call("POST", "/v1/customers/acme/holds", {"amount": "2", "ttlSeconds": 60})
+                if hold.status_code == 201:
+                    path = f"/v1/holds/{hold.json()['holdId']}"
+                    if chooser.random() < 0.5:
+                        shop.ok("POST", f"{path}/release", {})
+                    else:
+                        spent += Decimal(shop.ok("POST", f"{path}/capture", {"amount": "1.5"})["captured"])
+        return spent
+
+    async with paid_at(shop) as place:
+        grants = [await place.enqueue(f"payment:{number}", grant("acme", "20")) for number in range(4)]
+        assert all([(await place.deliver(one) or {})["ok"] for one in grants])
+        with ThreadPoolExecutor(6) as pool:
+            workers = [pool.submit(work, seed) for seed in range(6)]
+            try:
+                taken, refusals = Decimal(0), 0
+                for number in range(60):
+                    parts = [(one, "1.5") for one in random.Random(number).sample(grants, 1 + number % 2)]
+                    answer = await place.deliver(await place.enqueue(f"refund:{number}", refund("acme", *parts)))
+                    assert answer is not None
+                    taken += Decimal(answer["amount"]) if answer["ok"] else 0
+                    refusals += answer.get("code") == "insufficient_balance"
+                    assert answer["ok"] or answer["code"] == "insufficient_balance", answer
+            finally:
+                stop.set()
+            spent = sum(await asyncio.gather(*(asyncio.wrap_future(one) for one in workers)), Decimal(0))
+    balance = shop.balance()
+    assert min(seen) >= 0
+    assert balance["held"] == "0"
+    assert Decimal(balance["available"]) == 80 - spent - taken
+    assert taken > 0 and spent > 0 and refusals > 0, (taken, spent, refusals)
 
 
 async def test_another_tenants_grant_is_as_good_as_none(shop: Merchant) -> None:

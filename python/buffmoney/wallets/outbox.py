@@ -77,6 +77,7 @@ async def enqueue(connection: Connection, clock: Clock, tenant_id: int, source: 
 
     command: as the core takes it, of a type that names a `customer` and carries no events. source: what it follows from, 1 to 255
     bytes; the same source again with the same command is the same command. Raises ValueError if it comes with another one.
+    Commands may be applied in any order: one that needs the effect of another is enqueued once that is applied.
     """
     if not 1 <= len(source.encode()) <= MAX_SOURCE_BYTES:
         raise ValueError(f"a source has 1 to {MAX_SOURCE_BYTES} bytes")
