@@ -25,6 +25,7 @@ import httpx
 import pytest
 
 from buffmoney.base.config import Settings
+from buffmoney.base.database import Database
 from buffmoney.base.redis import RedisPipe
 from buffmoney.wallets import outbox
 from tests.integration.till import Till, grant, refund, till
@@ -170,6 +171,24 @@ async def test_killed_workers_and_cores_and_a_flush_lose_and_double_nothing(shop
     assert [available(shop, f"customer-{number}") for number in range(7)] == [Decimal(len(range(number, 300, 7))) for number in range(7)]
     grants = product.sql.value("SELECT count(*) FROM grants WHERE tenant_id = $1", shop.tenant_id)
     assert grants == 300
+
+
+async def test_many_workers_do_not_meet(shop: Merchant) -> None:
+    """Proves: three workers share what is due, and each command is sent about once and applied once."""
+    settings = settings_of(shop.product)
+    stopping = asyncio.Event()
+    async with paid_at(shop) as place:
+        ids = [await place.enqueue(f"payment:{number}", grant(f"customer-{number % 4}", "1")) for number in range(200)]
+        databases = [await Database.open(settings, "worker", size=4) for _ in range(2)]
+        more = [asyncio.create_task(outbox.keep_delivering(place.inbox, one, place.clock, stopping)) for one in databases]
+        await place.decided(*ids)
+        stopping.set()
+        await asyncio.gather(*more)
+        for one in databases:
+            await one.close()
+    assert sum(available(shop, f"customer-{number}") for number in range(4)) == 200
+    attempts = shop.product.sql.value("SELECT sum(attempts) FROM wallet_outbox WHERE tenant_id = $1", shop.tenant_id)
+    assert 200 <= attempts <= 220
 
 
 async def test_while_the_core_is_away(shop: Merchant) -> None:

@@ -37,8 +37,8 @@ PATIENCE_S = 2.0
 """How long whoever committed waits for the core: payment channels want their answer within five seconds. A worker has more time."""
 HEAD_START = timedelta(seconds=2)
 """A command this young is left to whoever committed it."""
-AT_ONCE = 200
-"""commands that a worker has on their way at the same time"""
+AT_ONCE = 500
+"""commands that a worker has on their way at the same time, and takes up in one round"""
 LONGEST_REST_S = 5
 """between two attempts: the first is repeated after a second, then two, then four"""
 TICK_S = 0.25
@@ -137,19 +137,18 @@ async def keep_delivering(bus: CommandBus, database: Database, clock: Clock, sto
     while not stopping.is_set():
         # One that waits long for its core keeps nobody else waiting.
         on_their_way = {key: task for key, task in on_their_way.items() if not task.done()}
-        room = AT_ONCE - len(on_their_way)
         rows: list[asyncpg.Record] = []
         try:
-            rows = await _claim(database, clock, room)
+            rows = await _claim(database, clock, AT_ONCE - len(on_their_way))
         except (DatabaseUnavailable, asyncpg.PostgresError, OSError) as failure:
             _in_vain(failure)
         for row in rows:
             key = (row["tenant_id"], row["command_id"])
             if key not in on_their_way:
                 on_their_way[key] = asyncio.create_task(_redeliver(bus, database, clock, row), name="outbox delivery")
-        if not room or len(rows) < room:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), TICK_S)
+        # Also after a full round: while a core is away, all that is due would come round and round.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), TICK_S)
     if on_their_way:
         _, late = await asyncio.wait(on_their_way.values(), timeout=DRAIN_S)
         for task in late:
