@@ -266,6 +266,7 @@ class Wallet:
     spent: int = 0
     broken: int = 0
     """breakage: what expired unspent"""
+    refunded: int = 0
 
     @property
     def available(self) -> int:
@@ -335,7 +336,8 @@ class Wallet:
 
     def check(self) -> None:
         """What must hold after every step."""
-        assert self.granted == self.available + self.held - self.unbilled + self.spent + self.broken, "money was made or lost"
+        gone = self.spent + self.broken + self.refunded
+        assert self.granted == self.available + self.held - self.unbilled + gone, "money was made or lost"
         assert all(0 <= grant.remaining <= grant.amount for grant in self.grants.values()), "a grant is out of its bounds"
         assert self.held >= 0, "less than nothing is on hold"
         assert self.unbilled >= 0, "less than nothing is owed"
@@ -554,6 +556,23 @@ class Tenant:
         wallet.credit(amount, grant)
         wallet.expire(now_us)
         return wallet
+
+    def refund(self, customer: str, parts: list[tuple[str, int]], now_us: int) -> list[tuple[str, int, int]]:
+        """Takes credit back out of these grants, or refuses it as a whole: what is on hold, spent or expired is not there to be taken.
+
+        Gives (grant id, amount, what is left of it) in the order of spending.
+        """
+        if not 1 <= len(parts) <= 100 or len({grant_id for grant_id, _ in parts}) < len(parts):
+            raise RefusedError("invalid_command")
+        wallet = self.existing(customer)
+        wallet.expire(now_us)
+        if any(grant_id not in wallet.grants or wallet.grants[grant_id].remaining < amount for grant_id, amount in parts):
+            raise RefusedError("insufficient_balance")
+        for grant_id, amount in parts:
+            wallet.grants[grant_id].remaining -= amount
+            wallet.refunded += amount
+        taken = sorted((wallet.grants[grant_id].rank(), grant_id, amount) for grant_id, amount in parts)
+        return [(grant_id, amount, wallet.grants[grant_id].remaining) for _, grant_id, amount in taken]
 
     def configure(self, customer: str, *, limit: int | None, currency: str | None = None, now_us: int = 0) -> Wallet:
         """Sets how far below zero a wallet may go, and makes it if there is none; its currency stays for good."""

@@ -1,5 +1,5 @@
 """A seeded generator of what customers of a billing system do: batches with duplicates, conflicts and bad events, grants,
-holds, captures, releases, voids, amendments, price changes, and time that goes by.
+holds, captures, releases, refunds, voids, amendments, price changes, and time that goes by.
 
 The same seed gives the same steps. A step is plain data: the property tests give it to the engine and to the oracle.
 """
@@ -112,6 +112,16 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Refund:
+    """Takes credit back. parts: (id of a grant, nano-units). once: a refusal is its answer for good."""
+
+    customer: str
+    command_id: str
+    parts: tuple[tuple[str, int], ...]
+    once: bool = False
+
+
+@dataclass(frozen=True)
 class Void:
     """Takes events back, by key; `set_id`: as some of a set, each decided by itself."""
 
@@ -161,7 +171,7 @@ class PassTime:
     sweep: bool
 
 
-Step = Batch | GiveGrant | PlaceHold | Capture | Release | Void | Amend | Configure | ChangeCard | Assign | PassTime
+Step = Batch | GiveGrant | PlaceHold | Capture | Release | Refund | Void | Amend | Configure | ChangeCard | Assign | PassTime
 
 
 def line(metric: str, chooser: random.Random, match: dict[str, str]) -> Charge:
@@ -232,6 +242,8 @@ class Workload:
     """whether events are voided and amended, too"""
     holds: list[tuple[str, str]] = field(default_factory=list)
     """(hold id, customer)"""
+    grants: list[tuple[str, str]] = field(default_factory=list)
+    """(grant id, customer)"""
     repeatable: list[Step] = field(default_factory=list)
     published: dict[str, list[str]] = field(default_factory=dict)
     """names of the cards of each product"""
@@ -303,6 +315,16 @@ class Workload:
             return Capture(hold_id, self.command_id(), events=Batch(tuple(events)))
         return Capture(hold_id, self.command_id())
 
+    def refund(self) -> Refund:
+        """Of grants there ever were, mostly the newest of one customer: open, spent, expired, partly on hold; now and then of another
+        customer's, or of one twice."""
+        _, customer = self.random.choice(self.grants[-12:])
+        theirs = [grant_id for grant_id, owner in self.grants if owner == customer][-4:]
+        chosen = self.random.sample(theirs, min(len(theirs), self.random.choice((1, 1, 2, 3))))
+        if self.random.random() < 0.1:
+            chosen.append(self.random.choice(self.grants)[0])
+        return Refund(customer, self.command_id(), tuple((one, self.amount(8)) for one in chosen), self.random.random() < 0.5)
+
     def publish(self, card: Card) -> ChangeCard:
         """A new card, known from now on."""
         self.published.setdefault(card.product, []).append(card.name)
@@ -340,7 +362,11 @@ class Workload:
             kind = self.random.choice(("paid", "paid", "bonus", "promotional"))
             customer, priority = self.customer(), self.random.choice((0, 0, 10, 50))
             currency = CURRENCIES.get(customer, "CNY") if self.random.random() < 0.9 else "USD"
-            return GiveGrant(customer, self.command_id(), self.amount(60), kind, priority, expiry, currency)
+            grant = GiveGrant(customer, self.command_id(), self.amount(60), kind, priority, expiry, currency)
+            self.grants.append((grant.command_id, customer))
+            return grant
+        if dice < 0.71 and self.grants:
+            return self.refund()
         if dice < 0.78:
             hold = PlaceHold(self.customer(), self.command_id(), self.amount(40), self.random.choice((1_000, 60_000, 3_600_000)))
             self.holds.append((hold.command_id, hold.customer))
@@ -378,6 +404,6 @@ class Workload:
                 yield self.random.choice(self.repeatable)
                 continue
             step = self.new_step()
-            if isinstance(step, (GiveGrant, PlaceHold, Capture, Release, Void, Amend)):
+            if isinstance(step, (GiveGrant, PlaceHold, Capture, Release, Refund, Void, Amend)):
                 self.repeatable.append(step)
             yield step

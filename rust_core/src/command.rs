@@ -1,7 +1,9 @@
-//! Wallet commands: grant, hold, capture, release, configure, and those of `void.rs`; and two that only concern memory: catalog, warm.
+//! Wallet commands: grant, hold, capture, release, configure, and those of `refund.rs` and `void.rs`; and two that only concern
+//! memory: catalog, warm.
 //!
 //! A command's id is its identity: the same id with the same content gets its first answer again, with other content a
-//! conflict. A refusal is not remembered. Check everything, then change: no command is half applied.
+//! conflict. A refusal is not remembered, unless the command says `decideOnce`: whoever keeps what became of it must never see a
+//! copy of it, still on its way, decided otherwise. Check everything, then change: no command is half applied.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,6 +46,9 @@ pub struct Header {
     pub keys: Option<Vec<String>>,
     /// `catalog`: the version that must be in memory.
     pub version: Option<i64>,
+    /// A refusal is the answer for good.
+    #[serde(default)]
+    pub decide_once: bool,
 }
 
 impl Header {
@@ -146,7 +151,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Result<T, Failu
     serde_json::from_slice(json).or_else(|error| refuse("invalid_command", error.to_string()))
 }
 
-fn positive(text: &str, name: &str) -> Result<i128, Failure> {
+pub(crate) fn positive(text: &str, name: &str) -> Result<i128, Failure> {
     match parse_decimal_nano(text.as_bytes(), COMMAND_DIGITS) {
         Ok(amount) if amount > 0 => Ok(amount),
         _ => refuse("invalid_amount", format!("{name} is not a positive decimal with at most 9 decimals")),
@@ -210,31 +215,31 @@ impl Engine {
             "capture" => self.capture(work, tenant, json, section),
             "release" => self.release_hold(work, tenant, json),
             "configure" => self.configure(work, tenant, json),
+            "refund" => self.refund(work, tenant, id, json),
             "void" => self.void(work, tenant, id, json),
             "void_set" => self.void_set(work, tenant, id, json),
             "amend" => self.amend(work, tenant, id, json, section),
             _ => refuse("invalid_command", "unknown type of command"),
         };
-        match outcome {
-            Ok(result) => {
-                let result = result.to_string();
-                self.commands.insert(id, (tenant, fingerprint, result.clone()));
-                work.new_commands.push((tenant, id));
-                let rows = &mut work.commands;
-                rows.row(5);
-                rows.int8(tenant);
-                rows.uuid(&id);
-                rows.int8(fingerprint.cast_signed());
-                rows.int8(work.commit_id);
-                rows.bytes(result.as_bytes());
-                Ok(result)
-            }
+        let result = match outcome {
+            Ok(result) => result.to_string(),
+            Err(Failure::Refused(Refusal(code, detail))) if header.decide_once => refusal(code, &detail),
             Err(Failure::Refused(Refusal(code, detail))) => {
                 work.refused_commands.push((tenant, id));
-                Ok(refusal(code, &detail))
+                return Ok(refusal(code, &detail));
             }
-            Err(Failure::Engine(error)) => Err(error),
-        }
+            Err(Failure::Engine(error)) => return Err(error),
+        };
+        self.commands.insert(id, (tenant, fingerprint, result.clone()));
+        work.new_commands.push((tenant, id));
+        let rows = &mut work.commands;
+        rows.row(5);
+        rows.int8(tenant);
+        rows.uuid(&id);
+        rows.int8(fingerprint.cast_signed());
+        rows.int8(work.commit_id);
+        rows.bytes(result.as_bytes());
+        Ok(result)
     }
 
     /// The wallet a command is about, made when the merchant wants that.
@@ -260,7 +265,7 @@ impl Engine {
         Ok(catalog.unknown_customers == UnknownCustomers::Create)
     }
 
-    fn balance_of(&self, index: u32) -> Value {
+    pub(crate) fn balance_of(&self, index: u32) -> Value {
         self.wallets.slots[index as usize].as_ref().map_or(Value::Null, |wallet| amounts_value(wallet.state.amounts()))
     }
 

@@ -30,7 +30,7 @@ pub struct PendingPosting {
 pub struct Movement {
     /// What it is for.
     pub kind: PostingKind,
-    /// The account that a grant comes from; of no meaning for other kinds.
+    /// The account that a grant comes from, or goes back to; of no meaning for other kinds.
     pub funding: i64,
     /// Nano-units.
     pub amount: i128,
@@ -41,7 +41,7 @@ pub struct Movement {
 }
 
 impl Movement {
-    /// Any movement but a grant.
+    /// Any movement but a grant or a refund.
     #[must_use]
     pub const fn of(kind: PostingKind, amount: i128, grant: Id, reference: Id) -> Self {
         Self { kind, funding: 0, amount, grant, reference }
@@ -87,6 +87,7 @@ impl Touched {
             PostingKind::Capture => (held_account, account::USAGE_REVENUE),
             PostingKind::Release | PostingKind::HoldExpiry => (held_account, payer),
             PostingKind::GrantExpiry => (payer, account::BREAKAGE_INCOME),
+            PostingKind::Refund => (payer, funding),
             PostingKind::Void | PostingKind::PeriodChargeReversal => (account::USAGE_REVENUE, payer),
         };
         self.pending.push(PendingPosting { kind, grant, reference, debit, credit, amount, after });

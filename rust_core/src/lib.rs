@@ -27,6 +27,7 @@ pub mod publish;
 mod python;
 pub mod rate;
 pub mod recent;
+mod refund;
 pub mod resp;
 pub mod simulate;
 pub mod time;

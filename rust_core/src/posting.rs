@@ -49,6 +49,8 @@ pub enum PostingKind {
     PeriodCharge = 9,
     /// Revenue → wallet or unbilled: what it was charged too much.
     PeriodChargeReversal = 10,
+    /// Wallet → funding account: credit is taken back out of a grant.
+    Refund = 11,
 }
 
 impl PostingKind {
@@ -66,6 +68,7 @@ impl PostingKind {
             8 => Self::HoldExpiry,
             9 => Self::PeriodCharge,
             10 => Self::PeriodChargeReversal,
+            11 => Self::Refund,
             _ => return None,
         })
     }
@@ -76,7 +79,7 @@ impl PostingKind {
     pub const fn effect(self, amount: i128, accrued: bool) -> Amounts {
         let (balance, held) = match self {
             Self::Grant | Self::Void | Self::PeriodChargeReversal => (amount, 0),
-            Self::Usage | Self::GrantExpiry | Self::PeriodCharge => (-amount, 0),
+            Self::Usage | Self::GrantExpiry | Self::PeriodCharge | Self::Refund => (-amount, 0),
             Self::Hold => (-amount, amount),
             Self::Capture => (0, -amount),
             Self::Release | Self::HoldExpiry => (amount, -amount),
@@ -137,7 +140,7 @@ pub struct Posting<'a> {
     pub after: Amounts,
     /// The grant that gained or paid; zero: overdraft or unbilled, which the accounts tell apart.
     pub grant: Id,
-    /// The grant, hold, command or period charge behind it; of a void the event that it reverses.
+    /// The grant, hold, command or period charge behind it; of a refund its command, of a void the event that it reverses.
     pub reference: Id,
     /// The commit it is part of.
     pub commit_id: i64,

@@ -20,10 +20,12 @@ use crate::wallet::{UNBILLED, read_parts};
 
 mod counters;
 mod period_charges;
+mod refunds;
 mod voids;
 
 use counters::Counted;
 use period_charges::Measure;
+use refunds::Refunds;
 use voids::Returned;
 
 /// Differences that are kept; the rest is only counted.
@@ -81,6 +83,7 @@ struct WalletWalk {
     grants: HashMap<Id, i128>,
     /// What each grant paid for usage, less what voids gave back to it; also those who stand for one.
     paid: HashMap<Id, i128>,
+    refunds: Refunds,
     last_has_grants: bool,
 }
 
@@ -326,8 +329,11 @@ impl Verifier {
             *self.usage.entry((account, posting.commit_id)).or_default() += posting.amount;
             *self.walk.paid.entry(payer).or_default() += posting.amount;
         }
-        if kind == PostingKind::Void {
-            self.void_posting(&posting, payer);
+        match kind {
+            PostingKind::Grant => self.grant_posting(&posting),
+            PostingKind::Refund => self.refund_posting(&posting),
+            PostingKind::Void => self.void_posting(&posting, payer),
+            _ => {}
         }
         if matches!(kind, PostingKind::PeriodCharge | PostingKind::PeriodChargeReversal) {
             self.period_posting(&posting);

@@ -307,6 +307,17 @@ impl WalletState {
         self.balance += amount;
     }
 
+    /// Takes an amount out of an open grant that has at least as much; one with nothing left is closed.
+    pub fn take_back(&mut self, grant: &Id, amount: i128) {
+        if let Some(place) = self.grants.iter().position(|known| known.id == *grant) {
+            self.grants[place].remaining -= amount;
+            self.balance -= amount;
+            if self.grants[place].remaining == 0 {
+                self.grants.remove(place);
+            }
+        }
+    }
+
     /// Takes out the first grant that is due, if any.
     pub fn take_due_grant(&mut self, now_us: i64) -> Option<Grant> {
         let place = self.grants.iter().position(|grant| grant.expires_us <= now_us)?;

@@ -242,6 +242,14 @@ fn grant(id: u64, customer: &str, amount: &str, priority: i16, expires: Option<i
     command(id, &json, None)
 }
 
+/// Parts: (the grant's number, amount).
+fn refund(id: u64, customer: &str, parts: &[(u64, String)]) -> Vec<u8> {
+    let parts: Vec<_> =
+        parts.iter().map(|(grant, amount)| serde_json::json!({"grantId": format!("{grant:032x}"), "amount": amount})).collect();
+    let json = serde_json::json!({"type": "refund", "commandId": format!("{id:032x}"), "customer": customer, "parts": parts});
+    command(id, &json.to_string(), None)
+}
+
 fn reply_json(group: &Group, place: usize) -> serde_json::Value {
     serde_json::from_slice(&group.replies[place].2[17..]).unwrap()
 }
@@ -356,6 +364,137 @@ fn tiers_go_on_over_commits_and_are_undone_with_their_group() {
     assert_eq!(report.difference_count, 2);
 }
 
+fn parts(of: &[(u64, &str)]) -> Vec<(u64, String)> {
+    of.iter().map(|(grant, amount)| (*grant, (*amount).to_owned())).collect()
+}
+
+/// A refund takes from the grants that it names and from no other, whatever the order of its parts; all of it or nothing. What is on
+/// hold, spent, expired, another customer's or nobody's is not there to be taken, and one answer says so.
+#[test]
+fn a_refund_takes_what_is_left_in_its_grants_or_nothing() {
+    let mut engine = engine();
+    let hold = |id: u64, amount: &str| {
+        command(id, &format!(r#"{{"type":"hold","commandId":"{id:032x}","customer":"a","amount":"{amount}","ttlMs":1000}}"#), None)
+    };
+    let given = [
+        grant(1, "a", "5", 0, None),
+        grant(2, "a", "3", 1, None),
+        grant(3, "a", "2", 2, Some(START_US + 10)),
+        grant(4, "b", "9", 0, None),
+        hold(5, "1.5"),
+    ];
+    let mut group = apply(&mut engine, &given, START_US);
+    engine.commit(group.group_id);
+    let refused = [
+        refund(10, "a", &parts(&[(1, "3.500000001")])),
+        refund(11, "a", &parts(&[(2, "1"), (1, "4")])),
+        refund(12, "a", &parts(&[(4, "1")])),
+        refund(13, "a", &parts(&[(99, "1")])),
+        refund(14, "a", &parts(&[(2, "1"), (2, "1")])),
+        refund(15, "a", &[]),
+        refund(16, "a", &(100..=200).map(|grant| (grant, "1".to_owned())).collect::<Vec<_>>()),
+        refund(17, "a", &parts(&[(1, "0")])),
+        refund(18, "nobody", &parts(&[(1, "1")])),
+    ];
+    group = apply(&mut engine, &refused, START_US + 1);
+    let codes: Vec<_> = (0..refused.len()).map(|place| reply_json(&group, place)["code"].as_str().unwrap().to_owned()).collect();
+    let insufficient = ["insufficient_balance"; 4];
+    assert_eq!(codes, [&insufficient[..], &["invalid_command"; 3], &["invalid_amount", "unknown_customer"]].concat());
+    assert_eq!(reply_json(&group, 2), reply_json(&group, 3), "whose a grant is makes no difference");
+    assert!(group.empty && group.postings == 0);
+    assert_eq!(
+        (balance(&engine, "a"), balance(&engine, "b")),
+        (["8.5", "1.5", "0"].map(str::to_owned), ["9", "0", "0"].map(str::to_owned))
+    );
+
+    // The rest of one grant, part of another, in either order; and the same command again.
+    let messages = [refund(20, "a", &parts(&[(2, "1"), (1, "3.5")])), refund(20, "a", &parts(&[(2, "1"), (1, "3.5")]))];
+    let turned = [refund(20, "a", &parts(&[(1, "3.5"), (2, "1")]))];
+    let one = apply(&mut engine, &turned, START_US + 2);
+    engine.rollback();
+    assert_eq!(balance(&engine, "a"), ["8.5", "1.5", "0"]);
+    group = apply(&mut engine, &messages, START_US + 2);
+    assert_eq!(reply_json(&group, 0), reply_json(&group, 1));
+    assert_eq!(reply_json(&group, 0), reply_json(&one, 0));
+    let (mut tables, mut of_turned) = (BTreeMap::new(), BTreeMap::new());
+    collect(&mut tables, &group);
+    collect(&mut of_turned, &one);
+    assert_eq!(tables["postings"], of_turned["postings"]);
+    let told = reply_json(&group, 0);
+    assert_eq!((&told["amount"], &told["balance"]["available"]), (&"4.5".into(), &"4".into()));
+    let part = |grant: u64, amount: &str, remaining: &str| serde_json::json!({"grantId": format!("gr_{grant:032x}"), "amount": amount, "remaining": remaining});
+    assert_eq!(told["parts"], serde_json::json!([part(1, "3.5", "0"), part(2, "1", "2")]));
+    engine.commit(group.group_id);
+
+    // What a hold gives back afterwards is there again; what has expired is not.
+    let release = format!(r#"{{"type":"release","commandId":"{:032x}","holdId":"{:032x}"}}"#, 21, 5);
+    let messages = [command(21, &release, None), refund(22, "a", &parts(&[(1, "1.5")])), refund(23, "a", &parts(&[(3, "1")]))];
+    group = apply(&mut engine, &messages, START_US + 10);
+    assert_eq!((&reply_json(&group, 1)["ok"], &reply_json(&group, 2)["code"]), (&true.into(), &"insufficient_balance".into()));
+    assert_eq!(balance(&engine, "a"), ["2", "0", "0"]);
+}
+
+/// A refusal is forgotten, unless the command wants to be decided once: then a copy of it gets the same answer, though it could now be
+/// done, also from an engine that has only what was stored; and an undone refusal was none.
+#[test]
+fn a_command_that_is_decided_once_stays_refused() {
+    let mut engine = engine();
+    let once = |id: u64| {
+        let json = format!(
+            r#"{{"type":"refund","decideOnce":true,"commandId":"{id:032x}","customer":"a","parts":[{{"grantId":"{:032x}","amount":"2"}}]}}"#,
+            1
+        );
+        command(id, &json, None)
+    };
+    let first = apply(&mut engine, &[grant(2, "a", "1", 0, None)], START_US);
+    engine.commit(first.group_id);
+    let undone = apply(&mut engine, &[once(10)], START_US);
+    assert_eq!((reply_json(&undone, 0)["code"].as_str(), undone.empty, undone.postings), (Some("insufficient_balance"), false, 0));
+    engine.rollback();
+    let group = apply(&mut engine, &[once(10), refund(11, "a", &parts(&[(1, "2")]))], START_US);
+    assert_eq!((group.new_commands.len(), group.refused_commands.len()), (1, 1));
+    engine.commit(group.group_id);
+    let messages = [grant(1, "a", "2", 0, None), once(10), refund(11, "a", &parts(&[(1, "1")]))];
+    let later = apply(&mut engine, &messages, START_US + 1);
+    assert_eq!(reply_json(&later, 1), reply_json(&group, 0));
+    assert_eq!(reply_json(&later, 2)["ok"], true);
+    assert!(apply(&mut engine, &[once(10)], START_US + 2).empty);
+}
+
+/// The verifier takes refunds as the engine writes them and no others: not from a grant that was never given, nor to another account than
+/// it came from, nor twice by one command, nor from a wallet without a balance.
+#[test]
+fn refunds_are_verified() {
+    let (mut engine, mut tables) = (engine(), BTreeMap::new());
+    let messages = [
+        grant(1, "a", "5", 0, None),
+        grant(2, "a", "3", 1, None),
+        refund(3, "a", &parts(&[(1, "5"), (2, "1")])),
+        refund(4, "a", &parts(&[(2, "1")])),
+        refund(5, "a", &parts(&[(2, "0.5")])),
+    ];
+    let group = apply(&mut engine, &messages, START_US);
+    collect(&mut tables, &group);
+    let report = verify(&tables, &group);
+    assert_eq!((report.difference_count, report.postings), (0, 6), "{:?}", report.differences);
+    let differences = |change: &dyn Fn(&mut Rows)| {
+        let mut changed = tables.clone();
+        change(changed.get_mut("postings").unwrap());
+        verify(&changed, &group).differences.iter().map(|difference| difference.what).collect::<Vec<_>>()
+    };
+    let id = |number: u128| Some(number.to_be_bytes().to_vec());
+    let funding = |account: i64| Some(account.to_be_bytes().to_vec());
+    assert!(differences(&|rows| rows[2][5] = funding(1)).contains(&"refund_account"), "a bonus goes back as one");
+    assert!(differences(&|rows| rows[2][9] = None).contains(&"refund_account"));
+    assert!(differences(&|rows| rows[2][9] = id(7)).contains(&"refund_account"));
+    assert!(differences(&|rows| rows[2][9] = id(2)).contains(&"grant_overspent"));
+    assert!(differences(&|rows| rows[3][9] = id(1)).contains(&"refund_twice"));
+    assert!(differences(&|rows| rows[5][10] = id(3)).contains(&"refund_twice"));
+    assert!(!differences(&|rows| rows[5][10] = id(6)).contains(&"refund_twice"));
+    let negative = Some([&[0, 1, 0, 0, 0x40, 0, 0, 9][..], &[0, 1]].concat());
+    assert!(differences(&|rows| rows[5][7].clone_from(&negative)).contains(&"refund_overdrawn"));
+}
+
 /// Whatever a group did to memory, rollback takes back: applied again it gives the same bytes.
 #[test]
 fn a_group_rolled_back_and_applied_again_gives_the_same_bytes() {
@@ -366,6 +505,7 @@ fn a_group_rolled_back_and_applied_again_gives_the_same_bytes() {
         usage(3, "a", &[("k1", "tokens", 7 * NANO)]),
         command(4, r#"{"type":"hold","commandId":"00000000000000000000000000000004","customer":"b","amount":"3","ttlMs":1000}"#, None),
         usage(5, "c", &[("k2", "free", NANO)]),
+        refund(6, "b", &parts(&[(2, "7")])),
     ];
     let once = apply(&mut engine, &messages, START_US + 1);
     engine.rollback();
@@ -507,6 +647,7 @@ enum Step {
     Hold { customer: u8, amount: u32, lives_ms: i64 },
     Capture { hold: u8, part: Option<u32>, events: bool },
     Release { hold: u8 },
+    Refund { customer: u8, parts: Vec<(u8, u32)> },
     Overdraft { customer: u8, limit: u32 },
     Accrue { on: bool },
     Commit { pass_us: i64, rollback_first: bool },
@@ -521,6 +662,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..4_u8, 1..900_u32, 1..5_i64).prop_map(|(customer, amount, lives_ms)| Step::Hold { customer, amount, lives_ms }),
         2 => (any::<u8>(), prop::option::of(1..900_u32), any::<bool>()).prop_map(|(hold, part, events)| Step::Capture { hold, part, events }),
         1 => any::<u8>().prop_map(|hold| Step::Release { hold }),
+        2 => (0..4_u8, prop::collection::vec((any::<u8>(), 1..1_500_u32), 1..4)).prop_map(|(customer, parts)| Step::Refund { customer, parts }),
         1 => (0..4_u8, 0..500_u32).prop_map(|(customer, limit)| Step::Overdraft { customer, limit }),
         1 => any::<bool>().prop_map(|on| Step::Accrue { on }),
         3 => (1..2_000_i64, any::<bool>()).prop_map(|(pass_us, rollback_first)| Step::Commit { pass_us, rollback_first }),
@@ -533,6 +675,7 @@ fn run(steps: &[Step]) -> (BTreeMap<&'static str, Rows>, Group) {
     let mut tables = BTreeMap::new();
     let (mut id, mut now_us) = (0_u64, START_US);
     let (mut holds, mut owners): (Vec<u64>, Vec<u8>) = (Vec::new(), Vec::new());
+    let mut grants: BTreeMap<u8, Vec<u64>> = BTreeMap::new();
     let mut waiting: Vec<Vec<u8>> = vec![grant(u64::MAX, "a0", "1", 0, None)];
     let mut last = None;
     let customer = |number: &u8| format!("a{number}");
@@ -543,6 +686,7 @@ fn run(steps: &[Step]) -> (BTreeMap<&'static str, Rows>, Group) {
             Step::Grant { customer: number, amount, priority, lives_us } => {
                 let amount = format!("{}.{:03}", amount / 1_000, amount % 1_000);
                 waiting.push(grant(id, &customer(number), &amount, *priority, lives_us.map(|lives| now_us + lives)));
+                grants.entry(*number).or_default().push(id);
             }
             Step::Usage { customer: number, keys, quantity, tiered } => {
                 let keys: Vec<String> = keys.iter().map(|key| format!("k{key}")).collect();
@@ -574,6 +718,14 @@ fn run(steps: &[Step]) -> (BTreeMap<&'static str, Rows>, Group) {
             Step::Release { hold } => {
                 let json = format!(r#"{{"type":"release","commandId":"{id:032x}","holdId":"{:032x}"}}"#, chosen(hold));
                 waiting.push(command(id, &json, None));
+            }
+            Step::Refund { customer: number, parts } => {
+                // The newest grants are the likeliest to have something left.
+                let given = grants.get(number).map_or(&[][..], Vec::as_slice);
+                let of = |which: &u8| given.iter().rev().nth(usize::from(*which) % given.len().clamp(1, 5)).copied().unwrap_or(9_999);
+                let parts: Vec<_> =
+                    parts.iter().map(|(which, amount)| (of(which), format!("{}.{:03}", amount / 1_000, amount % 1_000))).collect();
+                waiting.push(refund(id, &customer(number), &parts));
             }
             Step::Overdraft { customer: number, limit } => {
                 let json = format!(

@@ -12,6 +12,8 @@ import asyncpg
 import psutil
 import pytest
 
+from buffmoney.base.config import Settings
+from tests.integration.till import refund, till
 from tests.product import CARD, SCRATCH, Product, event
 
 TABLES = ("postings", "commits", "event_keys", "usage_events", "usage_voids", "partitions")
@@ -53,6 +55,11 @@ TAMPERING = {
     "a void names another event": f"""UPDATE usage_voids v SET key_hash = k.key_hash FROM event_keys k
         WHERE v.idempotency_key = {ONE_VOID} AND k.key_hash NOT IN (SELECT key_hash FROM usage_voids) AND k.key_hash > v.key_hash""",
     "a void's postings are deleted": "DELETE FROM postings WHERE kind = 7",
+    "a refund goes elsewhere": "UPDATE postings SET credit_account_id = 2 WHERE kind = 11",
+    "a refund is of another grant": f"""UPDATE postings SET grant_id = (SELECT grant_id FROM grants WHERE account_id <> {BUSY} LIMIT 1)
+        WHERE kind = 11""",
+    "a refund is usage": "UPDATE postings SET kind = 2, credit_account_id = 10 WHERE kind = 11",
+    "a refund is deleted": "DELETE FROM postings WHERE kind = 11",
     "a voided event is deleted": f"DELETE FROM usage_events WHERE idempotency_key = {ONE_VOID}",
     "the newest commit is taken out everywhere": f"""
         DELETE FROM postings WHERE commit_id = {LAST_COMMIT}; DELETE FROM usage_events WHERE commit_id = {LAST_COMMIT};
@@ -70,6 +77,9 @@ NAMED = {
     "a void names another event": {"void", "void_event"},
     "a void's postings are deleted": {"void"},
     "a voided event is deleted": {"void_event"},
+    "a refund goes elsewhere": {"refund_account"},
+    "a refund is of another grant": {"refund_account", "grant_overspent"},
+    "a refund is usage": {"usage"},
 }
 """what must be said of it besides that the commit's digest is another"""
 
@@ -98,6 +108,7 @@ def spoiled() -> Iterator[Product]:
         for key in ("free", "void 0", "void 1"):
             merchant.ok("POST", f"/v1/usage-events/{key}/void", {"reason": "a test"})
         merchant.ok("POST", "/v1/usage-events/void 2/amend", {"idempotencyKey": "amending", "quantity": "3"})
+        asyncio.run(take_back(running, merchant.tenant_id, "one", merchant.grant("5", "one")["grantId"]))
         owing = running.new_merchant(billing="pay-as-you-go")
         owing.grant("1", "owing")
         owing.usage(*(event(customer="owing", key=f"owed {n}") for n in range(3)))
@@ -116,6 +127,13 @@ def spoiled() -> Iterator[Product]:
     finally:
         running.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+async def take_back(product: Product, tenant_id: int, customer: str, grant_id: str) -> None:
+    """Refunds ¥2 of a grant."""
+    async with till(Settings.from_environment(product.environment).complete(), tenant_id) as place:
+        command_id = await place.enqueue("refund", refund(customer, (bytes.fromhex(grant_id[3:]), "2")))
+        assert (await place.deliver(command_id) or {})["ok"]
 
 
 async def as_superuser(product: Product, *statements: str) -> None:

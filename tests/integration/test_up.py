@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from buffmoney.base.priority import BULK, LOWEST
-from tests.product import SCRATCH, Merchant, Product
+from tests.product import SCRATCH, Merchant, Product, wait_until
 
 
 @pytest.fixture
@@ -138,9 +138,15 @@ def test_a_killed_supervisor_leaves_nobody_behind(own: Product) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="priorities of this kind are Linux's")
 def test_jobs_in_the_database_step_back_behind_commits(merchant: Merchant) -> None:
-    """Proves: a job gets only the time that nobody else wants, and bulk writing goes after what is answered from."""
+    """Proves: a job gets only the time that nobody else wants, but for credit that is delivered; and bulk writing goes after what is
+    answered from."""
+    sql = merchant.product.sql
+    # Nobody waits for the worker before saying that everything is ready.
+    wait_until(
+        lambda: sql.value("SELECT count(DISTINCT application_name) FROM pg_stat_activity WHERE application_name ~ '^buffmoney worker'") == 2
+    )
     found: dict[str, set[tuple[int, int | None]]] = {}
-    for row in merchant.product.sql.fetch("SELECT application_name, pid FROM pg_stat_activity WHERE application_name ~ '^buffmoney '"):
+    for row in sql.fetch("SELECT application_name, pid FROM pg_stat_activity WHERE application_name ~ '^buffmoney '"):
         group = Path(f"/proc/{row['pid']}/autogroup")
         session = int(group.read_text().split()[-1]) if group.exists() else None
         found.setdefault(row["application_name"], set()).add((os.sched_getscheduler(row["pid"]), session))
@@ -148,5 +154,5 @@ def test_jobs_in_the_database_step_back_behind_commits(merchant: Merchant) -> No
     assert found["buffmoney worker"] == {(os.SCHED_IDLE, LOWEST if shared_by_session else None)}
     for writer in ("a", "b"):
         assert found[f"buffmoney core 0 writer {writer}"] == {(os.SCHED_OTHER, BULK if shared_by_session else None)}
-    for first in ("buffmoney core 0 lease", "buffmoney edge"):
+    for first in ("buffmoney core 0 lease", "buffmoney edge", "buffmoney worker deliveries"):
         assert found[first] == {(os.SCHED_OTHER, 0 if shared_by_session else None)}

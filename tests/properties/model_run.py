@@ -22,6 +22,7 @@ from tests.workload import (
     GiveGrant,
     PassTime,
     PlaceHold,
+    Refund,
     Release,
     Step,
     Void,
@@ -66,7 +67,7 @@ class ModelRun:
         self.expiries: dict[str, int | None] = {}
         """when the grant of a command ends: a repetition names the same moment, not the same distance"""
         self.results: dict[str, dict[str, Any]] = {}
-        """the first answer to every command that succeeded"""
+        """the first answer to every command that succeeded, or that was to be decided once"""
         self.after_void: dict[str, dict[str, str]] = {}
         """what was available and owed unbilled after the void of each event"""
         self.amended: dict[str, dict[str, Any]] = {}
@@ -144,6 +145,10 @@ class ModelRun:
             return self.command(step.command_id, command, lambda: self.model_capture(step), step.events)
         if isinstance(step, Release):
             return self.command(step.command_id, {"type": "release", "holdId": step.hold_id}, lambda: self.model_release(step))
+        if isinstance(step, Refund):
+            parts = [{"grantId": grant_id, "amount": show(amount)} for grant_id, amount in step.parts]
+            command = {"type": "refund", "customer": step.customer, "parts": parts, **({"decideOnce": True} if step.once else {})}
+            return self.command(step.command_id, command, lambda: self.model_refund(step))
         if isinstance(step, Void):
             words: dict[str, Any] = {"by": "key_test", "reason": "a test"}
             if step.set_id is None:
@@ -229,6 +234,8 @@ class ModelRun:
             except RefusedError as refusal:
                 assert not got["ok"], f"{command}: the oracle refuses with {refusal.code}, the engine says {got}"
                 assert got["code"] == refusal.code, f"{command}: engine {got}, oracle {refusal.code}"
+                if "decideOnce" in command:
+                    self.results[command_id] = got
                 self.answers.append(refusal.code)
                 return
             assert got["ok"], f"{command}: the oracle does it, the engine says {got}"
@@ -287,6 +294,12 @@ class ModelRun:
         """The oracle's answer to a release."""
         hold: Hold = self.model.release(step.hold_id, self.now_us)
         return {"status": "released", "captured": "0", "released": show(hold.amount)}
+
+    def model_refund(self, step: Refund) -> dict[str, Any]:
+        """The oracle's answer to a refund."""
+        taken = self.model.refund(step.customer, list(step.parts), self.now_us)
+        parts = [{"grantId": f"gr_{grant_id}", "amount": show(amount), "remaining": show(left)} for grant_id, amount, left in taken]
+        return {"amount": show(sum(amount for _, amount in step.parts)), "parts": parts}
 
     def model_void(self, key: str) -> dict[str, Any]:
         """The oracle's answer to a void. What is said of a void stays the same, also to those who come later."""

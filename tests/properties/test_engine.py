@@ -151,7 +151,7 @@ def void_hash(row: dict[str, Any]) -> bytes:
 
 def check_chains(partition: Partition) -> None:
     """Re-derives wallets' chains and the chain of commits from the rows alone."""
-    effects = {1: (1, 0), 2: (-1, 0), 3: (-1, 1), 4: (0, -1), 5: (1, -1), 6: (-1, 0), 7: (1, 0), 8: (1, -1)}
+    effects = {1: (1, 0), 2: (-1, 0), 3: (-1, 1), 4: (0, -1), 5: (1, -1), 6: (-1, 0), 7: (1, 0), 8: (1, -1), 11: (-1, 0)}
     chains: dict[int, tuple[int, bytes, int, int, int]] = defaultdict(lambda: (0, bytes(32), 0, 0, 0))
     by_commit: dict[int, list[bytes]] = defaultdict(list)
     for row in partition.tables.of("postings"):

@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from tests.oracle import Card, Charge, Usage, nano
 from tests.properties.model_run import ModelRun
-from tests.workload import Amend, Batch, Capture, ChangeCard, Configure, GiveGrant, PassTime, PlaceHold, Release, Void
+from tests.workload import Amend, Batch, Capture, ChangeCard, Configure, GiveGrant, PassTime, PlaceHold, Refund, Release, Void
 
 customers = st.sampled_from(("acme", "beta"))
 amounts = st.one_of(st.integers(1, 20).map(lambda whole: nano(str(whole))), st.integers(1, 20 * 10**9))
@@ -24,6 +24,7 @@ class Wallets(RuleBasedStateMachine):
     billing = "prepaid"
     holds = Bundle("holds")
     events = Bundle("events")
+    grants = Bundle("grants")
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,12 +61,41 @@ class Wallets(RuleBasedStateMachine):
         """Its key with another quantity."""
         self.run_of.feed([Batch((Usage(event.customer, event.key, event.metric, quantity, event.occurred_us, event.dimensions),))])
 
-    @rule(customer=customers, amount=amounts, kind=kinds, priority=st.integers(0, 2), expiry_s=st.sampled_from((None, 1, 60)))
-    def grant(self, customer: str, amount: int, kind: str, priority: int, expiry_s: int | None) -> None:
+    @rule(
+        target=grants,
+        customer=customers,
+        amount=amounts,
+        kind=kinds,
+        priority=st.integers(0, 2),
+        expiry_s=st.sampled_from((None, 1, 60)),
+    )
+    def grant(self, customer: str, amount: int, kind: str, priority: int, expiry_s: int | None) -> Any:
         """Credit, also twice with the same id."""
         expires_in_us = None if expiry_s is None else expiry_s * 10**6
         step = GiveGrant(customer, self.command_id(), amount, kind, priority, expires_in_us)
         self.run_of.feed([step, step])
+        return step
+
+    @rule(customer=customers, chosen=st.lists(st.tuples(grants, amounts), min_size=1, max_size=4), once=st.booleans())
+    def refund(self, customer: str, chosen: list[tuple[GiveGrant, int]], once: bool) -> None:
+        """Credit taken back from grants, perhaps another customer's, one of them twice or with less left; and the same once more."""
+        step = Refund(customer, self.command_id(), tuple((grant.command_id, amount) for grant, amount in chosen), once)
+        self.run_of.feed([step, step])
+
+    @rule(grant=grants, once=st.booleans())
+    def refund_the_rest(self, grant: GiveGrant, once: bool) -> None:
+        """All that is left of a grant, and then one more."""
+        known = self.run_of.model.wallets[grant.customer].grants[grant.command_id]
+        for amount in (known.remaining or 1, 1):
+            self.run_of.feed([Refund(grant.customer, self.command_id(), ((grant.command_id, amount),), once)])
+
+    @rule(grant=grants, amount=amounts)
+    def roll_back_a_refund(self, grant: GiveGrant, amount: int) -> None:
+        """A refund that is applied and then undone was none, refused or not."""
+        message, _ = self.run_of.message(Refund(grant.customer, "e" * 32, ((grant.command_id, amount),), once=True))
+        del self.run_of.commands["e" * 32]
+        self.run_of.partition.apply([message], self.run_of.now_us)
+        self.run_of.partition.engine.rollback()
 
     @rule(target=holds, customer=customers, amount=amounts, ttl_ms=st.sampled_from((500, 60_000)))
     def hold(self, customer: str, amount: int, ttl_ms: int) -> Any:

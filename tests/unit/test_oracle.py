@@ -171,3 +171,22 @@ def test_holds() -> None:
     with pytest.raises(RefusedError, match="hold_expired"):
         model.capture("j", None, START + 10)
     model.check()
+
+
+def test_a_refund_takes_all_it_names_or_nothing() -> None:
+    """Proves: it takes from its grants alone; what is spent, on hold, expired or another's refuses the whole of it."""
+    model = tenant()
+    for name, amount, expires_us in (("a", 5, None), ("b", 3, None), ("c", 2, START + 10)):
+        model.grant("acme", name, nano(str(amount)), kind="paid", priority=0, expires_us=expires_us, now_us=START)
+    model.grant("other", "d", nano("9"), kind="paid", priority=0, expires_us=None, now_us=START)
+    model.hold("acme", "h", nano("3.5"), ttl_us=100, now_us=START)
+    wallet = model.wallets["acme"]
+    assert [grant.remaining for grant in wallet.grants.values()] == [nano("3.5"), nano("3"), 0]
+    for parts in ([("a", nano("4"))], [("a", 1), ("d", 1)], [("b", nano("3")), ("c", 1)]):
+        with pytest.raises(RefusedError, match="insufficient_balance"):
+            model.refund("acme", parts, START)
+    with pytest.raises(RefusedError, match="invalid_command"):
+        model.refund("acme", [("a", 1), ("a", 1)], START)
+    assert model.refund("acme", [("b", nano("1")), ("a", nano("3.5"))], START) == [("a", nano("3.5"), 0), ("b", nano("1"), nano("2"))]
+    assert (wallet.available, wallet.refunded) == (nano("2"), nano("4.5"))
+    model.check()

@@ -88,8 +88,9 @@ class Database:
         statement_timeout_s: float = STATEMENT_TIMEOUT_S,
         acquire_timeout_s: float = 5.0,
         niceness: int = 0,
+        name: str | None = None,
     ) -> Database:
-        """role None: the schema's owner. niceness: see `priority.step_back`."""
+        """role None: the schema's owner. niceness: see `priority.step_back`. name: what the server shows of it; by its role if None."""
 
         async def begin(connection: Connection) -> None:
             if niceness and role is not None:
@@ -106,7 +107,7 @@ class Database:
             init=begin,
             reset=_reset,
             server_settings={
-                "application_name": f"buffmoney {role or 'owner'}",
+                "application_name": name or f"buffmoney {role or 'owner'}",
                 "timezone": "UTC",
                 "statement_timeout": str(int(statement_timeout_s * 1_000)),
                 "idle_in_transaction_session_timeout": str(int(statement_timeout_s * 2_000)),

@@ -36,7 +36,7 @@ def new_request_id(clock: Clock = _SYSTEM_CLOCK) -> str:
 
 
 def public(prefix: str, value: bytes) -> str:
-    """The id of a grant (`gr`) or hold (`hold`) as clients see it. value: 16 bytes."""
+    """The id of a grant (`gr`), hold (`hold`) or wallet command (`cmd`) as clients see it. value: 16 bytes."""
     if len(value) != 16:
         raise ValueError(f"an id has 16 bytes, not {len(value)}")
     return f"{prefix}_{value.hex()}"

@@ -8,7 +8,7 @@ pay-as-you-go.
 from enum import IntEnum
 
 PAID_CREDIT_FUNDING = 1
-"""What was collected, or is to be, for paid grants."""
+"""What was collected, or is to be, for paid grants, less what was refunded."""
 BONUS_CREDIT_COST = 2
 """Bonus grants given."""
 PROMOTIONAL_CREDIT_COST = 3
@@ -34,7 +34,7 @@ PAYMENT_SUSPENSE = 26
 """Collected, and nobody knows yet what for."""
 
 FUNDING_BY_GRANT_KIND = {"paid": PAID_CREDIT_FUNDING, "bonus": BONUS_CREDIT_COST, "promotional": PROMOTIONAL_CREDIT_COST}
-"""The account a grant of each kind comes from."""
+"""The account a grant of each kind comes from, and goes back to by a refund."""
 
 OVERDRAFT_PART = bytes(16)
 """In place of a grant's id among the parts of a hold, a charge or a void: the wallet without a grant."""
@@ -58,6 +58,7 @@ class PostingKind(IntEnum):
     HOLD_EXPIRY = 8
     PERIOD_CHARGE = 9
     PERIOD_CHARGE_REVERSAL = 10
+    REFUND = 11
 
     @property
     def code(self) -> str:

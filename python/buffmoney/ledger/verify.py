@@ -195,6 +195,14 @@ async def _differences_by_sql(connection: Connection) -> list[dict[str, Any]]:
         )
         for row in await connection.fetch(SQL["hold_differences"])
     ]
+    found += [
+        _difference(
+            "outbox",
+            tenant_id=row["tenant_id"],
+            detail=f"command {row['command_id'].hex} of {row['source']} is {row['outcome']}, and the core remembers nothing of that",
+        )
+        for row in await connection.fetch(SQL["outbox_differences"])
+    ]
     return found
 
 

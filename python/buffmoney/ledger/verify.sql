@@ -104,3 +104,10 @@ WHERE h.hold_id IS NULL OR m.hold_id IS NULL OR m.held <> h.amount
     OR (h.status <> 'open' AND m.captured + m.returned <> m.held)
     OR (h.status = 'expired') <> m.expired
 LIMIT 100
+
+-- name: outbox_differences
+-- What the outbox says became of a command must be what the core remembers of it. Commands that are not decided yet say nothing.
+SELECT o.tenant_id, o.command_id, o.source, coalesce(o.refused, 'applied') AS outcome
+FROM wallet_outbox o LEFT JOIN wallet_commands c ON c.tenant_id = o.tenant_id AND c.command_id = o.command_id
+WHERE o.result IS NOT NULL AND o.result IS DISTINCT FROM c.result::jsonb
+LIMIT 100

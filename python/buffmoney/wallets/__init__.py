@@ -1,7 +1,8 @@
 """Customers and their prepaid money: grants, holds, balances, history.
 
 Owns what wallets mean to a client, and reads `customers`, `grants`, `holds` and `postings`. Does not write any of them: every movement
-is a command to the core, which alone changes a wallet and posts to the ledger.
+is a command to the core, which alone changes a wallet and posts to the ledger. Owns `wallet_outbox`: commands that follow from somebody
+else's transaction, written in it and delivered after it.
 
 Invariants: a balance shown is one that was committed, and includes everything answered before it was asked for; a page of history is a
 stretch of the wallet's sequence without gaps. Idempotency key: the command's id, made from tenant, route and Idempotency-Key; it is also

@@ -58,7 +58,8 @@ class Grant(msgspec.Struct, rename="camel"):
 
 
 class GrantInList(msgspec.Struct, rename="camel"):
-    """A grant with what remains of it. status: open, spent (also while the rest is on hold), or expired."""
+    """A grant with what remains of it. status: open, spent (also while the rest is on hold, and when it was refunded), or
+    expired."""
 
     grant_id: str
     amount: str

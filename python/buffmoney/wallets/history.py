@@ -18,9 +18,20 @@ if TYPE_CHECKING:
     import asyncpg
 
 PostingKind = Literal[
-    "grant", "usage", "hold", "capture", "release", "grant_expiry", "void", "hold_expiry", "period_charge", "period_charge_reversal"
+    "grant",
+    "usage",
+    "hold",
+    "capture",
+    "release",
+    "grant_expiry",
+    "void",
+    "hold_expiry",
+    "period_charge",
+    "period_charge_reversal",
+    "refund",
 ]
-_PERIOD_KINDS = frozenset({"period_charge", "period_charge_reversal"})
+_NAMELESS_KINDS = frozenset({"void", "period_charge", "period_charge_reversal"})
+"""what they refer to has no public id"""
 _HOLD_KINDS = frozenset({"hold", "capture", "release", "hold_expiry"})
 _SQL = queries.load("buffmoney.wallets")
 
@@ -39,7 +50,7 @@ class HistoryEntry(msgspec.Struct, rename="camel"):
     """One posting: `amount` went from the debit to the credit account.
 
     balanceAfter: what was available after it, unbilledAfter: what was owed and not invoiced. grantId null: no grant.
-    reference: the grant or hold behind it.
+    reference: the grant or hold behind it; of a refund its command, `cmd_` and 32 hexadecimal digits.
     idempotencyKey: only of a void, that of the event it reverses.
     """
 
@@ -99,6 +110,7 @@ async def get_history(call: Call) -> Answer:
 def _entry(row: asyncpg.Record) -> HistoryEntry:
     kind: PostingKind = row["kind"]
     reference = row["reference"]
+    prefix = "hold" if kind in _HOLD_KINDS else "cmd" if kind == "refund" else "gr"
     return HistoryEntry(
         row["seq"],
         kind,
@@ -109,9 +121,7 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         money.format_decimal(row["held_after"]),
         money.format_decimal(row["unbilled_after"]),
         None if row["grant_id"] is None else public("gr", row["grant_id"].bytes),
-        None
-        if reference is None or kind == "void" or kind in _PERIOD_KINDS
-        else public("hold" if kind in _HOLD_KINDS else "gr", reference.bytes),
+        None if reference is None or kind in _NAMELESS_KINDS else public(prefix, reference.bytes),
         row["idempotency_key"],
         format_time(row["posted_at"]),
     )
