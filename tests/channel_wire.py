@@ -1,5 +1,5 @@
-"""A payment channel's end of the wire, for tests of its client: RSA keys, and an HTTP server on a socket that keeps what it was sent byte for
-byte and answers as it is told. Nothing here is made with the product's own code."""
+"""A payment channel's end of the wire, for tests of its client: RSA keys, and an HTTP server on a socket that keeps what it was sent byte
+for byte and answers as it is told. Nothing here is made with the product's own code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 NOW_S = 1_795_000_000
-"""2026-11-18T12:26:40+08:00, to which the tests' clocks are set"""
+"""2026-11-18T19:06:40+08:00, to which the tests' clocks are set"""
 
 
 @cache

@@ -1,5 +1,5 @@
-"""Proves, on a socket: Alipay's gateway receives parameters whose signature the other library accepts; an answer counts only if its object is
-signed as it stands there by a key that is held; everything else is an unknown outcome; and each of Alipay's codes becomes what it means."""
+"""Proves, on a socket: Alipay's gateway receives parameters whose signature the other library accepts; an answer counts only if its object
+is signed as it stands there by a key that is held; everything else is an unknown outcome; each of Alipay's codes becomes what it means."""
 
 from __future__ import annotations
 
@@ -59,7 +59,14 @@ TRADE = {
     "total_amount": "100.00",
     "send_pay_date": "2026-11-18 12:26:40",
 }
-REFUNDED = {"code": "10000", "msg": "Success", "trade_no": "2026111822001", "out_trade_no": "po_4f2a", "refund_fee": "25.50", "fund_change": "Y"}
+REFUNDED = {
+    "code": "10000",
+    "msg": "Success",
+    "trade_no": "2026111822001",
+    "out_trade_no": "po_4f2a",
+    "refund_fee": "25.50",
+    "fund_change": "Y",
+}
 
 
 @pytest.fixture
@@ -189,7 +196,9 @@ async def test_closing(wire: tuple[Wire, httpx.AsyncClient], content: dict[str, 
 async def test_an_order_that_can_neither_be_closed_nor_is_paid_stays_a_refusal(wire: tuple[Wire, httpx.AsyncClient]) -> None:
     wire[0].answer = lambda request: answered(
         request,
-        failed("ACQ.TRADE_STATUS_ERROR") if parameters(request)["method"] == "alipay.trade.close" else TRADE | {"trade_status": "WAIT_BUYER_PAY"},
+        failed("ACQ.TRADE_STATUS_ERROR")
+        if parameters(request)["method"] == "alipay.trade.close"
+        else TRADE | {"trade_status": "WAIT_BUYER_PAY"},
     )
     with pytest.raises(ChannelError, match="TRADE_STATUS_ERROR"):
         await opened(wire).close("po_4f2a")
@@ -237,7 +246,9 @@ async def test_a_refund_that_did_not_say_so_is_asked_for(wire: tuple[Wire, httpx
         ({"code": "99999", "msg": "?"}, "99999", False),
     ],
 )
-async def test_a_signed_refusal_keeps_its_code(wire: tuple[Wire, httpx.AsyncClient], content: dict[str, str], code: str, retryable: bool) -> None:
+async def test_a_signed_refusal_keeps_its_code(
+    wire: tuple[Wire, httpx.AsyncClient], content: dict[str, str], code: str, retryable: bool
+) -> None:
     wire[0].answer = lambda request: answered(request, content)
     with pytest.raises(ChannelError) as refused:
         await opened(wire).refund(REFUND)
@@ -327,7 +338,9 @@ DAY = date(2026, 11, 17)
 
 def bill_answers(end: Wire, file: Reply) -> None:
     end.answer = lambda request: (
-        file if request.target.startswith("/bills/") else answered(request, {"code": "10000", "bill_download_url": f"{end.url}/bills/x?a=%E4%B8%AD&b=1"})
+        file
+        if request.target.startswith("/bills/")
+        else answered(request, {"code": "10000", "bill_download_url": f"{end.url}/bills/x?a=%E4%B8%AD&b=1"})
     )
 
 
@@ -341,7 +354,9 @@ async def test_a_bill_is_fetched_as_it_is(wire: tuple[Wire, httpx.AsyncClient]) 
     assert "authorization" not in fetch.headers
 
 
-@pytest.mark.parametrize("file", [Reply(200, b"<html>expired"), Reply(404, b"PK"), Reply(302, b"PK", {"Location": "/"}), Reply(200, b""), Reply(reset=True)])
+@pytest.mark.parametrize(
+    "file", [Reply(200, b"<html>expired"), Reply(404, b"PK"), Reply(302, b"PK", {"Location": "/"}), Reply(200, b""), Reply(reset=True)]
+)
 async def test_another_file_is_refused(wire: tuple[Wire, httpx.AsyncClient], file: Reply) -> None:
     bill_answers(wire[0], file)
     with pytest.raises(ChannelUnavailable):
@@ -363,7 +378,7 @@ async def test_days_without_a_bill(wire: tuple[Wire, httpx.AsyncClient]) -> None
 async def test_logs_have_the_code_and_no_secret(wire: tuple[Wire, httpx.AsyncClient]) -> None:
     channel = opened(wire)
     for reply in (None, Reply(500), Reply(200, b"{}"), Reply(reset=True)):
-        wire[0].answer = lambda request, reply=reply: reply or answered(request, failed("ACQ.SELLER_BALANCE_NOT_ENOUGH"))  # type: ignore[misc]
+        wire[0].answer = lambda request, reply=reply: reply or answered(request, failed("ACQ.SELLER_BALANCE_NOT_ENOUGH"))
         with capture_logs() as lines, pytest.raises((ChannelError, ChannelUnavailable)) as broken:
             await channel.refund(REFUND)
         assert len(lines) == 1

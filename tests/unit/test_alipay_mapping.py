@@ -1,5 +1,5 @@
-"""Proves: what is asked of Alipay is the documented content, with exact yuan and Beijing's time; and what it answers or sends never means more
-than it says: an unknown state is pending, what is not of its form is refused, and a cumulative refund is nobody's amount."""
+"""Proves: what is asked of Alipay is the documented content, with exact yuan and Beijing's time; and what it answers or sends never means
+more than it says: an unknown state is pending, what is not of its form is refused, and a cumulative refund is nobody's amount."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from buffmoney.collection.channels import AlipayCredentials, NewPayment, PaymentNotice, PaymentState, RefundNotice, RefundRequest, Unreadable
+from buffmoney.collection.channels import (
+    AlipayCredentials,
+    NewPayment,
+    PaymentNotice,
+    PaymentState,
+    RefundNotice,
+    RefundRequest,
+    Unreadable,
+)
 from buffmoney.collection.channels.alipay import mapping
 
 RUNS = settings(max_examples=300, deadline=None, derandomize=True)
@@ -69,7 +77,27 @@ def test_amounts_that_alipay_writes(text: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "NaN", "Infinity", "-1.00", "+1", "1e5", "1e300000", "1_000", "１２", "٣", " 5 ", "5.", ".5", "1.000", "01.00", "1,000.00", "1\n", "9" * 11]
+    "text",
+    [
+        "",
+        "NaN",
+        "Infinity",
+        "-1.00",
+        "+1",
+        "1e5",
+        "1e300000",
+        "1_000",
+        "１２",
+        "٣",
+        " 5 ",
+        "5.",
+        ".5",
+        "1.000",
+        "01.00",
+        "1,000.00",
+        "1\n",
+        "9" * 11,
+    ],
 )
 def test_amounts_that_are_none(text: str) -> None:
     with pytest.raises(Unreadable):
@@ -189,7 +217,10 @@ def test_garbage_is_refused(reader: Callable[[bytes], Any], content: bytes) -> N
 
 
 def test_a_qr_code_is_of_its_order() -> None:
-    assert mapping.read_qr_code(b'{"out_trade_no":"po_4f2a","qr_code":"https:\\/\\/qr.alipay.com\\/x"}', "po_4f2a") == "https://qr.alipay.com/x"
+    assert (
+        mapping.read_qr_code(b'{"out_trade_no":"po_4f2a","qr_code":"https:\\/\\/qr.alipay.com\\/x"}', "po_4f2a")
+        == "https://qr.alipay.com/x"
+    )
     for content in (b'{"out_trade_no":"po_other","qr_code":"https://x"}', b'{"out_trade_no":"po_4f2a","qr_code":""}'):
         with pytest.raises(Unreadable):
             mapping.read_qr_code(content, "po_4f2a")
@@ -230,7 +261,9 @@ def test_states_of_refunds(content: dict[str, str], status: str, amount: Decimal
     assert (state.status, state.amount, state.refund_no) == (status, amount, "re_000001")
 
 
-@pytest.mark.parametrize("content", [{"out_trade_no": "po_other"}, {"out_request_no": "re_other"}, {"refund_amount": "x"}, {"gmt_refund_pay": "x"}])
+@pytest.mark.parametrize(
+    "content", [{"out_trade_no": "po_other"}, {"out_request_no": "re_other"}, {"refund_amount": "x"}, {"gmt_refund_pay": "x"}]
+)
 def test_a_refund_of_another_form_is_refused(content: dict[str, str]) -> None:
     with pytest.raises(Unreadable):
         mapping.read_refund_found(json.dumps({"refund_status": "REFUND_SUCCESS", **content}).encode(), "po_4f2a", "re_000001")
@@ -257,7 +290,12 @@ def noticed(**changes: str) -> PaymentState:
 
 def test_a_notice_of_a_payment() -> None:
     state = noticed()
-    assert (state.status, state.amount, state.collector_id, state.app_id) == ("paid", Decimal("100.00"), "2088102146225135", "2014072300007148")
+    assert (state.status, state.amount, state.collector_id, state.app_id) == (
+        "paid",
+        Decimal("100.00"),
+        "2088102146225135",
+        "2014072300007148",
+    )
     assert (state.paid_at, state.payer) == (datetime(2026, 11, 18, 4, 26, 40, tzinfo=UTC), "2088101117955611")
     assert noticed(seller_id="").collector_id == ""
     assert noticed(refund_fee="0.00").status == "paid"

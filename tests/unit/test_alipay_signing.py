@@ -114,7 +114,9 @@ def test_a_callback_that_the_other_library_signed(sign_type_is_signed: bool) -> 
 
 @RUNS
 @given(
-    st.dictionaries(st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1).filter(lambda name: name not in ("sign", "sign_type")), st.text(), min_size=1),
+    st.dictionaries(
+        st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1).filter(lambda name: name not in ("sign", "sign_type")), st.text(), min_size=1
+    ),
     st.data(),
 )
 def test_any_callback_is_verified_as_the_other_library_does(fields: dict[str, str], data: st.DataObject) -> None:
@@ -232,7 +234,9 @@ def test_the_other_library_cuts_and_verifies_the_same() -> None:
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12) | st.text('{}[]",:\\/ \n', max_size=12)
 values = st.recursive(
-    texts | st.integers() | st.booleans() | st.none(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=8
+    texts | st.integers() | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
 )
 
 
@@ -270,14 +274,16 @@ def test_whatever_an_answer_is_written_like_it_is_cut_out_as_it_stands(
 
 
 @RUNS
-@given(st.binary(max_size=40) | st.text('{}[]",:\\ ab01', max_size=40).map(str.encode) | values.map(lambda value: json.dumps(value).encode()))
+@given(
+    st.binary(max_size=40) | st.text('{}[]",:\\ ab01', max_size=40).map(str.encode) | values.map(lambda value: json.dumps(value).encode())
+)
 @example(b"{}")
 @example(b'{"a":1,"a":2}')
 @example(b'{"a":1}{"b":2}')
 @example(b'{"a":[}]}')
 @example(b'{"a":{"b":1,"c":2},"d":"}"}')
 def test_members_are_those_that_json_has(body: bytes) -> None:
-    """Where Python reads an object, the same members are found, each the JSON of its value. Where it does not, nothing that could pass is."""
+    """Where Python reads an object, the same members are found, each the JSON of its value; and they always are of the body's bytes."""
     found = signing.top_members(body)
     try:
         pairs = json.loads(body, object_pairs_hook=list)

@@ -1,5 +1,5 @@
-"""Proves: sealed credentials open for the tenant, the channel and the key that they were sealed with, and in no other way; keys can be rotated
-with overlap; and neither the sealed form, nor an error, nor the settings show a secret."""
+"""Proves: sealed credentials open for the tenant, the channel and the key that they were sealed with, and in no other way; keys can be
+rotated with overlap; and neither the sealed form, nor an error, nor the settings show a secret."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Proves: no payment or refund with an amount or number that a channel would take otherwise can be made; codes are compared as both channels
-write them; and nothing secret is in the repr of anything."""
+"""Proves: no payment or refund with an amount or number that a channel would take otherwise can be made; codes are compared as both
+channels write them; and nothing secret is in the repr of anything."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_an_amount_is_whole_fen_or_refused(amount: Decimal) -> None:
     ],
 )
 def test_a_payment_that_a_channel_would_refuse_is_not_made(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         msgspec.structs.replace(PAYMENT, **changes)
 
 
@@ -97,7 +97,7 @@ def test_a_payment_that_a_channel_would_refuse_is_not_made(changes: dict[str, An
 )
 def test_nor_is_such_a_refund(changes: dict[str, Any]) -> None:
     good = RefundRequest("po_4f2a", "re_000001", Decimal("100"), Decimal("100"), "")
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         msgspec.structs.replace(good, **changes)
 
 

@@ -80,11 +80,15 @@ def test_h5_says_who_pays_and_on_what() -> None:
     target, text = created(DIRECT, H5)
     assert target.endswith("/h5")
     assert json.loads(text)["scene_info"] == {"payer_client_ip": "14.23.150.211", "h5_info": {"type": "iOS"}}
-    assert json.loads(created(DIRECT, msgspec.structs.replace(H5, client_ip="2001:db8::1"))[1])["scene_info"]["payer_client_ip"] == "2001:db8::1"
+    assert (
+        json.loads(created(DIRECT, msgspec.structs.replace(H5, client_ip="2001:db8::1"))[1])["scene_info"]["payer_client_ip"]
+        == "2001:db8::1"
+    )
 
 
 @pytest.mark.parametrize(
-    "address", [None, "", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "localhost", "2130706433", "1.2.3.4, 5.6.7.8"]  # noqa: S104
+    "address",
+    [None, "", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "localhost", "2130706433", "1.2.3.4, 5.6.7.8"],  # noqa: S104
 )
 def test_h5_takes_no_loopback_address(address: str | None) -> None:
     with pytest.raises(ChannelError) as refused:
@@ -250,7 +254,13 @@ def test_a_payment_of_another_form_is_refused(broken: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b'"x"', b"\xff", b"[" * 100_000, b"1e400", b'{"out_trade_no":"\xed\xa0\x80"}'])
 @pytest.mark.parametrize(
-    "reader", [mapping.read_payment, mapping.read_refund, lambda body: mapping.read(body, mapping.Envelope), lambda body: mapping.read_text(body, "x")]
+    "reader",
+    [
+        mapping.read_payment,
+        mapping.read_refund,
+        lambda body: mapping.read(body, mapping.Envelope),
+        lambda body: mapping.read_text(body, "x"),
+    ],
 )
 def test_garbage_is_refused(reader: Callable[[bytes], Any], body: bytes) -> None:
     with pytest.raises(Unreadable):

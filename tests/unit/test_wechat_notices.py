@@ -14,7 +14,15 @@ import wechatpayv3.utils as oracle
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from buffmoney.base.clock import FixedClock
-from buffmoney.collection.channels import NoticeRefused, PaymentChannel, PaymentNotice, RefundNotice, WechatCredentials, new_nonce, open_channel
+from buffmoney.collection.channels import (
+    NoticeRefused,
+    PaymentChannel,
+    PaymentNotice,
+    RefundNotice,
+    WechatCredentials,
+    new_nonce,
+    open_channel,
+)
 from tests.channel_wire import NOW_S, private_pem, public_pem, rsa_key
 
 PUBLIC_KEY_ID = "PUB_KEY_ID_0116590025"

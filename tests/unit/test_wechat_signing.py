@@ -1,5 +1,5 @@
-"""Proves: WeChat Pay v3's canonical forms are the documented bytes; `wechatpayv3` accepts what is signed here, and what it signs is accepted
-here; and an answer or callback is refused for every way in which it may be somebody else's."""
+"""Proves: WeChat Pay v3's canonical forms are the documented bytes; `wechatpayv3` accepts what is signed here, and what it signs is
+accepted here; and an answer or callback is refused for every way in which it may be somebody else's."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def test_canonical_forms_are_the_documented_bytes() -> None:
         signing.request_message("POST", b"/v3/refund/domestic/refunds", "1554208460", "N", '{"reason":"退"}'.encode())
         == b'POST\n/v3/refund/domestic/refunds\n1554208460\nN\n{"reason":"\xe9\x80\x80"}\n'
     )
-    assert signing.answer_message("1554209980", "c5ac7061fccab6bf3e254dcf98995b8c", b"") == b"1554209980\nc5ac7061fccab6bf3e254dcf98995b8c\n\n"
+    assert (
+        signing.answer_message("1554209980", "c5ac7061fccab6bf3e254dcf98995b8c", b"") == b"1554209980\nc5ac7061fccab6bf3e254dcf98995b8c\n\n"
+    )
     assert signing.invocation_message("wx1", "1414561699", "n", "prepay_id=wx2") == b"wx1\n1414561699\nn\nprepay_id=wx2\n"
 
 
@@ -70,9 +72,7 @@ def test_the_other_library_makes_the_same_authorization(monkeypatch: pytest.Monk
     target, body = "/v3/pay/transactions/native?a=%20b", '{"description":"会员"}'
     theirs = oracle.build_authorization(target, "POST", "1900000001", "5157F09E", rsa_key("merchant"), data=body, nonce_str="N0NCE")
     key = rsa.private_key(private_pem("merchant"), "merchant_private_key")
-    ours = signing.authorization(
-        key, "1900000001", "5157F09E", "POST", target.encode(), body.encode(), timestamp=str(NOW_S), nonce="N0NCE"
-    )
+    ours = signing.authorization(key, "1900000001", "5157F09E", "POST", target.encode(), body.encode(), timestamp=str(NOW_S), nonce="N0NCE")
     assert ours.partition(" ")[0] == theirs.partition(" ")[0] == "WECHATPAY2-SHA256-RSA2048"
     assert fields(ours) == fields(theirs)
 

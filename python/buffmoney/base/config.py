@@ -53,7 +53,7 @@ class Settings:
     secret: str = field(default="", repr=False)
     """at least 32 characters; API keys, the ledger's signature and the roles' passwords derive from it"""
     credential_keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
-    """id and 32 bytes of the keys that seal merchants' payment credentials: the first seals, all unseal; if empty, one derives from the secret"""
+    """id and 32 bytes of each key for payment credentials: the first seals, all unseal; without any, one derives from the secret"""
     data_dir: Path = Path()
     host: str = "127.0.0.1"
     port: int = 8000

@@ -49,6 +49,8 @@ CHINA = timezone(timedelta(hours=8))
 """the time that both channels write and cut their days by, all year"""
 LARGEST_AMOUNT_FEN = 10_000_000_000
 """Alipay's ¥100,000,000; WeChat's own limits are far lower"""
+MOST_DECIMALS = 18
+"""of an amount, zeros included: a number of millions of decimals is refused before anything is worked out with it"""
 LONGEST_NOTIFY_URL = 255
 
 _ORDER_NO = re.compile(r"[A-Za-z0-9_]{6,32}", re.ASCII)
@@ -217,7 +219,8 @@ class WechatCredentials(msgspec.Struct, frozen=True, tag="wechat"):
     """With what a merchant, or a service provider for its sub-merchant (`sub_mchid`), collects through WeChat Pay.
 
     merchant_private_key: PEM. api_v3_key: 32 characters. platform_keys: by certificate serial (hexadecimal) or PUB_KEY_ID_…, a PEM
-    public key or certificate each; several during a switch-over. In service-provider mode app_id, mchid, serial and keys are the provider's.
+    public key or certificate each; several during a switch-over. In service-provider mode app_id, mchid, serial and keys are those of
+    the provider.
     """
 
     app_id: str
@@ -361,6 +364,9 @@ def check_notify_url(url: str) -> None:
 
 def to_fen(amount: Decimal) -> int:
     """A positive CNY amount in fen, exactly. Raises ValueError for parts of a fen, zero, negative, NaN and more than ¥100,000,000."""
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -MOST_DECIMALS:
+        raise ValueError("an amount is whole fen")
     fen, rest = divmod(to_nano(amount), 10_000_000)
     if rest or not 1 <= fen <= LARGEST_AMOUNT_FEN:
         raise ValueError("an amount is whole fen, from ¥0.01 to ¥100,000,000")

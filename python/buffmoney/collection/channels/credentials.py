@@ -1,8 +1,8 @@
 """Sealing: merchants' payment credentials as they lie in the database, AES-256-GCM under a key that does not.
 
-The tenant and the channel are authenticated with them, so a row copied to another tenant does not open. Each sealed text goes with the id
-of its key: the first of BUFFMONEY_CREDENTIAL_KEYS seals, all of them unseal, and so does the key that derives from the secret. To rotate, put
-a new key first, seal everything anew, then drop the old one.
+The tenant and the channel are authenticated with them, so a row copied to another tenant does not open. Each sealed text goes with the
+id of its key: the first of BUFFMONEY_CREDENTIAL_KEYS seals, all of them unseal, and so does the key that derives from the secret. To
+rotate, put a new key first, seal everything anew, then drop the old one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from buffmoney.base.config import Settings
-from buffmoney.collection.channels import AlipayCredentials, Channel, Credentials, WechatCredentials
+from buffmoney.collection.channels import Channel, Credentials, WechatCredentials
 
 NONCE_BYTES = 12
 
@@ -44,9 +44,8 @@ def unseal(settings: Settings, tenant_id: int, key_id: str, sealed: bytes) -> Cr
     if channel is None:
         raise UnsealError("these are no sealed credentials")
     nonce, ciphertext = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
-    form = WechatCredentials if channel == "wechat" else AlipayCredentials
     try:
-        opened: Credentials = msgspec.json.decode(AESGCM(key).decrypt(nonce, ciphertext, _associated(tenant_id, channel)), type=form)
+        opened: Credentials = msgspec.json.decode(AESGCM(key).decrypt(nonce, ciphertext, _associated(tenant_id, channel)), type=Credentials)
     except (InvalidTag, ValueError, msgspec.DecodeError):
         # Not chained: a decoder's error may quote what it read.
         raise UnsealError("the sealed credentials were altered, or are another tenant's") from None

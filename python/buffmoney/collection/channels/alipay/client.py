@@ -85,7 +85,7 @@ class AlipayChannel:
                 more["return_url"] = payment.return_url
             return Started(redirect_url=f"{self._gateway}?{signing.encoded(self._signed(method, content, more))}")
         answer = await self._call(method, content, more)
-        return Started(qr_content=self._read(answer, lambda body: mapping.read_qr_code(body, payment.order_no)))
+        return Started(qr_content=self._read(method, answer, lambda body: mapping.read_qr_code(body, payment.order_no)))
 
     async def query(self, order_no: str) -> PaymentState:
         """What Alipay knows of an order: nothing before the payer has scanned."""
@@ -96,7 +96,7 @@ class AlipayChannel:
             if not error.says(*_NO_SUCH_TRADE):
                 raise
             return mapping.unknown_payment(self._credentials, order_no, error.code)
-        return self._read(answer, lambda content: mapping.read_payment(content, self._credentials, order_no))
+        return self._read(mapping.QUERY, answer, lambda content: mapping.read_payment(content, self._credentials, order_no))
 
     async def close(self, order_no: str) -> CloseOutcome:
         """Closes an unpaid order. An order that nobody has scanned cannot be closed: it ends by its time_expire alone."""
@@ -124,7 +124,7 @@ class AlipayChannel:
     async def refund(self, request: RefundRequest) -> RefundState:
         """Asks for a refund, and where its answer does not say that money moved, what became of it."""
         answer = await self._call(mapping.REFUND, mapping.refund_content(request))
-        state = self._read(answer, lambda content: mapping.read_refunded(content, request))
+        state = self._read(mapping.REFUND, answer, lambda content: mapping.read_refunded(content, request))
         if state is not None:
             return state
         found = await self.query_refund(request.order_no, request.refund_no)
@@ -140,7 +140,7 @@ class AlipayChannel:
             if not error.says(*_NO_SUCH_TRADE):
                 raise
             return RefundState("unknown", refund_no, None, None, None, error.code)
-        return self._read(answer, lambda content: mapping.read_refund_found(content, order_no, refund_no))
+        return self._read(mapping.REFUND_QUERY, answer, lambda content: mapping.read_refund_found(content, order_no, refund_no))
 
     def read_notice(self, headers: Mapping[str, str], body: bytes) -> Notice:
         """A callback: its form is decoded once, verified, and only then understood. Raises NoticeRefused. headers: not signed, not used."""
@@ -176,9 +176,10 @@ class AlipayChannel:
             if error.says("isp.bill_not_exist"):
                 return None
             raise
-        address = self._read(answer, mapping.read_bill_address)
+        address = self._read(mapping.BILL_ADDRESS, answer, mapping.read_bill_address)
         # Neither the request nor the file is signed; the address is good for thirty seconds.
-        file = await exchange(self._http, prepare(self._http, "GET", address, {}), BILL_DEADLINE_S, limit_bytes=LARGEST_BILL_BYTES, raw=True)
+        request = prepare(self._http, "GET", address, {})
+        file = await exchange(self._http, request, BILL_DEADLINE_S, limit_bytes=LARGEST_BILL_BYTES, raw=True)
         if file.status != 200 or not file.body.startswith(b"PK"):
             raise self._unavailable(mapping.BILL_ADDRESS, f"the bill's file is answered with {file.status} and is no ZIP")
         return file.body
@@ -202,7 +203,7 @@ class AlipayChannel:
     async def _call(self, method: str, content: Mapping[str, Any], more: Mapping[str, str] | None = None) -> bytes:
         """The signed object of a successful answer. Raises ChannelError for a signed refusal, else ChannelUnavailable."""
         parameters = self._signed(method, content, more or {})
-        # The charset has to be known before the form is decoded, so what is public goes into the address, and only the business into the body.
+        # The charset has to be known before the form is decoded, so what is public goes into the address, and the business into the body.
         form = signing.encoded({"biz_content": parameters.pop("biz_content")}).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded;charset=utf-8", "Accept": "application/json"}
         request = prepare(self._http, "POST", f"{self._gateway}?{signing.encoded(parameters)}", headers, form)
@@ -220,7 +221,7 @@ class AlipayChannel:
         signed_content, signature = cut
         if not signing.is_answer_signed(self._public_keys, signed_content, signature):
             raise self._unavailable(method, "the signature of the answer does not hold")
-        result = self._read(signed_content, mapping.read_result)
+        result = self._read(method, signed_content, mapping.read_result)
         if result.code == mapping.OK:
             return signed_content
         code = result.sub_code or result.code
@@ -231,11 +232,11 @@ class AlipayChannel:
         error_said.retryable = error_said.says(*_RETRYABLE)
         raise error_said
 
-    def _read(self, content: bytes, how: Callable[[bytes], T]) -> T:
+    def _read(self, method: str, content: bytes, how: Callable[[bytes], T]) -> T:
         try:
             return how(content)
         except Unreadable as error:
-            raise self._unavailable("", str(error)) from None
+            raise self._unavailable(method, str(error)) from None
 
     def _unavailable(self, method: str, detail: str) -> ChannelUnavailable:
         _log.warning("answer not usable", method=method, reason=detail)

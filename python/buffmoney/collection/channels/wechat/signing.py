@@ -1,4 +1,4 @@
-"""WeChat Pay v3's signatures and its callbacks' encryption. Every canonical form is made of the very bytes that are sent or were received."""
+"""WeChat Pay v3's signatures and its callbacks' encryption. Canonical forms are made of the very bytes that are sent or were received."""
 
 from __future__ import annotations
 
