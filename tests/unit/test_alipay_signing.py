@@ -197,6 +197,13 @@ def test_short_keys_and_other_kinds_are_refused() -> None:
     for text in (locked.decode(), "AAAA", "é", "", "-----BEGIN PRIVATE KEY-----", public_pem("app")):
         with pytest.raises(CredentialsError, match="app_private_key"):
             rsa.private_key(text, "app_private_key")
+    der = rsa_key("app").private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for place in (100, 200):
+        # Within the modulus: it loads, but what it signs is not valid.
+        damaged = bytearray(der)
+        damaged[place] ^= 4
+        with pytest.raises(CredentialsError, match="app_private_key"):
+            rsa.private_key(base64.b64encode(damaged).decode(), "app_private_key")
     for text in ("AAAA", "é", "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", private_pem("app")):
         with pytest.raises(CredentialsError, match="alipay_public_keys"):
             rsa.public_key(text, "alipay_public_keys")
