@@ -433,8 +433,11 @@ def notice_body(fields: dict[str, str], *, key: str = "alipay", with_type: bool 
     return urlencode(fields | {"sign_type": "RSA2", "sign": signature}).encode()
 
 
+NO_HTTP = httpx.AsyncClient()
+
+
 def unconnected(*also_valid: AlipayCredentials) -> PaymentChannel:
-    return open_channel(CREDENTIALS, also_valid, httpx.AsyncClient(), "http://127.0.0.1:1", FixedClock(NOW_S * 1_000_000), new_nonce)
+    return open_channel(CREDENTIALS, also_valid, NO_HTTP, "http://127.0.0.1:1", FixedClock(NOW_S * 1_000_000), new_nonce)
 
 
 def refused(body: bytes, by: PaymentChannel | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -36,6 +37,7 @@ APP_KEY = rsa.private_key(private_pem("app"), "app_private_key")
 KEYS = [rsa.public_key(public_pem("alipay"), "alipay_public_keys")]
 
 
+@cache
 def oracle(private: str = "app", public: str = "alipay") -> AliPay:
     """The other library: signs with one key, verifies with another."""
     return AliPay(
@@ -293,7 +295,7 @@ def test_members_are_those_that_json_has(body: bytes) -> None:
     """Where Python reads an object, the same members are found, each the JSON of its value; and they always are of the body's bytes."""
     found = signing.top_members(body)
     try:
-        pairs = json.loads(body, object_pairs_hook=list)
+        pairs = json.loads(body.decode(), object_pairs_hook=list)
     except ValueError:
         pairs = None
     if isinstance(pairs, list) and body.lstrip()[:1] == b"{":

@@ -3,6 +3,7 @@ channels write them; and nothing secret is in the repr of anything."""
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +14,8 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.pretty import Pretty
 
 from buffmoney.base.clock import FixedClock
 from buffmoney.collection.channels import (
@@ -121,6 +124,9 @@ def test_nothing_secret_is_shown() -> None:
         for shown in (repr(credentials), str(credentials), f"{credentials}"):
             assert "KEY" not in shown
             assert "SERIAL" not in shown
+    console = Console(file=io.StringIO(), width=500)
+    console.print(Pretty([WECHAT, ALIPAY]))
+    assert "KEY" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_credentials_of_two_channels_do_not_go_together() -> None:

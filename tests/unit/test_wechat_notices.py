@@ -54,9 +54,12 @@ REFUNDED = {
 }
 
 
+NO_HTTP = httpx.AsyncClient()
+
+
 def channel(credentials: WechatCredentials = CREDENTIALS, *also_valid: WechatCredentials) -> PaymentChannel:
     """A channel that is never asked to send anything."""
-    return open_channel(credentials, also_valid, httpx.AsyncClient(), "http://127.0.0.1:1", FixedClock(NOW_S * 1_000_000), new_nonce)
+    return open_channel(credentials, also_valid, NO_HTTP, "http://127.0.0.1:1", FixedClock(NOW_S * 1_000_000), new_nonce)
 
 
 def resource(content: Any, *, key: str = API_KEY, associated: str = "transaction", **changes: Any) -> dict[str, Any]:

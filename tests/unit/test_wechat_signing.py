@@ -7,6 +7,8 @@ import base64
 import re
 import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import wechatpayv3.utils as oracle
@@ -68,7 +70,7 @@ def test_canonical_forms_are_the_documented_bytes() -> None:
 
 def test_the_other_library_makes_the_same_authorization(monkeypatch: pytest.MonkeyPatch) -> None:
     """PKCS#1 v1.5 is deterministic, so equal input gives an equal signature."""
-    monkeypatch.setattr(oracle.time, "time", lambda: float(NOW_S))
+    monkeypatch.setattr(oracle, "time", SimpleNamespace(time=lambda: float(NOW_S)))
     target, body = "/v3/pay/transactions/native?a=%20b", '{"description":"会员"}'
     theirs = oracle.build_authorization(target, "POST", "1900000001", "5157F09E", rsa_key("merchant"), data=body, nonce_str="N0NCE")
     key = rsa.private_key(private_pem("merchant"), "merchant_private_key")
@@ -93,7 +95,7 @@ def test_the_other_library_verifies_a_jsapi_invocation() -> None:
     assert not oracle.rsa_verify(first, given["nonceStr"], given["package"] + "0", given["paySign"], public)
 
 
-def test_openssl_verifies_a_signature(tmp_path: object) -> None:
+def test_openssl_verifies_a_signature(tmp_path: Path) -> None:
     """A third opinion, made of no Python at all."""
     key = rsa.private_key(private_pem("merchant"), "merchant_private_key")
     message = signing.request_message("GET", b"/v3/certificates", "1554208460", "593BEC0C", b"")
@@ -102,9 +104,9 @@ def test_openssl_verifies_a_signature(tmp_path: object) -> None:
         ("signature", base64.b64decode(rsa.sign(key, message))),
         ("public.pem", public_pem("merchant").encode()),
     ):
-        (tmp_path / name).write_bytes(content)  # type: ignore[operator]
+        (tmp_path / name).write_bytes(content)
     command = ["openssl", "dgst", "-sha256", "-verify", "public.pem", "-signature", "signature", "message"]
-    assert subprocess.run(command, cwd=str(tmp_path), capture_output=True, check=False).stdout == b"Verified OK\n"
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).stdout == b"Verified OK\n"
 
 
 def test_what_the_other_library_signs_is_accepted() -> None:

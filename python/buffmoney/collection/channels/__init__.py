@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -235,6 +235,9 @@ class WechatCredentials(msgspec.Struct, frozen=True, tag="wechat"):
     def __repr__(self) -> str:
         return f"WechatCredentials(app_id={self.app_id!r}, mchid={self.mchid!r}, sub_mchid={self.sub_mchid!r}, …)"
 
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        yield from (("app_id", self.app_id), ("mchid", self.mchid), ("sub_mchid", self.sub_mchid))
+
 
 class AlipayCredentials(msgspec.Struct, frozen=True, tag="alipay"):
     """With what a merchant collects through Alipay.
@@ -249,6 +252,9 @@ class AlipayCredentials(msgspec.Struct, frozen=True, tag="alipay"):
 
     def __repr__(self) -> str:
         return f"AlipayCredentials(app_id={self.app_id!r}, seller_id={self.seller_id!r}, …)"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        yield from (("app_id", self.app_id), ("seller_id", self.seller_id))
 
 
 Credentials = WechatCredentials | AlipayCredentials

@@ -42,6 +42,7 @@ def private_key(text: str, field: str) -> RSAPrivateKey:
 
 def public_key(text: str, field: str) -> RSAPublicKey:
     """A public key from PEM, from a PEM certificate, or from the base64 of its DER. Raises CredentialsError naming `field`."""
+    key: object
     try:
         if "-----BEGIN CERTIFICATE" in text:
             key = load_pem_x509_certificate(text.encode()).public_key()

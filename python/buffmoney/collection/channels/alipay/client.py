@@ -226,11 +226,11 @@ class AlipayChannel:
             return signed_content
         code = result.sub_code or result.code
         _log.warning("refused", method=method, code=result.code, sub_code=result.sub_code)
-        error_said = ChannelError(code, result.sub_msg or result.msg)
-        if result.code == "20000" or error_said.says("ACQ.SYSTEM_ERROR", "isp.unknow-error"):
-            raise ChannelUnavailable(str(error_said))
-        error_said.retryable = error_said.says(*_RETRYABLE)
-        raise error_said
+        refused = ChannelError(code, result.sub_msg or result.msg)
+        if result.code == "20000" or refused.says("ACQ.SYSTEM_ERROR", "isp.unknow-error"):
+            raise ChannelUnavailable(str(refused))
+        refused.retryable = refused.says(*_RETRYABLE)
+        raise refused
 
     def _read(self, method: str, content: bytes, how: Callable[[bytes], T]) -> T:
         try:

@@ -18,9 +18,9 @@ MOST_FIELDS = 200
 """of a callback; real ones have about thirty"""
 
 _NOT_SIGNED = ("sign", "sign_type")
-# A string with its quotes, a bracket, a separator, or a stretch of anything else. Strings first, so that no brace in one counts.
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
-_SPACE = re.compile(rb"[ \t\r\n]*")
+# A string with its quotes, a bracket, a separator, or a stretch of anything else, between white space. Strings first, so that no brace in
+# one counts.
+_TOKEN = re.compile(rb'[ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+)[ \t\r\n]*', re.DOTALL)
 _PLAIN_STRING = re.compile(rb'"((?:[^"\\]|\\/)*)"')
 
 
@@ -127,13 +127,13 @@ def top_members(body: bytes) -> dict[bytes, bytes] | None:
 def _tokens(body: bytes) -> list[tuple[int, int, bytes]]:
     """Start, end and bytes of each token; empty if anything but white space is between them."""
     tokens = []
-    position = _SPACE.match(body).end()  # type: ignore[union-attr] - it matches nothing as well
+    position = 0
     while position < len(body):
         found = _TOKEN.match(body, position)
         if found is None:
             return []
-        tokens.append((found.start(), found.end(), found[0]))
-        position = _SPACE.match(body, found.end()).end()  # type: ignore[union-attr]
+        tokens.append((found.start(1), found.end(1), found[1]))
+        position = found.end()
     return tokens
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -21,6 +22,8 @@ PROBE = "WECHATPAY/SIGNTEST/"
 PUBLIC_KEY_PREFIX = "PUB_KEY_ID_"
 API_KEY_BYTES = 32
 NONCE_BYTES = 12
+
+_HEXADECIMAL = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
 
 Refusal = Literal["unsigned", "stale", "probe", "unknown_key", "wrong_signature"]
 
@@ -120,4 +123,4 @@ def decrypt(keys: Iterable[bytes], ciphertext: str, nonce: str, associated_data:
 
 def _serial(text: str) -> str:
     """Serials of certificates are numbers: neither case nor leading zeros make another one."""
-    return text if text.startswith(PUBLIC_KEY_PREFIX) else text.upper().lstrip("0")
+    return text.upper().lstrip("0") if _HEXADECIMAL.fullmatch(text) else text
