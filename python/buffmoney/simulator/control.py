@@ -54,7 +54,7 @@ async def add_fault(world: World, _request: Request, body: Body) -> dict[str, An
         raise ControlError(f"Give a path that begins with a slash, and a status: 400 to 599, {', '.join(KINDS)}.")
     fault = {
         "times": int(body.number("times", 1, 1, 1_000_000)),
-        "method": body.text("method"),
+        "method": body.text("alipayMethod"),
         "code": body.text("code"),
         "message": body.text("message"),
         "after": body.choice("when", ("before", "after"), "before") == "after",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from buffmoney.simulator.fen import parse_yuan
@@ -53,7 +52,7 @@ class Body:
     def number(self, name: str, default: float, lowest: float, highest: float) -> float:
         """A number within bounds."""
         found = self.raw(name, default)
-        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found) or not lowest <= found <= highest:
+        if isinstance(found, bool) or not isinstance(found, int | float) or not lowest <= found <= highest:
             raise ControlError(f"{name} must be a number from {lowest:g} to {highest:g}.")
         return float(found)
 

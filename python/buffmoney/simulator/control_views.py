@@ -66,7 +66,7 @@ def fault(found: Fault) -> dict[str, Any]:
     """A failure to come."""
     return {
         "path": found.path,
-        "method": found.method,
+        "alipayMethod": found.method,
         "status": found.status or found.kind,
         "code": found.code,
         "when": "after" if found.after else "before",

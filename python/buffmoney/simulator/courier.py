@@ -72,8 +72,8 @@ class Courier:
                 self._world.keep_up()
                 self._begin()
                 sleep_s = self._sleep_s()
-            except sqlite3.Error:
-                # A full disk, say: the next round may find it better.
+            except Exception:
+                # A full disk, say: the next round may find it better, and without rounds there are no callbacks.
                 _log.error("courier_round_failed", exc_info=True)
                 sleep_s = LONGEST_SLEEP_S
             with contextlib.suppress(TimeoutError):
@@ -151,7 +151,7 @@ class Courier:
     async def _send(self, row: sqlite3.Row, signing: Signing) -> Attempt:
         world = self._world
         now = world.clock.now_us()
-        key = world.keyring.pick(row["channel"], now)
+        key = world.keyring.for_callback(row["channel"], now, row["seq"] + row["attempts"])
         kept = json.loads(row["content"])
         if row["channel"] == "wechat":
             merchant = world.merchants.find("wechat", row["collector_id"])

@@ -159,14 +159,19 @@ class Keyring:
         """The keys in use, the newest first. Never empty."""
         return [key for key in reversed(self._keys[channel]) if key.retires_at_us is None or now_us < key.retires_at_us]
 
-    def pick(self, channel: Channel, now_us: int, wanted: str | None = None) -> PlatformKey:
-        """The key for the next signature: the one that the merchant named, else by turns."""
+    def for_answer(self, channel: Channel, now_us: int, wanted: str | None = None) -> PlatformKey:
+        """The key for an answer: the one that the merchant named, else by turns."""
         active = self.active(channel, now_us)
         for key in active:
             if key.key_id == wanted:
                 return key
         self._turns += 1
         return active[self._turns % len(active)]
+
+    def for_callback(self, channel: Channel, now_us: int, turn: int) -> PlatformKey:
+        """The key for a callback, by turns: the next callback and the next attempt of the same one get the next key."""
+        active = self.active(channel, now_us)
+        return active[turn % len(active)]
 
 
 def _retiring(key: PlatformKey, at_us: int) -> PlatformKey:

@@ -99,7 +99,7 @@ def way_back(world: World, order: Order, redirect_url: str | None) -> str | None
         "seller_id": order.collector_id,
         "timestamp": beijing(now),
     }
-    fields["sign"] = signed_without_type(fields, world.keyring.pick("alipay", now))
+    fields["sign"] = signed_without_type(fields, world.keyring.for_answer("alipay", now))
     return order.return_url + ("&" if "?" in order.return_url else "?") + urlencode(fields)
 
 

@@ -133,7 +133,7 @@ def _api(world: World, method: str, fields: dict[str, str], request: Request, fa
 def _signed(world: World, method: str, content: dict[str, Any], *, forged: bool) -> Response:
     # With slashes escaped, as the gateway does: whoever serialises it again before verifying finds another text.
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("/", "\\/")
-    key = world.keyring.pick("alipay", world.clock.now_us())
+    key = world.keyring.for_answer("alipay", world.clock.now_us())
     signature = signed_content(text + "forged" if forged else text, key)
     name = f"{method.replace('.', '_')}_response"
     return Response(f'{{"{name}":{text},"sign":"{signature}"}}', media_type="text/html")

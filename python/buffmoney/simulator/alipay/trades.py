@@ -95,6 +95,7 @@ def open_order(call: Call, product: Product) -> tuple[Order, str]:
         raise business("INVALID_PARAMETER", "参数有误：product_code")
     now = call.world.clock.now_us()
     expires = _expiry(call, now)
+    code_lives_s = _code_lives_s(call, product)
     fingerprint = hashlib.sha256(json.dumps([product, amount_fen, subject]).encode()).hexdigest()
     orders = call.world.orders
     order = orders.find("alipay", call.merchant.collector_id, order_no)
@@ -127,7 +128,7 @@ def open_order(call: Call, product: Product) -> tuple[Order, str]:
         # Nobody ever saw it, so there is no trade that could have timed out.
         orders.set_expiry(order, expires)
         order = orders.read(order.order_id)
-    return order, _token(call, order, now)
+    return order, _token(call, order, now, code_lives_s)
 
 
 def _expiry(call: Call, now: int) -> int:
@@ -149,16 +150,18 @@ def _span_s(text: str, name: str) -> int:
     return int(match[1]) * _SPAN_S[match[2]]
 
 
-def _token(call: Call, order: Order, now: int) -> str:
+def _code_lives_s(call: Call, product: Product) -> int:
+    if product != "precreate":
+        return LONGEST_EXPIRY_US // SECOND_US
+    span = call.text("qr_code_timeout_express", 8)
+    return QR_LIVES_S if span is None else _span_s(span, "qr_code_timeout_express")
+
+
+def _token(call: Call, order: Order, now: int, lives_s: int) -> str:
     orders = call.world.orders
     token = orders.code_of(order)
     if token is not None and call.world.store.value("SELECT expires_at_us FROM codes WHERE token = ?", token) > now:
         return token
-    span = call.text("qr_code_timeout_express", 8) if order.product == "precreate" else None
-    if order.product == "precreate":
-        lives_s = QR_LIVES_S if span is None else _span_s(span, "qr_code_timeout_express")
-    else:
-        lives_s = LONGEST_EXPIRY_US // SECOND_US
     token = ("bax" if order.product == "precreate" else "pay") + secrets.token_hex(12)
     orders.new_code(order, token, lives_until(order, now, lives_s))
     return token

@@ -148,7 +148,7 @@ def _respond(world: World, reply: Reply | WechatError, signed_by: str | None, fa
     else:
         content = reply.content
     body = b"" if content is None else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    key = world.keyring.pick("wechat", world.clock.now_us(), signed_by)
+    key = world.keyring.for_answer("wechat", world.clock.now_us(), signed_by)
     forged = fault is not None and fault.kind == "sign_error"
     headers = {
         "Request-ID": secrets.token_hex(18).upper(),

@@ -216,5 +216,5 @@ def _data_line(values: Sequence[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text that ends no line of a bill."""
-    return " ".join(text.split())
+    """A text that ends neither its value nor its line in a bill."""
+    return " ".join(text.replace("`", "'").split())
