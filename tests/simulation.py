@@ -97,9 +97,8 @@ class Simulation:
     def control(self, what: str, *, method: str | None = None, status: int = 200, **body: Any) -> dict[str, Any]:
         """A request to /control. Without members in the body it is a GET."""
         content = json.dumps(body).encode() if body or method == "POST" else None
-        answer = self.http.request(
-            method or ("POST" if body else "GET"), f"{self.url}/control/{what}", content=content, headers={"Content-Type": "application/json"}
-        )
+        verb = method or ("POST" if body else "GET")
+        answer = self.http.request(verb, f"{self.url}/control/{what}", content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == status, f"{answer.status_code} {answer.text}"
         found: dict[str, Any] = answer.json()
         return found
@@ -387,9 +386,8 @@ class AlipayMerchant:
 
     def refund(self, number: str, amount: str, request_no: str | None = None) -> dict[str, Any]:
         """Asks for a refund."""
-        return self.call(
-            "alipay.trade.refund", {"out_trade_no": number, "refund_amount": amount, **({"out_request_no": request_no} if request_no else {})}
-        )
+        business = {"out_trade_no": number, "refund_amount": amount}
+        return self.call("alipay.trade.refund", business if request_no is None else {**business, "out_request_no": request_no})
 
     def library(self) -> Any:
         """The independent library, pointed at the simulator."""

@@ -1,9 +1,9 @@
 """`buffmoney up`: everything on one machine under one process.
 
-Starts the payment simulator, PostgreSQL, Valkey, the migrations, the worker, cores and the edges, in this order; starts a child again when it dies; and stops
-them in the opposite order, so that every accepted request is answered and every commit is on disk. The supervisor opens the port itself
-and hands it down: while an edge starts again, connections wait instead of being refused. A kill -9 of the supervisor takes all children
-with it, and the next `up` on the same data directory continues where they were.
+Starts the payment simulator, PostgreSQL, Valkey, the migrations, the worker, cores and the edges, in this order; starts a child again
+when it dies; and stops them in the opposite order, so that every accepted request is answered and every commit is on disk. The
+supervisor opens the port itself and hands it down: while an edge starts again, connections wait instead of being refused. A kill -9
+of the supervisor takes all children with it, and the next `up` on the same data directory continues where they were.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def test_a_trade_from_scan_to_refunds(simulation: Simulation, merchant: AlipayMe
 
 
 def test_the_independent_library_is_understood_and_understands(simulation: Simulation, merchant: AlipayMerchant) -> None:
-    """Proves: python-alipay-sdk's signatures are accepted here, and it accepts the signatures of our answers, Chinese and slashes included."""
+    """Proves: python-alipay-sdk's signatures are accepted here, and it accepts the signatures of answers with Chinese and slashes."""
     from alipay.exceptions import AliPayValidationError
 
     library, number = merchant.library(), new_number()

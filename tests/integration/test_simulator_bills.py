@@ -18,8 +18,9 @@ import pytest
 from tests.simulation import AlipayMerchant, Simulation, WechatMerchant
 
 ALL = (
-    "交易时间,公众账号ID,商户号,特约商户号,设备号,微信订单号,商户订单号,用户标识,交易类型,交易状态,付款银行,货币种类,应结订单金额,代金券金额,微信退款单号,"
-    "商户退款单号,退款金额,充值券退款金额,退款类型,退款状态,商品名称,商户数据包,手续费,费率,订单金额,申请退款金额,费率备注"
+    "交易时间,公众账号ID,商户号,特约商户号,设备号,微信订单号,商户订单号,用户标识,交易类型,交易状态,付款银行,货币种类,应结订单金额,"
+    "代金券金额,微信退款单号,商户退款单号,退款金额,充值券退款金额,退款类型,退款状态,商品名称,商户数据包,手续费,费率,订单金额,申请退款金额,"
+    "费率备注"
 )
 SUMMARY = "总交易单数,应结订单总金额,退款总金额,充值券退款总金额,手续费总金额,订单总金额,申请退款总金额"
 
@@ -123,7 +124,8 @@ def test_the_whole_bill_adds_up(traded: Day) -> None:
     assert (row["特约商户号"], row["设备号"], row["微信退款单号"], row["货币种类"], row["退款金额"]) == ("0", "", "0", "CNY", "0.00")
     assert row["交易时间"].startswith(traded.day)
     assert bill.summary["总交易单数"] == "6.0"
-    for total, column in zip(SUMMARY.split(",")[1:], ("应结订单金额", "退款金额", "充值券退款金额", "手续费", "订单金额", "申请退款金额"), strict=True):
+    summed = ("应结订单金额", "退款金额", "充值券退款金额", "手续费", "订单金额", "申请退款金额")
+    for total, column in zip(SUMMARY.split(",")[1:], summed, strict=True):
         assert Decimal(bill.summary[total]) == sum(Decimal(row[column]) for row in bill.rows), total
     assert (bill.summary["应结订单总金额"], bill.summary["充值券退款总金额"], bill.summary["退款总金额"]) == ("13.02", "0.0", "2.52")
     assert fetch(traded.merchant, traded.day).rows == bill.rows, "without GZIP, the same"
@@ -147,7 +149,10 @@ def test_successes_refunds_and_the_sign_of_fees(simulation: Simulation, traded: 
 def test_funds(traded: Day) -> None:
     """Proves: every flow with a running balance, the summary's counts and sums right, and what is left the net of the trade bill."""
     bill = fetch(traded.merchant, traded.day, kind="fundflowbill", account_type="BASIC")
-    assert bill.header == "记账时间,微信支付业务单号,资金流水单号,业务名称,业务类型,收支类型,收支金额(元),账户结余(元),资金变更提交申请人,备注,业务凭证号"
+    assert bill.header == (
+        "记账时间,微信支付业务单号,资金流水单号,业务名称,业务类型,收支类型,收支金额(元),账户结余(元),资金变更提交申请人,备注,"
+        "业务凭证号"
+    )
     balance = Decimal(0)
     for row in bill.rows:
         amount = Decimal(row["收支金额(元)"])
@@ -202,7 +207,8 @@ def test_a_service_providers_bill_is_by_sub_merchant(simulation: Simulation) -> 
     sub = provider.facts["subMchid"]
     two = simulation.http.post(f"{simulation.url}/onboarding/wechat", json={"mode": "service_provider", "mchid": provider.mchid}).json()
     for sub_mchid, fen in ((sub, 100), (two["subMchid"], 200)):
-        body = provider.order(fen=fen, appid=None, mchid=None, sp_appid=provider.facts["appId"], sp_mchid=provider.mchid, sub_mchid=sub_mchid)
+        parties = {"sp_appid": provider.facts["appId"], "sp_mchid": provider.mchid, "sub_mchid": sub_mchid}
+        body = provider.order(fen=fen, appid=None, mchid=None, **parties)
         simulation.pay(provider.call("POST", "/v3/pay/partner/transactions/native", body).json()["code_url"])
     day = simulation.next_day()
     assert [(row["特约商户号"], row["订单金额"]) for row in fetch(provider, day).rows] == [(sub, "1.00"), (two["subMchid"], "2.00")]
@@ -261,9 +267,8 @@ def test_alipays_trade_bill(simulation: Simulation) -> None:
     assert "#交易合计：2笔，商家实收共12.52元，商家优惠共0.00元" in totals
     assert "#退款合计：2笔，商家实收退款共-2.52元，商家优惠退款共0.00元" in totals
     _, (summary,), _ = parse_alipay(next(iter(members.values())))
-    assert (summary["交易订单总笔数"], summary["退款订单总笔数"], summary["商家实收（元）"], summary["服务费（元）"], summary["实收净额（元）"]) == (
-        "2", "2", "10.00", "-0.08", "9.92",
-    )  # fmt: skip
+    names = ("交易订单总笔数", "退款订单总笔数", "商家实收（元）", "服务费（元）", "实收净额（元）")
+    assert [summary[name] for name in names] == ["2", "2", "10.00", "-0.08", "9.92"]
 
 
 def test_alipays_fund_bill(simulation: Simulation) -> None:
@@ -274,9 +279,9 @@ def test_alipays_fund_bill(simulation: Simulation) -> None:
     day = simulation.next_day(hour=12)
     members = download(merchant, day, "signcustomer")
     _, rows, after = parse_alipay(next(content for name, content in members.items() if "汇总" not in name))
-    assert [(row["商户订单号"], row["收入金额（+元）"], row["支出金额（-元）"], row["账户余额（元）"], row["业务类型"]) for row in rows] == [
-        (number, "", "-4.00", "5.94", "交易退款")
-    ]
+    (row,) = rows
+    names = ("商户订单号", "收入金额（+元）", "支出金额（-元）", "账户余额（元）", "业务类型")
+    assert [row[name] for name in names] == [number, "", "-4.00", "5.94", "交易退款"]
     assert any("支出合计：1笔，共-4.00元" in line for line in after)
 
 

@@ -242,7 +242,7 @@ def test_what_must_be_refused_comes_before_what_is_genuine(simulation: Simulatio
 
 
 def test_altered_callbacks_are_genuinely_signed(simulation: Simulation, listener: Listener) -> None:
-    """Proves: a callback may state a wrong amount, currency or party under a right signature, while queries keep to the truth unless told."""
+    """Proves: a callback may state a wrong amount, currency or party under a right signature; queries keep to the truth unless told."""
     merchant = simulation.wechat(listener=listener)
     number, code = merchant.create(fen=100)
     simulation.control(f"orders/{number}", amount="0.01", currency="USD", collectorId="1900000000", appId="wxother")

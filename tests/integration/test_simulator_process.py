@@ -39,7 +39,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_kill_loses_nothing_and_callbacks_go_on(own: Simulation, listener: Listener) -> None:
-    """Proves: orders, payments, refunds, levers, the clock and keys survive kill -9, and what was not taken yet is sent after the restart."""
+    """Proves: orders, payments, refunds, levers, the clock and keys survive kill -9, and what was not taken yet is sent later."""
     wechat, alipay = own.wechat(listener=listener), own.alipay(listener=listener)
     own.as_new()
     own.control("clock", advanceSeconds=1_000)

@@ -88,7 +88,8 @@ def test_signatures_are_checked(simulation: Simulation, merchant: WechatMerchant
     """Proves: a wrong key, body, path, serial, scheme, time or header is refused, each before anything is stored."""
     body = json.dumps(merchant.order()).encode()
     for skew in (-302, 302):
-        refused(merchant.call("POST", NATIVE, body, Authorization=merchant.authorization("POST", NATIVE, body, skew_s=skew)), 401, "SIGN_ERROR")
+        skewed = merchant.authorization("POST", NATIVE, body, skew_s=skew)
+        refused(merchant.call("POST", NATIVE, body, Authorization=skewed), 401, "SIGN_ERROR")
     fine = merchant.authorization("POST", NATIVE, body, skew_s=-290)
     assert merchant.call("POST", NATIVE, body, Authorization=fine).status_code == 200
 
@@ -134,11 +135,13 @@ def test_the_clock_of_signatures_moves_apart_from_that_of_orders(simulation: Sim
 @pytest.mark.parametrize(
     "changes",
     [
-        {"appid": None}, {"mchid": None}, {"description": None}, {"description": ""}, {"description": "长" * 128}, {"out_trade_no": "12345"},
-        {"out_trade_no": "a" * 33}, {"out_trade_no": "abc def"}, {"out_trade_no": "abc订单号"}, {"notify_url": None}, {"notify_url": "/relative"},
+        {"appid": None}, {"mchid": None}, {"description": None}, {"description": ""}, {"description": "长" * 128},
+        {"out_trade_no": "12345"}, {"out_trade_no": "a" * 33}, {"out_trade_no": "abc def"}, {"out_trade_no": "abc订单号"},
+        {"notify_url": None}, {"notify_url": "/relative"},
         {"notify_url": "https://a.example/x?y=1"}, {"notify_url": "https://a.example/" + "x" * 250}, {"amount": None}, {"amount": {}},
-        {"amount": {"total": 0}}, {"amount": {"total": -1}}, {"amount": {"total": 1.5}}, {"amount": {"total": "100"}}, {"amount": {"total": True}},
-        {"amount": {"total": 100, "currency": "USD"}}, {"attach": "x" * 129}, {"attach": 1}, {"time_expire": "2030-01-01T00:00:00Z"},
+        {"amount": {"total": 0}}, {"amount": {"total": -1}}, {"amount": {"total": 1.5}}, {"amount": {"total": "100"}},
+        {"amount": {"total": True}}, {"amount": {"total": 100, "currency": "USD"}},
+        {"attach": "x" * 129}, {"attach": 1}, {"time_expire": "2030-01-01T00:00:00Z"},
         {"time_expire": "2030-02-30T00:00:00+08:00"}, {"time_expire": "2030-01-01 00:00:00"}, {"time_expire": 1},
     ],
     ids=lambda changes: json.dumps(changes, ensure_ascii=False)[:60],
@@ -162,7 +165,7 @@ def test_malformed_bodies_and_foreign_parties_are_refused(simulation: Simulation
 
 
 def test_an_order_number_means_one_order(simulation: Simulation, merchant: WechatMerchant) -> None:
-    """Proves: the same content again gives a fresh code and kills the old; other content is refused; another merchant may use the number."""
+    """Proves: the same content again gives a fresh code and kills the old, other content is refused, other merchants may use it."""
     number, first = merchant.create(fen=100)
     _, second = merchant.create(number, fen=100)
     assert first != second
@@ -244,7 +247,8 @@ def test_h5(simulation: Simulation, merchant: WechatMerchant) -> None:
     scene = {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "iOS"}}
     for wrong in (
         {"payer_client_ip": "127.0.0.1", "h5_info": {"type": "iOS"}}, {"payer_client_ip": "x", "h5_info": {"type": "iOS"}},
-        {"h5_info": {"type": "iOS"}}, {"payer_client_ip": "203.0.113.7"}, {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "Symbian"}},
+        {"h5_info": {"type": "iOS"}}, {"payer_client_ip": "203.0.113.7"},
+        {"payer_client_ip": "203.0.113.7", "h5_info": {"type": "Symbian"}},
     ):  # fmt: skip
         refused(merchant.call("POST", "/v3/pay/transactions/h5", merchant.order(scene_info=wrong)), 400, "PARAM_ERROR")
     number, url = merchant.create(product="h5", scene_info=scene)

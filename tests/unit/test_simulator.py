@@ -28,7 +28,9 @@ def test_yuan_and_back(fen: int) -> None:
     assert yuan(-fen) == ("-" if fen else "") + yuan(fen)
 
 
-@pytest.mark.parametrize("text", ["", "1.001", "-1", "+1", " 1", "1 ", "1e2", "01", ".5", "1.", "１", "٣", "NaN", "1_0", 1, 1.5, None, "9" * 10])
+@pytest.mark.parametrize(
+    "text", ["", "1.001", "-1", "+1", " 1", "1 ", "1e2", "01", ".5", "1.", "１", "٣", "NaN", "1_0", 1, 1.5, None, "9" * 10]
+)
 def test_what_is_no_amount(text: object) -> None:
     assert parse_yuan(text) is None
 
@@ -61,7 +63,9 @@ def test_the_channels_day_begins_in_shanghai() -> None:
     assert parse_rfc3339(rfc3339(moment)) == moment == parse_beijing(beijing(moment))
 
 
-@pytest.mark.parametrize("text", ["2026-03-01T00:00:00Z", "2026-03-01T00:00:00+00:00", "2026-03-01T00:00:00.5+08:00", "2026-02-30T00:00:00+08:00", 1])
+@pytest.mark.parametrize(
+    "text", ["2026-03-01T00:00:00Z", "2026-03-01T00:00:00+00:00", "2026-03-01T00:00:00.5+08:00", "2026-02-30T00:00:00+08:00", 1]
+)
 def test_what_is_no_time(text: object) -> None:
     assert parse_rfc3339(text) is None
     assert parse_beijing(text) is None

@@ -120,10 +120,10 @@ def simulator(
     *,
     port: Annotated[int, Parameter(help="Port to listen on; 0 for any free one.")] = 8800,
     host: Annotated[
-        str | None, Parameter(help="Address to listen on, 127.0.0.1 unless given: whoever reaches it can pay any order and stop any callback.")
+        str | None, Parameter(help="Address to listen on, 127.0.0.1 unless given: whoever reaches it can pay any order and stop callbacks.")
     ] = None,
     data_dir: Annotated[
-        Path | None, Parameter(name="--data-dir", help="Where the simulator keeps its orders. Else `simulator` in the data directory of `up`.")
+        Path | None, Parameter(name="--data-dir", help="Where the simulator keeps its orders. Else `simulator` in `up`'s data directory.")
     ] = None,
 ) -> int:
     """Run the stand-in for WeChat Pay and Alipay, in which sandbox orders are paid without money. SIGTERM stops it; nothing is lost.

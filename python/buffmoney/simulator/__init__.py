@@ -3,8 +3,8 @@
 Sandbox tenants pay here. It is written from the channels' facts alone and shares no code with the clients in `collection`, not even
 that which signs, so that a fact misread on one side shows when the two meet. It imports nothing of BuffMoney but `base`.
 
-`app` puts it together: `wechat` and `alipay` are the channels' own faces; `orders` and `refunds` are the truth behind both, `announcing` and
-`courier` tell merchants of it; `phone` and `pages` are what a payer sees; `control` and `faults` make it misbehave on demand.
+`app` puts it together: `wechat` and `alipay` are the channels' own faces; `orders` and `refunds` are the truth behind both,
+`announcing` and `courier` tell merchants of it; `phone` and `pages` are what a payer sees; `control` and `faults` make it misbehave.
 
 Owns: its data directory with one SQLite database, and nothing of BuffMoney's. Does not own: any rule of BuffMoney about payments.
 

@@ -24,8 +24,8 @@ class Behaviour:
     """How callbacks go.
 
     off: none goes out until that ends. duplicate: each attempt is made `times` times at once. reordered: what comes about within
-    `delay_s` goes out after it, the newest first. late: `delay_s` after the fact. probe, forged, unsigned: before each real attempt one that
-    must be refused: WeChat's probe, a signature by another key, none at all. speed divides the waits between attempts.
+    `delay_s` goes out after it, the newest first. late: `delay_s` after the fact. probe, forged, unsigned: before each real attempt
+    one that must be refused: WeChat's probe, a signature of something else, none at all. speed divides the waits between attempts.
     """
 
     mode: Mode = "normal"
@@ -98,7 +98,9 @@ class Announcer:
         at = now + round(self.behaviour.wait_s * SECOND_US)
         if self.behaviour.mode == "reordered":
             # It joins those that wait already, so that they go out together.
-            gathered = self._store.value("SELECT min(next_at_us) FROM notices WHERE mode = 'reordered' AND attempts = 0 AND next_at_us > ?", now)
+            gathered = self._store.value(
+                "SELECT min(next_at_us) FROM notices WHERE mode = 'reordered' AND attempts = 0 AND next_at_us > ?", now
+            )
             at = at if gathered is None else int(gathered)
         return at
 

@@ -157,7 +157,9 @@ async def announce_order(world: World, request: Request, body: Body) -> dict[str
 async def set_refunds(world: World, _request: Request, body: Body) -> dict[str, Any]:
     """What becomes of new refunds. What is left out is as at the beginning."""
     behaviour = RefundBehaviour(
-        body.choice("outcome", OUTCOMES, "SUCCESS"), body.number("delaySeconds", 1, 0, LONGEST_S), body.number("gapSeconds", 60, 0, LONGEST_S)
+        body.choice("outcome", OUTCOMES, "SUCCESS"),
+        body.number("delaySeconds", 1, 0, LONGEST_S),
+        body.number("gapSeconds", 60, 0, LONGEST_S),
     )
     body.end()
     world.refunds.behave(behaviour)

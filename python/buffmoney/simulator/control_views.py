@@ -24,7 +24,8 @@ def behaviour(found: Behaviour) -> dict[str, Any]:
 def callbacks(world: World, order_no: str | None) -> list[dict[str, Any]]:
     """The newest callbacks, all or of one order number, with every request that was made for them."""
     rows = world.store.all(
-        "SELECT n.*, o.order_no FROM notices n JOIN orders o USING (order_id) WHERE ? IS NULL OR o.order_no = ? ORDER BY n.seq DESC LIMIT ?",
+        "SELECT n.*, o.order_no FROM notices n JOIN orders o USING (order_id) WHERE ? IS NULL OR o.order_no = ? "
+        "ORDER BY n.seq DESC LIMIT ?",
         order_no,
         order_no,
         LISTED,

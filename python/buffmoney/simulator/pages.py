@@ -28,7 +28,8 @@ _CHANNELS = {"wechat": ("微信支付", "WeChat Pay", "#067a3e"), "alipay": ("�
 _STYLE = """
 :root{color-scheme:light}
 *{box-sizing:border-box}
-body{margin:0;background:#f1f3f5;color:#1c2024;font:16px/1.5 system-ui,-apple-system,"PingFang SC","Noto Sans SC","Noto Sans CJK SC",sans-serif}
+body{margin:0;background:#f1f3f5;color:#1c2024;
+font:16px/1.5 system-ui,-apple-system,"PingFang SC","Noto Sans SC","Noto Sans CJK SC",sans-serif}
 main{max-width:26rem;margin:0 auto;padding:1rem}
 .card{background:#fff;border-radius:14px;overflow:hidden;box-shadow:0 1px 3px rgba(0,0,0,.12);margin-bottom:1rem}
 .head{background:var(--channel,#3a4250);color:#fff;padding:.8rem 1.1rem;font-weight:600}
@@ -46,7 +47,8 @@ button:focus-visible,a:focus-visible,input:focus-visible{outline:3px solid #f2a9
 h1{font-size:1.25rem;text-align:center;margin:.4rem 0}h1 small{display:block;font-size:.9375rem;font-weight:400;color:#4a525b}
 input[type=text]{width:100%;min-height:48px;padding:.5rem .7rem;border:1px solid #8b949e;border-radius:10px;font:inherit}
 ul{list-style:none;margin:0;padding:0}li a{display:flex;gap:.8rem;justify-content:space-between;padding:.8rem 1.1rem;color:inherit;
-text-decoration:none;border-top:1px solid #e4e7ea}li a b{font-variant-numeric:tabular-nums}li small{display:block;color:#4a525b;overflow-wrap:anywhere}
+text-decoration:none;border-top:1px solid #e4e7ea}li a b{font-variant-numeric:tabular-nums}
+li small{display:block;color:#4a525b;overflow-wrap:anywhere}
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 # No form-action: it would hold for redirects too, and a payer is sent back to the merchant.

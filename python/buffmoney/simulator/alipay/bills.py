@@ -13,21 +13,28 @@ from buffmoney.simulator.merchants import Merchant
 from buffmoney.simulator.records import Order, Refund
 from buffmoney.simulator.store import Store
 
-TRADE_COLUMNS = (
-    "支付宝交易号", "商户订单号", "业务类型", "商品名称", "创建时间", "完成时间", "门店编号", "门店名称", "操作员", "终端号", "对方账户", "订单金额（元）",
-    "商家实收（元）", "支付宝红包（元）", "集分宝（元）", "支付宝优惠（元）", "商家优惠（元）", "券核销金额（元）", "券名称", "商家红包消费金额（元）",
-    "卡消费金额（元）", "退款批次号/请求号", "服务费（元）", "分润（元）", "备注",
-)  # fmt: skip
-TABBED = frozenset(
-    ("支付宝交易号", "商户订单号", "业务类型", "门店编号", "门店名称", "操作员", "终端号", "对方账户", "商家红包消费金额（元）", "退款批次号/请求号")
+TRADE_COLUMNS = tuple(
+    (
+        "支付宝交易号,商户订单号,业务类型,商品名称,创建时间,完成时间,门店编号,门店名称,操作员,终端号,对方账户,"
+        "订单金额（元）,商家实收（元）,支付宝红包（元）,集分宝（元）,支付宝优惠（元）,商家优惠（元）,券核销金额（元）,"
+        "券名称,商家红包消费金额（元）,卡消费金额（元）,退款批次号/请求号,服务费（元）,分润（元）,备注"
+    ).split(",")
 )
-SUMMARY_COLUMNS = (
-    "门店编号", "门店名称", "交易订单总笔数", "退款订单总笔数", "订单金额（元）", "商家实收（元）", "支付宝优惠（元）", "商家优惠（元）", "卡消费金额（元）",
-    "服务费（元）", "分润（元）", "实收净额（元）",
-)  # fmt: skip
-FUND_COLUMNS = (
-    "账务流水号", "业务流水号", "商户订单号", "商品名称", "发生时间", "对方账号", "收入金额（+元）", "支出金额（-元）", "账户余额（元）", "交易渠道", "业务类型", "备注",
-)  # fmt: skip
+TABBED = frozenset(
+    "支付宝交易号,商户订单号,业务类型,门店编号,门店名称,操作员,终端号,对方账户,商家红包消费金额（元）,退款批次号/请求号".split(",")
+)
+SUMMARY_COLUMNS = tuple(
+    (
+        "门店编号,门店名称,交易订单总笔数,退款订单总笔数,订单金额（元）,商家实收（元）,支付宝优惠（元）,商家优惠（元）,"
+        "卡消费金额（元）,服务费（元）,分润（元）,实收净额（元）"
+    ).split(",")
+)
+FUND_COLUMNS = tuple(
+    (
+        "账务流水号,业务流水号,商户订单号,商品名称,发生时间,对方账号,收入金额（+元）,支出金额（-元）,账户余额（元）,"
+        "交易渠道,业务类型,备注"
+    ).split(",")
+)
 _RULE = "-" * 40
 _BUYER = "*真(sim***@example.com)"
 
@@ -73,7 +80,8 @@ def trade_bill(store: Store, merchant: Merchant, day: date, now_us: int) -> byte
         now_us,
     )
     net = sum(paid) - sum(back)
-    total = ["合计\t", "\t", str(len(paid)), str(len(back)), yuan(net), yuan(net), "0.00", "0.00", "0.00", yuan(-fees), "0.00", yuan(net - fees)]
+    counts = [str(len(paid)), str(len(back))]
+    total = ["合计\t", "\t", *counts, yuan(net), yuan(net), "0.00", "0.00", "0.00", yuan(-fees), "0.00", yuan(net - fees)]
     summary = _file("业务汇总", merchant, day, [",".join(SUMMARY_COLUMNS), ",".join(total)], (), now_us)
     return _zip(merchant, day, "业务明细", summary, detail, now_us)
 

@@ -33,7 +33,12 @@ METHODS: dict[str, Callable[[Call], dict[str, Any]]] = {
     "alipay.data.dataservice.bill.downloadurl.query": bill_requests.download_url,
 }
 _REQUIRED = ("method", "app_id", "sign_type", "sign", "charset", "timestamp", "version")
-_FIXED = {"sign_type": ("RSA2", "signature-type"), "charset": ("utf-8", "charset"), "format": ("json", "format"), "version": ("1.0", "version")}
+_FIXED = {
+    "sign_type": ("RSA2", "signature-type"),
+    "charset": ("utf-8", "charset"),
+    "format": ("json", "format"),
+    "version": ("1.0", "version"),
+}
 
 
 def authenticate(world: World, fields: dict[str, str], base_url: str) -> Call:

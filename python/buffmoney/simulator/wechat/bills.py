@@ -18,11 +18,13 @@ from buffmoney.simulator.wechat.answers import TRADE_TYPES
 BillType = Literal["ALL", "SUCCESS", "REFUND"]
 FeeSign = Literal["negative", "positive"]
 
-ALL_COLUMNS = (
-    "交易时间", "公众账号ID", "商户号", "特约商户号", "设备号", "微信订单号", "商户订单号", "用户标识", "交易类型", "交易状态", "付款银行", "货币种类",
-    "应结订单金额", "代金券金额", "微信退款单号", "商户退款单号", "退款金额", "充值券退款金额", "退款类型", "退款状态", "商品名称", "商户数据包", "手续费",
-    "费率", "订单金额", "申请退款金额", "费率备注",
-)  # fmt: skip
+ALL_COLUMNS = tuple(
+    (
+        "交易时间,公众账号ID,商户号,特约商户号,设备号,微信订单号,商户订单号,用户标识,交易类型,交易状态,付款银行,"
+        "货币种类,应结订单金额,代金券金额,微信退款单号,商户退款单号,退款金额,充值券退款金额,退款类型,退款状态,商品名称,"
+        "商户数据包,手续费,费率,订单金额,申请退款金额,费率备注"
+    ).split(",")
+)
 _REFUND_ONLY = ("微信退款单号", "商户退款单号", "退款金额", "充值券退款金额", "退款类型", "退款状态", "申请退款金额")
 _REFUND_TIMES = ("退款申请时间", "退款成功时间")
 SUMMED = {
@@ -33,9 +35,12 @@ SUMMED = {
     "订单总金额": "订单金额",
     "申请退款总金额": "申请退款金额",
 }
-FUND_COLUMNS = (
-    "记账时间", "微信支付业务单号", "资金流水单号", "业务名称", "业务类型", "收支类型", "收支金额(元)", "账户结余(元)", "资金变更提交申请人", "备注", "业务凭证号",
-)  # fmt: skip
+FUND_COLUMNS = tuple(
+    (
+        "记账时间,微信支付业务单号,资金流水单号,业务名称,业务类型,收支类型,收支金额(元),账户结余(元),"
+        "资金变更提交申请人,备注,业务凭证号"
+    ).split(",")
+)
 FUND_SUMMARY = ("资金流水总笔数", "收入笔数", "收入金额", "支出笔数", "支出金额")
 
 
@@ -69,8 +74,8 @@ def _events(store: Store, merchant: Merchant, day: date, sub_mchid: str | None, 
         found += [_Event(order.paid_at_us or 0, order, None) for order in orders]
     if kind != "SUCCESS":
         rows = store.all(
-            f"SELECT r.* FROM refunds r JOIN orders o USING (order_id) WHERE {where} AND r.accepted_at_us >= ? AND r.accepted_at_us < ? "  # noqa: S608
-            "AND r.status <> 'CLOSED'",
+            f"SELECT r.* FROM refunds r JOIN orders o USING (order_id) WHERE {where} "  # noqa: S608
+            "AND r.accepted_at_us >= ? AND r.accepted_at_us < ? AND r.status <> 'CLOSED'",
             *who,
             start,
             end,
