@@ -46,7 +46,7 @@ class Reset(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's one entry."""
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
-        await send({"type": "http.response.body", "body": b"{"})
+        await send({"type": "http.response.body", "body": b"{", "more_body": True})
 
 
 async def spoil(fault: Fault) -> Response | None:
