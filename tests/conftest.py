@@ -1,4 +1,4 @@
-"""Fixtures: one real product for the whole session, and a fresh merchant for every test that asks for one."""
+"""Fixtures: one real product for the whole session, a fresh merchant for every test that asks for one, and payment simulators."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.product import SCRATCH, Merchant, Product
+from tests.simulation import Listener, Simulation
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,30 @@ def merchant(new_merchant: Callable[..., Merchant]) -> Merchant:
     fresh = new_merchant()
     fresh.grant("100")
     return fresh
+
+
+@pytest.fixture(scope="module")
+def running_simulation() -> Iterator[Simulation]:
+    """One simulator for a module's tests."""
+    home = SCRATCH / f"simulator-{secrets.token_hex(4)}"
+    running = Simulation(home / "data")
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def simulation(running_simulation: Simulation) -> Simulation:
+    """The simulator with every lever where it was, refunds without delay, and a clock that may have been advanced."""
+    running_simulation.as_new()
+    return running_simulation
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """A merchant's endpoint on this machine."""
+    made = Listener()
+    yield made
+    made.close()

@@ -61,3 +61,15 @@ def test_what_derives_is_stable_and_separate() -> None:
     url = settings.role_url("edge")
     assert url == f"postgresql://buffmoney_edge:{settings.role_password('edge')}@db.example:5433/buffmoney?sslmode=require"
     assert with_user("postgresql://o:p@/d?host=/run/pg&port=1", "u", "q@/") == "postgresql://u:q%40%2F@/d?host=/run/pg&port=1"
+
+
+def test_the_simulators_address_is_checked(tmp_path: Path) -> None:
+    """Proves: an address without a host is refused, a slash at its end is dropped, and `up` leaves its own in run.json."""
+    for wrong in ("127.0.0.1:8800", "ftp://127.0.0.1", "http://", "http://a:99999", "http://a/?b"):
+        with pytest.raises(SettingsError, match="BUFFMONEY_SIMULATOR_URL"):
+            Settings.from_environment(environment(tmp_path, BUFFMONEY_SIMULATOR_URL=wrong))
+    given = Settings.from_environment(environment(tmp_path, BUFFMONEY_SIMULATOR_URL="http://127.0.0.1:8800/"))
+    assert given.simulator_url == "http://127.0.0.1:8800"
+    assert Settings.from_environment(environment(tmp_path)).simulator_url == ""
+    (tmp_path / "run.json").write_text(json.dumps({"simulatorUrl": "http://127.0.0.1:1234"}))
+    assert Settings.from_environment(environment(tmp_path)).simulator_url == "http://127.0.0.1:1234"

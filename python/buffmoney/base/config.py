@@ -61,6 +61,8 @@ class Settings:
     answer_timeout_s: float = 10.0
     max_body_bytes: int = 2 * 1024 * 1024
     body_timeout_s: float = 10.0
+    simulator_url: str = ""
+    """where sandbox tenants pay: the address of `buffmoney simulator`, without a slash at its end; empty for nowhere"""
     heads_file: Path | None = None
     lease_s: float = 3.0
     max_wallets: int = 1_000_000
@@ -94,6 +96,7 @@ class Settings:
             answer_timeout_s=_seconds(env, "BUFFMONEY_ANSWER_TIMEOUT_S", 10.0),
             max_body_bytes=_integer(env, "BUFFMONEY_MAX_BODY_BYTES", 2 * 1024 * 1024, 1_024, 1 << 30),
             body_timeout_s=_seconds(env, "BUFFMONEY_BODY_TIMEOUT_S", 10.0),
+            simulator_url=_url(env, "BUFFMONEY_SIMULATOR_URL", str(run.get("simulatorUrl") or "")),
             heads_file=Path(heads_file) if heads_file else data_dir / "heads.json",
             lease_s=_seconds(env, "BUFFMONEY_LEASE_S", 3.0),
             max_wallets=_integer(env, "BUFFMONEY_MAX_WALLETS", 1_000_000, 1, 1 << 31),
@@ -221,6 +224,21 @@ def _integer(env: Mapping[str, str], name: str, default: int, lowest: int, highe
     if not (text.isascii() and text.isdigit()) or not lowest <= int(text) <= highest:
         raise SettingsError(f"{name} must be a whole number from {lowest} to {highest}, not {text!r}")
     return int(text)
+
+
+def _url(env: Mapping[str, str], name: str, default: str) -> str:
+    text = (env.get(name) or default).rstrip("/")
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+        valid = valid and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingsError(f"{name} must be an address such as http://127.0.0.1:8800, not {text!r}")
+    return text
 
 
 def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
