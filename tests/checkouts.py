@@ -72,14 +72,23 @@ def attempt(product: PayProduct, shown: CheckoutView, cashier: str = "https://ca
 
 @dataclass
 class TopUps:
-    """A `Checkout`. `refuse`: the code of the problem that every start meets. `polls`: how often each token was asked about."""
+    """A `Checkout`. `polls`: how often each token was asked about.
+
+    refuse: the code of the problem that every start meets. broken: nothing can be read. silent: the channels do not answer.
+    """
 
     cashier: str = "https://cashier.example"
     refuse: str | None = None
     broken: bool = False
+    silent: bool = False
     kept: dict[bytes, CheckoutView] = field(default_factory=dict)
     polls: dict[str, int] = field(default_factory=dict)
     started: list[tuple[PayChannel, PayProduct, str | None, str | None]] = field(default_factory=list)
+
+    def reset(self) -> None:
+        """Works again, and has no memory of starts."""
+        self.refuse, self.broken, self.silent = None, False, False
+        self.started.clear()
 
     def add(self, **changes: Any) -> CheckoutView:
         """A new top-up."""
@@ -134,6 +143,8 @@ class TopUps:
 
     async def poll(self, services: Services, token: str) -> CheckoutView | None:
         self.polls[token] = self.polls.get(token, 0) + 1
+        if self.silent:
+            raise Problem("core_unavailable")
         return await self.view(services, token)
 
 

@@ -19,16 +19,16 @@ from tests.product import ROOT, SCRATCH
 
 PICTURES = ROOT / ".cache" / "pictures"
 """what the tests saw: <page>-<device>-<language>.png"""
-IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1"
+IOS = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+AGENTS = {
+    "phone": IOS + "Version/17.5 Mobile/15E148 Safari/604.1",
+    "wechat": IOS + "Mobile/15E148 MicroMessenger/8.0.49(0x18003137) NetType/WIFI Language/zh_CN",
+    "alipay": IOS + "Mobile/15E148 AliApp(AP/10.6.0.6000) AlipayClient/10.6.0.6000 Language/zh-Hans",
+}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 DEVICES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
-    "phone": {**PHONE, "user_agent": IPHONE},
-    "wechat": {
-        **PHONE,
-        "user_agent": IPHONE.replace("Version/17.5 ", "") + " MicroMessenger/8.0.49(0x18003137) NetType/WIFI Language/zh_CN",
-    },
-    "alipay": {**PHONE, "user_agent": IPHONE.replace("Version/17.5 ", "") + " AliApp(AP/10.6.0.6000) AlipayClient/10.6.0.6000 Language/zh"},
+    **{name: {**PHONE, "user_agent": agent} for name, agent in AGENTS.items()},
 }
 
 
@@ -108,9 +108,7 @@ def shop(cashier_server: CashierServer) -> Iterator[tuple[TopUps, str]]:
 def top_ups(shop: tuple[TopUps, str]) -> Iterator[TopUps]:
     """The top-ups behind the served pages."""
     yield shop[0]
-    shop[0].refuse = None
-    shop[0].broken = False
-    shop[0].started.clear()
+    shop[0].reset()
 
 
 @dataclass
@@ -119,7 +117,6 @@ class Payer:
 
     page: Page
     url: str
-    device: str
     problems: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
@@ -146,7 +143,7 @@ def payer(shop: tuple[TopUps, str], browser: Browser) -> Iterator[Callable[..., 
         context = browser.new_context(**{"locale": "zh-CN", "timezone_id": "Asia/Shanghai", **DEVICES[device], **options})
         contexts.append(context)
         context.set_default_timeout(10_000)
-        one = Payer(context.new_page(), shop[1], device)
+        one = Payer(context.new_page(), shop[1])
         one.page.on("pageerror", lambda error: one.problems.append(str(error)))
         one.page.on("console", lambda message: one.problems.append(message.text) if message.type in ("error", "warning") else None)
         one.page.on("request", lambda request: one.requests.append(request.url))

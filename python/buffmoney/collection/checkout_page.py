@@ -118,8 +118,9 @@ def render_failure(language: Locale, status: int, request_id: str) -> bytes:
 
 def shown_amount(amount: Decimal, currency: str) -> str:
     """An amount as people write it, exactly: all the decimals it has, at least those of the currency's minor unit."""
-    sign, number = ("-", format_decimal(-amount)) if amount < 0 else ("", format_decimal(amount))
-    whole, _, decimals = number.partition(".")
+    number = format_decimal(amount)
+    sign = "-" if number.startswith("-") else ""
+    whole, _, decimals = number.removeprefix("-").partition(".")
     decimals = decimals.ljust(_MINOR_DIGITS.get(currency, 2), "0")
     return f"{sign}{_SYMBOLS.get(currency, currency + ' ')}{int(whole):,}{'.' if decimals else ''}{decimals}"
 
