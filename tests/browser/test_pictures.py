@@ -50,13 +50,13 @@ PAGES = [
 def test_seen(
     payer: Callable[..., Payer], top_ups: TopUps, device: str, name: str, make: Callable[[str], CheckoutView], language: str
 ) -> None:
-    """Proves: each page renders, has no problem that axe knows, and never scrolls sideways; in the dark, too."""
+    """Proves: each page renders, has no problem that axe knows, light or dark, and never scrolls sideways."""
     shown = top_ups.put(make(device))
     one = payer(device, locale="zh-CN" if language == "zh" else "en-GB")
     page = one.open(shown.token, f"?openid={OPENID}" if device == "wechat" and name != "native" else "")
     one.picture(f"{name}-{device}-{language}")
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        found = Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
+    # Colours know no language: each of the two is looked at in one.
+    page.emulate_media(color_scheme="light" if language == "zh" else "dark")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -60,7 +60,7 @@ def test_the_page(client: httpx.Client, top_ups: TopUps) -> None:
     for query in ("", "?from=singlemessage&isappinstalled=0", "?charset=utf-8&out_trade_no=1&sign=a%2Bb%3D%3D", "?lang=fr&openid=%3Cb%3E"):
         answer = client.get(f"/pay/{shown.token}{query}", headers=ENGLISH)
         assert_page(answer, 200)
-        assert "How would you like to pay?" in answer.text
+        assert "Choose how to pay" in answer.text
     head = client.head(f"/pay/{shown.token}", headers=ENGLISH)
     assert_page(head, 200)
     assert head.content == b""
@@ -156,7 +156,7 @@ def test_a_start_that_fails(client: httpx.Client, top_ups: TopUps, code: str, st
     top_ups.refuse = code
     answer = client.post(f"/pay/{shown.token}/start", data={"product": "native"}, headers=ENGLISH)
     assert_page(answer, status)
-    assert words in answer.text and "How would you like to pay?" in answer.text
+    assert words in answer.text and "Choose how to pay" in answer.text
     top_ups.change(shown.token, status="paid")
     answer = client.post(f"/pay/{shown.token}/start", data={"product": "native"}, headers=ENGLISH)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/pay/{shown.token}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, urlencode
 
@@ -256,6 +257,7 @@ def _go_label(step: Step, current: CheckoutAttempt | None, text: dict[str, str])
     return text["jsapi_pay"] if step == "jsapi" else text[f"leave_{current.channel}_go"]
 
 
+@lru_cache(maxsize=1_024)
 def _code(content: str) -> Markup:
     """A QR code as an SVG element that takes the colour of its surroundings: one path of digits, whatever the content is."""
     code = segno.make(content, error="m", micro=False)
