@@ -124,6 +124,18 @@ def routes(checkout: Checkout) -> tuple[Route, ...]:
         route("POST", "/pay/{token}/start", start, "Begin a payment", raw=True, takes="application/x-www-form-urlencoded"),
         route("GET", "/pay/{token}/status", status, "Whether anything changed", answer=CheckoutState, refusal=None),
         route("GET", "/pay/assets/{name}", asset, "The checkout's style, script and icon"),
+        Route(
+            method="GET",
+            path="/v1/return-secret",
+            handler=return_url.read_secret,
+            summary="Read the return secret",
+            tag="Top-ups",
+            description=(
+                "The key of `bm_signature`, which the checkout adds to a top-up's `returnUrl`: HMAC-SHA256 over `v1`, `bm_top_up_id`, "
+                "`bm_status`, `bm_amount`, `bm_currency` and `bm_time`, joined by line feeds."
+            ),
+            answer=return_url.ReturnSecret,
+        ),
     )
 
 

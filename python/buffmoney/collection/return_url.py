@@ -12,8 +12,9 @@ To the merchant's return URL these parameters are added, in place of any of the 
 
 The signature is HMAC-SHA256 under the tenant's return secret, its ASCII text as the key, over the six lines
 `v1`, bm_top_up_id, bm_status, bm_amount, bm_currency, bm_time, joined by a line feed, none at the end, values as they are after decoding.
-A merchant computes it again, compares it in constant time, and refuses times older than it likes. It proves who said this and when, not
-that it is still so, and an address can be opened twice: what is delivered is decided by GET /v1/top-ups/{id}.
+A merchant gets its secret from GET /v1/return-secret, computes the signature again, compares it in constant time, and refuses times
+older than it likes. It proves who said this and when, not that it is still so, and an address can be opened twice: what is delivered is
+decided by GET /v1/top-ups/{id}.
 """
 
 from __future__ import annotations
@@ -24,12 +25,26 @@ from datetime import datetime
 from decimal import Decimal
 from urllib.parse import unquote_plus, urlencode, urlsplit, urlunsplit
 
+import msgspec
+
 from buffmoney.base.clock import to_us
 from buffmoney.base.config import Settings
+from buffmoney.base.http import Answer, Call
 from buffmoney.base.money import format_decimal
 
 VERSION = "v1"
 PARAMETERS = ("bm_top_up_id", "bm_status", "bm_amount", "bm_currency", "bm_time", "bm_signature")
+
+
+class ReturnSecret(msgspec.Struct, rename="camel"):
+    """The key under which the tenant's return URLs are signed."""
+
+    return_secret: str
+
+
+async def read_secret(call: Call) -> Answer:
+    """The tenant's return secret."""
+    return Answer(ReturnSecret(secret(call.services.settings, call.tenant.tenant_id)))
 
 
 def secret(settings: Settings, tenant_id: int) -> str:
