@@ -244,6 +244,27 @@ def test_the_connection_is_lost_and_comes_back(payer: Callable[..., Payer], top_
     one.problems[:] = [words for words in one.problems if "ERR_INTERNET_DISCONNECTED" not in words]
 
 
+def test_a_forgotten_window_rests(payer: Callable[..., Payer], top_ups: TopUps) -> None:
+    """Proves: after an hour without anything new the page stops asking, and asks again as soon as somebody looks at it."""
+    shown = top_ups.add()
+    one = payer("desktop")
+    one.page.clock.install()
+    page = one.open(shown.token)
+
+    def asked_after(seconds: int) -> int:
+        before = len(one.requests)
+        page.clock.fast_forward(seconds * 1_000)
+        page.wait_for_load_state("networkidle")
+        page.clock.run_for(100)
+        return len(one.requests) - before
+
+    assert asked_after(15) > 0
+    asked_after(3_700)
+    assert asked_after(60) == 0
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert asked_after(15) > 0
+
+
 def test_with_the_keyboard_alone(payer: Callable[..., Payer], top_ups: TopUps) -> None:
     """Proves: everything is reached in the order of reading, shows where the focus is, and Enter pays."""
     shown = top_ups.add()

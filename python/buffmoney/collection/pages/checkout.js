@@ -4,6 +4,8 @@
   "use strict";
   const FAST_MS = 2000, SLOW_MS = 10000, FAST_FOR_MS = 60000, MEDIUM_MS = 5000, MEDIUM_FOR_MS = 300000;
   const SOON_S = 60, TIMEOUT_MS = 8000;
+  // A forgotten window stops asking, and begins again when somebody looks at it.
+  const FORGOTTEN_MS = 3600000;
   const live = document.getElementById("live");
   const lost = document.getElementById("lost");
   let began = performance.now();
@@ -112,8 +114,8 @@
   function schedule() {
     clearTimeout(timer);
     const pace = page().dataset.poll;
-    if (!pace) return;
     const since = performance.now() - began;
+    if (!pace || since > FORGOTTEN_MS) return;
     let wait = since < FAST_FOR_MS ? FAST_MS : since < MEDIUM_FOR_MS ? MEDIUM_MS : SLOW_MS;
     if (pace === "slow" || document.hidden) wait = SLOW_MS;
     if (failures) wait = Math.min(SLOW_MS, Math.max(wait, FAST_MS * 2 ** Math.min(failures, 3)));
