@@ -11,6 +11,7 @@ script whether the state is another. Scripts, styles and everything else come fr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -18,7 +19,7 @@ import msgspec
 
 from buffmoney.base import telemetry
 from buffmoney.base.errors import Problem
-from buffmoney.base.http import Answer, Call, Handler, Route
+from buffmoney.base.http import Answer, Call, Route
 from buffmoney.collection import checkout_assets, checkout_page, return_url
 from buffmoney.collection.checkout_page import Notice
 from buffmoney.collection.checkout_view import CHANNEL_OF, Checkout, CheckoutView, PayProduct
@@ -115,15 +116,20 @@ def routes(checkout: Checkout) -> tuple[Route, ...]:
             headers={"x-content-type-options": "nosniff", "referrer-policy": "strict-origin"},
         )
 
-    def route(method: str, path: str, handler: Handler, summary: str, **more: object) -> Route:
-        fixed = {"method": method, "path": path, "handler": handler, "summary": summary, "tag": "Checkout", "public": True}
-        return Route(**{"answer": bytes, "documented": False, "refusal": refusal, **fixed, **more})  # type: ignore[arg-type]
-
+    ours = partial(Route, tag="Checkout", answer=bytes, public=True, documented=False)
     return (
-        route("GET", "/pay/{token}", show, "The checkout", query=PageQuery),
-        route("POST", "/pay/{token}/start", start, "Begin a payment", raw=True, takes="application/x-www-form-urlencoded"),
-        route("GET", "/pay/{token}/status", status, "Whether anything changed", answer=CheckoutState, refusal=None),
-        route("GET", "/pay/assets/{name}", asset, "The checkout's style, script and icon"),
+        ours(method="GET", path="/pay/{token}", handler=show, summary="The checkout", query=PageQuery, refusal=refusal),
+        ours(
+            method="POST",
+            path="/pay/{token}/start",
+            handler=start,
+            summary="Begin a payment",
+            raw=True,
+            takes="application/x-www-form-urlencoded",
+            refusal=refusal,
+        ),
+        ours(method="GET", path="/pay/{token}/status", handler=status, summary="Whether anything changed"),
+        ours(method="GET", path="/pay/assets/{name}", handler=asset, summary="The checkout's style, script and icon", refusal=refusal),
         Route(
             method="GET",
             path="/v1/return-secret",
