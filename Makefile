@@ -1,10 +1,11 @@
 # Needs make, a Rust toolchain and any Python from 3.11 on. Everything else goes into .venv in this tree.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench loadtest faults fmt clean
+.PHONY: help build demo test chromium check bench loadtest faults fmt clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
 	if command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 BIN := .venv/bin
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
 UV := VIRTUAL_ENV= $(BIN)/uv
 RUST_SOURCES := Cargo.toml Cargo.lock $(wildcard rust_core/Cargo.toml rust_core/src/*.rs rust_core/src/*/*.rs)
 
@@ -29,7 +30,14 @@ build: .venv/built ## the environment and the Rust core, in this tree
 demo: build ## everything started, traffic, a crash, and the ledger verified: under a minute
 	$(BIN)/buffmoney demo
 
-test: build ## all tests, Rust and Python
+# tests/browser need a Chromium, and a font with Chinese for their pictures. Whoever may install packages gets both; others skip those tests.
+chromium:
+	@command -v chromium >/dev/null || { \
+		command -v apt-get >/dev/null && $(SUDO) true 2>/dev/null && echo "Installing Debian's chromium for tests/browser" && \
+		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qq -y --no-install-recommends chromium fonts-noto-cjk >/dev/null; \
+	} || echo "Without Chromium the tests of the checkout in a browser are skipped: apt-get install chromium fonts-noto-cjk" >&2
+
+test: build chromium ## all tests, Rust and Python
 	cargo test --quiet --workspace
 	$(BIN)/pytest
 

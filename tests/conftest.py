@@ -12,6 +12,11 @@ from tests.product import SCRATCH, Merchant, Product
 from tests.simulation import Listener, Simulation
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in a browser come last: Playwright's event loop runs until the session ends, and no other can run in its thread."""
+    items.sort(key=lambda item: "browser" in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def product() -> Iterator[Product]:
     """`buffmoney up` with its own PostgreSQL and Valkey, stopped and removed at the end."""
