@@ -3,10 +3,14 @@
 A package's `api.py` exports `ROUTES: tuple[Route, ...]`; the edge turns them into the route table and into OpenAPI.
 Wire structs are msgspec Structs with `rename="camel", forbid_unknown_fields=True`; amounts and quantities are decimal
 strings. A handler raises `base.errors.Problem` for everything that is not a success.
+
+Not everything that an edge serves is JSON for programs: a route may take another content type, answer with one, and show failures as
+a page.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from buffmoney import _core
+from buffmoney.base.errors import Problem
 from buffmoney.base.turnstile import Turnstile
 
 if TYPE_CHECKING:
@@ -93,6 +98,10 @@ class Call:
     body: Any = None
     """an instance of `route.body`; None for a route with `raw=True`"""
     raw_body: bytes = b""
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    """the request's headers by lower-case name; of a repeated one the last"""
+    peer: str = ""
+    """the IP address at the other end of the connection; see `client_ip`"""
     idempotency_key: str | None = None
     authenticated: Tenant | None = None
     connection: asyncpg.Connection[asyncpg.Record] | None = None
@@ -117,6 +126,24 @@ class Call:
         name = f"{self.route.method} {self.route.path}\0{self.idempotency_key}"
         return _core.key_hash(self.tenant.tenant_id, name).hex()
 
+    def header(self, name: bytes) -> str:
+        """A header's value, empty if it is absent. name: lower case."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    def client_ip(self) -> str:
+        """The address from which the request came, empty if it is not known.
+
+        A connection from a private address comes from a proxy of ours: then it is the last address of X-Forwarded-For, the one that this
+        proxy has seen itself. What stands before it anybody may have written.
+        """
+        try:
+            peer = ipaddress.ip_address(self.peer)
+            if not peer.is_private:
+                return str(peer)
+            return str(ipaddress.ip_address(self.header(b"x-forwarded-for").rpartition(",")[2].strip()))
+        except ValueError:
+            return self.peer
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """A transaction that sees only this tenant.
@@ -132,18 +159,24 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success. content: a Struct to encode, or ready JSON bytes. status: None for the route's own."""
+    """A success. content: a Struct to encode, or ready bytes. status: None for the route's own.
+
+    headers: names in lower case; `cache-control` replaces the edge's own `no-store`. content_type: of ready bytes that are not JSON.
+    """
 
     content: msgspec.Struct | bytes
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
 
     def encode(self) -> bytes:
-        """The JSON body."""
+        """The body."""
         return self.content if isinstance(self.content, bytes) else _ENCODER.encode(self.content)
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
+Refusal = Callable[[Problem, Mapping[bytes, bytes], str], Answer]
+"""(problem, the request's headers, request id) -> how a failure is shown in place of problem+json. Must not raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +189,9 @@ class Route:
     the edge adds what it raises (authentication, limits, decoding).
     idempotency: "command" for wallet commands (the handler passes `call.command_id()`), "stored" for other POSTs (the edge
     stores the first answer in the handler's transaction), "none" where the body carries its own keys or nothing is written.
-    raw: the handler takes `call.raw_body`; `body` is then only the schema.
+    raw: the handler takes `call.raw_body`; `body` is then only the schema. takes: the content type of the body, "*" for any.
+    documented: whether it stands in OpenAPI. refusal: how failures are shown, here and on the unknown paths whose first segment is that
+    of `path`; None for problem+json.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -173,6 +208,9 @@ class Route:
     idempotency: Literal["command", "stored", "none"] = "none"
     public: bool = False
     raw: bool = False
+    takes: str = "application/json"
+    documented: bool = True
+    refusal: Refusal | None = None
     body_example: Any = None
     answer_example: Any = None
     path_descriptions: Mapping[str, str] = field(default_factory=dict)

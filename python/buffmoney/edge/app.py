@@ -91,7 +91,8 @@ class Edge:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._table = RouteTable(routes)
-        self._openapi = _encode(openapi.document(routes))
+        self._openapi = _encode(openapi.document(tuple(route for route in routes if route.documented)))
+        self._refusals = {route.path.split("/", 2)[1].encode(): route.refusal for route in routes if route.refusal is not None}
         self._bodies = limits.BodyReader(settings.max_body_bytes, settings.body_timeout_s)
         self._batches = limits.Budget(settings.max_inflight_batches)
         self._system = {
@@ -174,9 +175,9 @@ class Edge:
         incoming = limits.Incoming(receive)
         endpoint: Endpoint | None = None
         reusable = True
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = path.partition(b"?")[0]
         try:
-            path: bytes = scope.get("raw_path") or scope["path"].encode()
-            path = path.partition(b"?")[0]
             system = self._system.get(path)
             if system is not None:
                 if scope["method"] not in ("GET", "HEAD"):
@@ -186,7 +187,7 @@ class Edge:
                 endpoint, parameters = self._table.find(scope["method"], path)
                 response = await self._answer(endpoint, parameters, scope, headers, incoming, request_id)
         except Problem as problem:
-            response = problem_response(problem, request_id)
+            response = self._refused(problem, path, endpoint, headers, request_id)
             if problem.status in (408, 413):
                 reusable = False
             else:
@@ -196,9 +197,8 @@ class Edge:
             return
         except Exception:
             _log.error("request_failed", request_id=request_id, method=scope["method"], path=_shown(endpoint), exc_info=True)
-            response = problem_response(
-                Problem("internal_error", "Something went wrong here. The request id finds it in our logs."), request_id
-            )
+            unexpected = Problem("internal_error", "Something went wrong here. The request id finds it in our logs.")
+            response = self._refused(unexpected, path, endpoint, headers, request_id)
         seconds = time.perf_counter() - began
         if endpoint is not None:
             endpoint.observe(response.status, seconds)
@@ -229,7 +229,8 @@ class Edge:
         tenant = None if route.public else await running.authenticator.authenticate(headers.get(b"authorization"))
         query = decode_query(endpoint, scope["query_string"])
         key = None if route.method == "GET" else parse_key(headers.get(b"idempotency-key"))
-        call = Call(running.services, route, request_id, parameters, query, None, b"", key, tenant)
+        peer = scope.get("client") or ("", 0)
+        call = Call(running.services, route, request_id, parameters, query, None, b"", headers, peer[0], key, tenant)
         with ExitStack() as held:
             if route.raw and tenant is not None:
                 # Before the body is read: what cannot be worked on is not even taken into memory. Whether the core is there is asked
@@ -241,7 +242,8 @@ class Edge:
                 call.raw_body = await self._body(endpoint, headers, receive)
                 held.enter_context(self._bodies.account(call.raw_body))
             if route.raw:
-                held.enter_context(self._batches.one())
+                if tenant is not None:
+                    held.enter_context(self._batches.one())
             elif route.method != "GET":
                 call.body = decode_body(endpoint, call.raw_body)
             if route.idempotency == "stored":
@@ -251,23 +253,33 @@ class Edge:
                 for action in call.after_commit:
                     await action()
         status = answer.status if answer.status is not None else route.status
-        return _Response(status, _JSON, answer.encode(), answer.headers)
+        return _Response(status, answer.content_type.encode(), answer.encode(), answer.headers)
 
     async def _body(self, endpoint: Endpoint, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         empty = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
         if empty and endpoint.body_may_be_empty and not endpoint.route.raw:
             return b""
-        encoding = limits.check_headers(headers, self._settings.max_body_bytes)
+        encoding = limits.check_headers(headers, self._settings.max_body_bytes, endpoint.route.takes)
         return await self._bodies.read(receive, encoding)
+
+    def _refused(self, problem: Problem, path: bytes, endpoint: Endpoint | None, headers: dict[bytes, bytes], request_id: str) -> _Response:
+        """A failure as its route shows it, or, on an unknown path, as the routes beneath the same first segment do."""
+        refusal = self._refusals.get(path.lstrip(b"/").partition(b"/")[0]) if endpoint is None else endpoint.route.refusal
+        plain = problem_response(problem, request_id)
+        if refusal is None:
+            return plain
+        shown = refusal(problem, headers, request_id)
+        return _Response(shown.status or plain.status, shown.content_type.encode(), shown.encode(), {**plain.headers, **shown.headers})
 
     async def _send(self, send: Send, response: _Response, request_id: str, *, body: bool, reusable: bool) -> None:
         headers = [
             (b"content-type", response.content_type),
             (b"content-length", b"%d" % len(response.body)),
             (b"x-request-id", request_id.encode()),
-            (b"cache-control", b"no-store"),
             *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
         ]
+        if "cache-control" not in response.headers:
+            headers.append((b"cache-control", b"no-store"))
         if self._farewell or not reusable:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})

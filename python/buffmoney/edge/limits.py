@@ -61,14 +61,14 @@ class Budget:
             self.used -= 1
 
 
-def check_headers(headers: Mapping[bytes, bytes], max_bytes: int) -> str:
-    """What can be refused before the body is read; returns the content encoding, `identity` or `gzip`.
+def check_headers(headers: Mapping[bytes, bytes], max_bytes: int, takes: str = "application/json") -> str:
+    """What can be refused before the body is read; returns the content encoding, `identity` or `gzip`. takes: as in `Route`.
 
     Raises Problem unsupported_media_type, unsupported_encoding, body_too_large or invalid_header.
     """
     content_type = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
-    if content_type != b"application/json":
-        raise Problem("unsupported_media_type", "Send Content-Type: application/json.", param="Content-Type")
+    if content_type != takes.encode() and takes != "*":
+        raise Problem("unsupported_media_type", f"Send Content-Type: {takes}.", param="Content-Type")
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding not in (b"identity", b"gzip", b"x-gzip"):
         raise Problem("unsupported_encoding", "Content-Encoding may be gzip or absent.", param="Content-Encoding")

@@ -1,0 +1,1 @@
+"""Money in: top-ups, payment orders, the channels, the hosted checkout, refunds."""
