@@ -25,6 +25,7 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.http import Call, Route, Services
 from buffmoney.base.ids import new_request_id
 from buffmoney.base.redis import RedisPipe
+from buffmoney.collection.api import ROUTES as COLLECTION_ROUTES
 from buffmoney.edge import limits, openapi
 from buffmoney.edge.auth import Authenticator
 from buffmoney.edge.health import Readiness
@@ -45,6 +46,7 @@ ROUTES: tuple[Route, ...] = (
     *PRICING_ROUTES,
     *ASSIGNMENT_ROUTES,
     *SIMULATION_ROUTES,
+    *COLLECTION_ROUTES,
     *MERCHANT_ROUTES,
     *AUDIT_ROUTES,
 )
