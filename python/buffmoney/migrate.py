@@ -16,6 +16,7 @@ from buffmoney.audit import log
 from buffmoney.base.clock import Clock, SystemClock, to_datetime
 from buffmoney.base.config import ROLES, Settings
 from buffmoney.base.database import connect
+from buffmoney.ledger import cash
 
 if TYPE_CHECKING:
     from buffmoney.base.database import Connection
@@ -127,9 +128,11 @@ async def _apply(connection: Connection, by: log.Author) -> list[str]:
             if migration.version == 1:
                 await _close_public(connection)
             await connection.execute(migration.sql)
+            # The chains' hashes and signatures are made here: PostgreSQL has no blake3.
             if migration.name == "audit_log":
-                # The chain's hashes and signatures are made here: PostgreSQL has no blake3.
                 await log.begin_where_missing(connection, by)
+            if migration.name == "cash_book":
+                await cash.begin_where_missing(connection, by)
             await connection.execute("INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", migration.version, migration.name)
         applied.append(migration.name)
     return applied

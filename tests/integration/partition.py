@@ -23,7 +23,7 @@ from buffmoney.audit import log
 from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.redis import RedisPipe, RedisQueue
-from buffmoney.ledger import verify
+from buffmoney.ledger import cash, verify
 from buffmoney.metering import core
 from buffmoney.migrate import migrate
 from buffmoney.servers import EmbeddedPostgres, EmbeddedValkey, wait_until_ready
@@ -192,7 +192,9 @@ async def room(settings: Settings) -> AsyncIterator[Room]:
     owner = await asyncpg.connect(fresh.database_url)
     tenant_id = await _tenant(owner)
     async with owner.transaction():
-        await log.begin_where_missing(owner, log.Author.system(fresh, SystemClock(), "test"))
+        by = log.Author.system(fresh, SystemClock(), "test")
+        await log.begin_where_missing(owner, by)
+        await cash.begin_where_missing(owner, by)
     there = Room(fresh, owner, tenant_id)
     await there.redis.command("FLUSHALL")
     try:

@@ -129,7 +129,9 @@ async def edge(there: Room) -> AsyncIterator[Database]:
 
 def author(there: Room) -> log.Author:
     """A key of the API."""
-    return log.Author("api_key", "key_" + "0" * 24, "req_" + "0" * 32, FixedClock(1_774_944_000_000_000), there.settings.audit_key)
+    settings = there.settings
+    clock = FixedClock(1_774_944_000_000_000)
+    return log.Author("api_key", "key_" + "0" * 24, "req_" + "0" * 32, clock, settings.audit_key, settings.cash_key)
 
 
 async def write(connection: asyncpg.Connection[asyncpg.Record], there: Room, name: str = "pages") -> int:

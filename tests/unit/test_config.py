@@ -50,9 +50,11 @@ def test_what_derives_is_stable_and_separate() -> None:
     derived = [
         settings.api_key_pepper,
         settings.ledger_key,
+        settings.audit_key,
+        settings.cash_key,
         *(bytes.fromhex(settings.role_password(role)) for role in ("edge", "core", "worker")),
     ]
-    assert len(set(derived)) == 5
+    assert len(set(derived)) == 7
     assert all(len(key) == 32 for key in derived)
     assert Settings(secret=SECRET).ledger_key == settings.ledger_key
     assert Settings(secret=SECRET + "x").ledger_key != settings.ledger_key

@@ -57,19 +57,23 @@ def chained(before: bytes, entry: Entry) -> bytes:
         entry.after,
         entry.request_id,
     ):
-        if text is None:
-            hasher.update(_ABSENT.to_bytes(8, "little"))
-        else:
-            data = text.encode()
-            hasher.update(len(data).to_bytes(8, "little") + data)
+        hasher.update(framed(text))
     return hasher.digest()
 
 
-def sign(audit_key: bytes, tenant_id: int, seq: int, chain_hash: bytes) -> bytes:
-    """Keyed blake3 over tenant, sequence (8 bytes little-endian each) and hash: 32 bytes."""
-    return blake3(tenant_id.to_bytes(8, "little") + seq.to_bytes(8, "little") + chain_hash, key=audit_key).digest()
+def framed(text: str | None) -> bytes:
+    """A text in UTF-8 behind its length in 8 bytes; for none, the largest length and nothing."""
+    if text is None:
+        return _ABSENT.to_bytes(8, "little")
+    data = text.encode()
+    return len(data).to_bytes(8, "little") + data
 
 
-def is_signed(audit_key: bytes, tenant_id: int, seq: int, chain_hash: bytes, mac: bytes) -> bool:
+def sign(key: bytes, tenant_id: int, seq: int, chain_hash: bytes) -> bytes:
+    """Keyed blake3 over tenant, sequence (8 bytes little-endian each) and hash: 32 bytes. Every book has a key of its own."""
+    return blake3(tenant_id.to_bytes(8, "little") + seq.to_bytes(8, "little") + chain_hash, key=key).digest()
+
+
+def is_signed(key: bytes, tenant_id: int, seq: int, chain_hash: bytes, mac: bytes) -> bool:
     """Whether the signature is ours."""
-    return hmac.compare_digest(sign(audit_key, tenant_id, seq, chain_hash), mac)
+    return hmac.compare_digest(sign(key, tenant_id, seq, chain_hash), mac)

@@ -69,12 +69,15 @@ class Author:
     request_id: str
     clock: Clock
     audit_key: bytes = field(repr=False)
+    cash_key: bytes = field(repr=False)
+    """what signs the heads of the audit log and of the cash book"""
 
     @classmethod
     def of(cls, call: Call) -> Self:
         """The API key of a request."""
         services = call.services
-        return cls("api_key", call.tenant.key_id, call.request_id, services.clock, services.settings.audit_key)
+        settings = services.settings
+        return cls("api_key", call.tenant.key_id, call.request_id, services.clock, settings.audit_key, settings.cash_key)
 
     @classmethod
     def command_line(cls, settings: Settings, clock: Clock) -> Self:
@@ -83,12 +86,12 @@ class Author:
             account = pwd.getpwuid(os.getuid()).pw_name
         except KeyError:
             account = f"uid {os.getuid()}"
-        return cls("command_line", account, new_request_id(clock), clock, settings.audit_key)
+        return cls("command_line", account, new_request_id(clock), clock, settings.audit_key, settings.cash_key)
 
     @classmethod
     def system(cls, settings: Settings, clock: Clock, job: str) -> Self:
         """BuffMoney itself."""
-        return cls("system", job, new_request_id(clock), clock, settings.audit_key)
+        return cls("system", job, new_request_id(clock), clock, settings.audit_key, settings.cash_key)
 
 
 class Filters(msgspec.Struct, frozen=True):

@@ -146,6 +146,11 @@ class Settings:
         """32 bytes under which the audit log's heads are signed."""
         return self.derive("audit head signature")
 
+    @property
+    def cash_key(self) -> bytes:
+        """32 bytes under which the cash book's heads are signed."""
+        return self.derive("cash head signature")
+
     def role_password(self, role: Role) -> str:
         """The database password of a role, 64 hexadecimal digits."""
         return self.derive(f"database role {role}").hex()

@@ -18,6 +18,21 @@ USAGE_REVENUE = 10
 BREAKAGE_INCOME = 11
 """Grants that expired unspent."""
 
+WECHAT_CLEARING = 20
+"""Collected by WeChat Pay, gross, and not settled yet."""
+ALIPAY_CLEARING = 21
+"""Collected by Alipay, gross, and not settled yet."""
+WECHAT_FEES = 22
+"""Estimated fees that WeChat Pay will keep."""
+ALIPAY_FEES = 23
+"""Estimated fees that Alipay will keep."""
+MERCHANT_PAYABLE = 24
+"""What the merchant is owed: gross, less fees and refunds."""
+PLATFORM_FEES = 25
+"""Fees of ours."""
+PAYMENT_SUSPENSE = 26
+"""Collected, and nobody knows yet what for."""
+
 FUNDING_BY_GRANT_KIND = {"paid": PAID_CREDIT_FUNDING, "bonus": BONUS_CREDIT_COST, "promotional": PROMOTIONAL_CREDIT_COST}
 """The account a grant of each kind comes from, and goes back to by a refund."""
 

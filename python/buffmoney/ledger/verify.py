@@ -1,6 +1,6 @@
 """`buffmoney ledger verify`: re-derives every chain, balance, charge, identity and total from the rows themselves.
 
-It walks along the audit log's chains, too, so that one command tells whether everything is whole.
+It walks along the chains of the cash book and of the audit log, too, so that one command tells whether everything is whole.
 
 Everything is read in one repeatable-read snapshot, so a live system can be verified while it writes. Rows stream through the
 Rust verifier; memory grows with wallets and commits, not with events.
@@ -13,22 +13,26 @@ import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import msgspec
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from buffmoney._core import Verifier
-from buffmoney.audit.verify import verify_on
+from buffmoney.audit import verify as audit_log
 from buffmoney.base import queries
 from buffmoney.base.clock import Clock, SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect
 from buffmoney.base.errors import DatabaseUnavailable
 from buffmoney.base.periods import Periods
-from buffmoney.ledger import heads
+from buffmoney.ledger import cash_verify, heads
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -39,7 +43,8 @@ SHOWN_DIFFERENCES = 20
 
 Report = dict[str, Any]
 """{"ok", "postings", "events", "voids", "wallets", "commits", "counters", "periodCharges", "charged": {currency: sum},
-"auditEntries", "differenceCount", "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]}"""
+"cashPostings", "cashBalances": {mode: {account: balance}}, "cashHeads": [{"tenantId", "sequence", "chainHash"}], "auditEntries",
+"differenceCount", "differences": [{"what", "tenantId", "accountId", "seq", "detail"}]}"""
 Step = Callable[[str, int, int | None], None]
 """Told of progress: what is read, rows so far, and about how many there are."""
 
@@ -115,12 +120,17 @@ async def verify(settings: Settings, step: Step, clock: Clock | None = None) -> 
         step("roll-ups and holds", 0, None)
         differences = await _differences_by_sql(connection)
         differences += await _differences_from_outside(connection, settings, outside)
-        audit = await verify_on(connection, settings.audit_key, step=lambda rows: step("audit log", rows, None))
+        cash = await cash_verify.verify_on(connection, settings.cash_key, step=lambda rows, expected: step("cash book", rows, expected))
+        audit = await audit_log.verify_on(connection, settings.audit_key, step=lambda rows: step("audit log", rows, None))
+        differences += [_difference(one.what, tenant_id=one.tenant_id, seq=one.sequence, detail=one.detail) for one in cash.differences]
         differences += [_difference(one.what, tenant_id=one.tenant_id, seq=one.sequence, detail=one.detail) for one in audit.differences]
     report: Report = json.loads(verifier.finish())
     report["differences"] = [*report["differences"], *differences][:100]
-    unlisted = audit.difference_count - len(audit.differences)
+    unlisted = audit.difference_count - len(audit.differences) + cash.difference_count - len(cash.differences)
     report["differenceCount"] = report.get("differenceCount", 0) + len(differences) + unlisted
+    report["cashPostings"] = cash.postings
+    report["cashBalances"] = cash.balances
+    report["cashHeads"] = msgspec.to_builtins(cash.heads)
     report["auditEntries"] = audit.entries
     return {"ok": report["differenceCount"] == 0, **report}
 
@@ -244,11 +254,24 @@ def _charged(by_currency: dict[str, str]) -> str:
     return " and ".join(f"{amount} {currency}" for currency, amount in by_currency.items()) or "nothing"
 
 
+def _show_cash(balances: dict[str, dict[str, str]], console: Console) -> None:
+    if not balances:
+        return
+    modes = sorted(balances)
+    table = Table("cash book, CNY", *modes, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for code in dict.fromkeys(code for accounts in balances.values() for code in accounts):
+        table.add_row(code, *(f"{Decimal(balances[mode].get(code, 0)):,.2f}" for mode in modes))
+    console.print(table, highlight=False)
+
+
 def _show(report: Report, console: Console) -> None:
     counts = f"{report['commits']:,} commits, {report['postings']:,} postings of {report['wallets']:,} wallets, {report['events']:,} events"
-    counts += f", {report['auditEntries']:,} audit entries"
+    counts += f", {report['cashPostings']:,} cash postings, {report['auditEntries']:,} audit entries"
     if report["ok"]:
         console.print(f"[green]The ledger is whole:[/green] {counts}, {_charged(report['charged'])} charged.", highlight=False)
+        _show_cash(report["cashBalances"], console)
         return
     console.print(f"[red]{report['differenceCount']:,} differences[/red] in {counts}:", highlight=False)
     for one in report["differences"][:SHOWN_DIFFERENCES]:

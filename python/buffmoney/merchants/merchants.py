@@ -12,6 +12,7 @@ from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
 from buffmoney.base.periods import ASIA_SHANGHAI, time_zone
+from buffmoney.ledger import cash
 from buffmoney.merchants import keys
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ async def create(
             )
             await connection.execute(_SQL["insert_default_product"], tenant_id, new_short("prod", clock), created_at)
             await log.begin(connection, by, tenant_id)
+            await cash.begin(connection, by, tenant_id)
             told = {
                 "merchantId": merchant_id,
                 "name": name,
