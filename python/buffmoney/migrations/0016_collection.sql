@@ -193,7 +193,7 @@ CREATE TABLE refunds (
     refund_no      text COLLATE "C" NOT NULL CHECK (octet_length(refund_no) BETWEEN 6 AND 64),  -- of the order's number: the same at every try
     order_id       text COLLATE "C" NOT NULL,
     top_up_id      text COLLATE "C" NOT NULL,
-    cause          text NOT NULL CHECK (cause IN ('merchant', 'double_payment', 'canceled')),
+    cause          text NOT NULL CHECK (cause IN ('merchant', 'double_payment', 'canceled', 'grant_refused')),
     amount         numeric(38, 9) NOT NULL CHECK (amount > 0 AND amount <> 'NaN' AND amount = round(amount, 2)),
     paid_taken     numeric(38, 9) NOT NULL CHECK (paid_taken >= 0 AND paid_taken <> 'NaN'),    -- credits, from the paid grant
     bonus_taken    numeric(38, 9) NOT NULL CHECK (bonus_taken >= 0 AND bonus_taken <> 'NaN'),  -- and from the bonus grant
