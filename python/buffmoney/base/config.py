@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +21,12 @@ ROLES: tuple[Role, ...] = ("edge", "core", "worker")
 
 MINIMUM_SECRET_CHARACTERS = 32
 RUN_FILE = "run.json"
+DERIVED_KEY = "derived-"
+"""what the ids of keys that derive from the secret begin with, and those of no other"""
 SECRET_FILE = "secret"  # noqa: S105 - the name of the file, not what is in it
+
+
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 
 
 class SettingsError(ValueError):
@@ -44,6 +52,8 @@ class Settings:
     redis_url: str = field(default="", repr=False)
     secret: str = field(default="", repr=False)
     """at least 32 characters; API keys, the ledger's signature and the roles' passwords derive from it"""
+    credential_keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    """id and 32 bytes of the keys that seal merchants' payment credentials: the first seals, all unseal; if empty, one derives from the secret"""
     data_dir: Path = Path()
     host: str = "127.0.0.1"
     port: int = 8000
@@ -82,6 +92,7 @@ class Settings:
             database_url=env.get("DATABASE_URL") or str(run.get("databaseUrl", "")),
             redis_url=env.get("REDIS_URL") or str(run.get("redisUrl", "")),
             secret=env.get("BUFFMONEY_SECRET") or read_secret(data_dir),
+            credential_keys=_named_keys(env, "BUFFMONEY_CREDENTIAL_KEYS"),
             data_dir=data_dir,
             host=env.get("BUFFMONEY_HOST") or str(run.get("host") or "127.0.0.1"),
             port=_integer(env, "BUFFMONEY_PORT", int(str(run.get("port", 8000))), 1, 65_535),
@@ -150,6 +161,15 @@ class Settings:
     def cash_key(self) -> bytes:
         """32 bytes under which the cash book's heads are signed."""
         return self.derive("cash head signature")
+
+    @property
+    def credential_key(self) -> tuple[str, bytes]:
+        """Id and 32 bytes of the key that seals payment credentials where BUFFMONEY_CREDENTIAL_KEYS names none.
+
+        The id is of the key: with another secret it is another one, so what cannot be unsealed any more is told from what was altered.
+        """
+        key = self.derive("channel credentials")
+        return DERIVED_KEY + blake3(key, derive_key_context="buffmoney v1 key id").hexdigest()[:16], key
 
     def role_password(self, role: Role) -> str:
         """The database password of a role, 64 hexadecimal digits."""
@@ -235,3 +255,20 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     if not 0 < value <= 3_600:
         raise SettingsError(f"{name} must be a number of seconds, at most 3600, not {text!r}")
     return value
+
+
+def _named_keys(env: Mapping[str, str], name: str) -> tuple[tuple[str, bytes], ...]:
+    """`id:base64,id:base64`: ids of letters, digits, `_` and `-`, keys of 32 bytes. What is wrong is named by its place, never shown."""
+    keys: dict[str, bytes] = {}
+    for place, part in enumerate((env.get(name) or "").split(","), 1):
+        if not part.strip():
+            continue
+        key_id, _, text = part.strip().partition(":")
+        try:
+            key = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if _KEY_ID.fullmatch(key_id) is None or key_id.startswith(DERIVED_KEY) or key_id in keys or len(key) != 32:
+            raise SettingsError(f"{name} is id:key,id:key with ids of their own and keys of 32 bytes in base64; the {place}. is not")
+        keys[key_id] = key
+    return tuple(keys.items())

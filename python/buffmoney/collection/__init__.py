@@ -26,6 +26,11 @@ The written rules:
   from the paid credits in its place, so that nobody gains by spending a bonus and taking the money back. A bonus that has expired is not
   asked for. Credits are taken before the channel is asked, and given back if it refuses.
 
+Invariants of the channels' clients (`channels`): nothing that a channel sends is parsed before its signature is verified over the raw
+bytes; the bytes that are signed are the bytes that are sent; a state that is not known means pending, never paid and never closed; an
+answer that is lost, late, unsigned or 5xx means that the outcome is unknown, never that nothing happened; amounts are exact, whole fen on
+the wire; no private key, API key or plaintext of sealed credentials is in a repr, a log line or an error.
+
 Idempotency keys: a payment is (channel, collector, order number); a grant is `payment:<order>:paid` or `:bonus`, a refund its number, an
 alert its kind and transaction. What a crash leaves: before the channel has answered, an order that is asked about until it expires; after
 a payment, an unanswered callback that comes again, or a poll that finds it; after the commit, a row of the outbox that the worker delivers,

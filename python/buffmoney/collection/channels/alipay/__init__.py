@@ -1,0 +1,1 @@
+"""Alipay, v2 gateway: page, wap and QR payments with RSA2 signatures."""
