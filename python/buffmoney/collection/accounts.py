@@ -216,7 +216,14 @@ async def add(
 
 
 async def rotate(
-    connection: Connection, settings: Settings, clock: Clock, channel_account_id: str, credentials: Credentials, overlap_s: int, *, by: log.Author
+    connection: Connection,
+    settings: Settings,
+    clock: Clock,
+    channel_account_id: str,
+    credentials: Credentials,
+    overlap_s: int,
+    *,
+    by: log.Author,
 ) -> int:
     """Gives an account new credentials; the old ones go on verifying for `overlap_s` seconds. Gives the new version.
 
@@ -331,5 +338,3 @@ async def _told(connection: Connection, tenant_id: int, channel_account_id: str)
     (found,) = (one for one in await list_accounts(connection, tenant_id) if one.channel_account_id == channel_account_id)
     told: dict[str, Any] = msgspec.to_builtins(found)
     return told
-
-

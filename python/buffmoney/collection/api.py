@@ -1,9 +1,9 @@
-"""Routes of top-ups, their settings and promotions."""
+"""Routes of top-ups, their settings and promotions, refunds, alerts and the cash book, and those that the channels call."""
 
 from __future__ import annotations
 
 from buffmoney.base.http import Route
-from buffmoney.collection import promotions, top_up_settings, top_ups
+from buffmoney.collection import alerts, callbacks, cash_book, paying, promotions, refunds, top_up_settings, top_ups
 
 _TRY_AGAIN = ("redis_unavailable", "core_unavailable", "outcome_unknown", "overloaded")
 
@@ -95,4 +95,78 @@ ROUTES: tuple[Route, ...] = (
         answer=top_ups.TopUp,
         errors=("top_up_not_found",),
     ),
+    Route(
+        method="POST",
+        path="/v1/top-ups/{topUpId}/cancel",
+        handler=paying.cancel_top_up,
+        summary="Cancel a top-up",
+        tag="Top-ups",
+        description="Its orders are closed at the channels. A payment that comes nevertheless is refunded.",
+        body=top_ups.CancelBody,
+        answer=top_ups.TopUp,
+        errors=("top_up_not_found", "top_up_closed"),
+        idempotency="stored",
+    ),
+    Route(
+        method="POST",
+        path="/v1/top-ups/{topUpId}/refunds",
+        handler=refunds.create_refund,
+        summary="Refund a top-up, whole or in part",
+        tag="Refunds",
+        description="Takes back paid credits that are unspent, and the bonus in proportion, then asks the channel. Ask for the refund "
+        "until its status is final: `succeeded`, `closed` or `refused`.",
+        body=refunds.RefundBody,
+        answer=refunds.Refund,
+        status=201,
+        errors=(
+            "top_up_not_found",
+            "top_up_not_paid",
+            "top_up_not_credited",
+            "invalid_amount",
+            "invalid_reason",
+            "refund_exceeds_payment",
+            "refund_exceeds_unspent",
+            "refund_window_over",
+            "too_many_refunds",
+        ),
+        idempotency="stored",
+        body_example={"amount": "50", "reason": "not needed any more"},
+    ),
+    Route(
+        method="GET",
+        path="/v1/top-ups/{topUpId}/refunds",
+        handler=refunds.list_refunds,
+        summary="List the refunds of a top-up",
+        tag="Refunds",
+        answer=refunds.RefundList,
+        errors=("top_up_not_found",),
+    ),
+    Route(
+        method="GET",
+        path="/v1/refunds/{refundId}",
+        handler=refunds.get_refund,
+        summary="Get a refund",
+        tag="Refunds",
+        answer=refunds.Refund,
+        errors=("refund_not_found",),
+    ),
+    Route(
+        method="GET",
+        path="/v1/payment-alerts",
+        handler=alerts.list_alerts,
+        summary="List what people have to look at",
+        tag="Cash book",
+        answer=alerts.AlertPage,
+        query=alerts.AlertQuery,
+        errors=("invalid_cursor",),
+    ),
+    Route(
+        method="GET",
+        path="/v1/cash-book",
+        handler=cash_book.get_cash_book,
+        summary="Get the balances of the cash book",
+        tag="Cash book",
+        answer=cash_book.CashBook,
+    ),
+    *callbacks.ROUTES,
 )

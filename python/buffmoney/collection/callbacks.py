@@ -94,7 +94,7 @@ def _answer(opened: Opened, outcome: str, ok: bool, message: str = "") -> Answer
 
 def _refused(opened: Opened, refusal: NoticeRefused) -> Answer:
     # A flood of them fills no log.
-    global _logged_at  # noqa: PLW0603
+    global _logged_at
     now = asyncio.get_running_loop().time()
     if now - _logged_at >= LOG_EVERY_S:
         _logged_at = now

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 UNKNOWN_FOR = timedelta(minutes=10)
 """how old a payment of an unknown order must be before it goes to suspense: until then its order may still be on its way to the disk"""
-SETTLED = Counter("buffmoney_payments_settled", "Payments that were looked at, by what came of it and who brought the news.", ["verdict", "source"])
+SETTLED = Counter(
+    "buffmoney_payments_settled", "Payments that were looked at, by what came of it and who brought the news.", ["verdict", "source"]
+)
 
 _SQL = queries.load("buffmoney.collection", "orders.sql")
 LOCK_ORDER = _SQL["lock_order"]
@@ -119,9 +121,7 @@ def _difference(row: asyncpg.Record, account: Account, state: PaymentState) -> t
     return None
 
 
-async def _use(
-    connection: Connection, books: Books, tenant_id: int, row: asyncpg.Record, state: PaymentState, source: Source
-) -> Settled:
+async def _use(connection: Connection, books: Books, tenant_id: int, row: asyncpg.Record, state: PaymentState, source: Source) -> Settled:
     """A payment as it was ordered: the first of its top-up is credited, every other one goes back."""
     now = to_datetime(books.clock.now_us())
     paid_at = state.paid_at or now
@@ -166,7 +166,11 @@ async def pay_back(
     """
     now = to_datetime(clock.now_us())
     refund_id = public("re", new_bytes(clock))
-    reasons = {"canceled": "top-up was cancelled", "double_payment": "top-up was paid already", "grant_refused": "credits could not be given"}
+    reasons = {
+        "canceled": "top-up was cancelled",
+        "double_payment": "top-up was paid already",
+        "grant_refused": "credits could not be given",
+    }
     await connection.execute(
         _REFUNDS["insert_refund"],
         tenant_id,

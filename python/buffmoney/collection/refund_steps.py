@@ -32,7 +32,14 @@ LONGEST_WAIT_S = 600
 BACK_AT_LEAST = timedelta(days=7)
 """how long credits that are given back live at least, where theirs expire sooner"""
 FINAL_REFUSALS = (
-    *("TRADE_NOT_ALLOW_REFUND", "TRADE_HAS_FINISHED", "TRADE_HAS_CLOSE", "REFUND_AMT_NOT_EQUAL_TOTAL", "REFUND_FEE_ERROR", "TRADE_NOT_EXIST"),
+    *(
+        "TRADE_NOT_ALLOW_REFUND",
+        "TRADE_HAS_FINISHED",
+        "TRADE_HAS_CLOSE",
+        "REFUND_AMT_NOT_EQUAL_TOTAL",
+        "REFUND_FEE_ERROR",
+        "TRADE_NOT_EXIST",
+    ),
     *("ORDER_NOT_EXIST", "RESOURCE_NOT_EXISTS", "INVALID_REQUEST", "PARAM_ERROR", "INVALID_PARAMETER", "REFUND_NOT_EXISTS", "TRADE_ERROR"),
 )
 """codes after which the same request never succeeds; everything else, known or not, is tried again"""
@@ -50,7 +57,9 @@ async def go_on(desk: Desk, tenant: Tenant, refund_id: str) -> None:
     except ChannelUnavailable as failure:
         await _wait_quietly(desk, tenant, refund_id, failure.detail)
     except Exception as failure:
-        _log.warning("refund_step_failed", tenant=tenant.tenant_id, refund=refund_id, detail=f"{type(failure).__name__}: {failure}", exc_info=True)
+        _log.warning(
+            "refund_step_failed", tenant=tenant.tenant_id, refund=refund_id, detail=f"{type(failure).__name__}: {failure}", exc_info=True
+        )
         await _wait_quietly(desk, tenant, refund_id, type(failure).__name__)
 
 

@@ -90,3 +90,16 @@ SELECT * FROM top_ups WHERE tenant_id = $1 AND top_up_id = $2 FOR UPDATE;
 
 -- name: cancel_top_up
 UPDATE top_ups SET status = 'canceled', canceled_at = $3 WHERE tenant_id = $1 AND top_up_id = $2;
+
+-- name: bare_top_up
+SELECT * FROM top_ups WHERE tenant_id = $1 AND top_up_id = $2;
+
+-- name: checkout_top_up
+-- Before a tenant is known.
+SELECT tenant_id, merchant_id, mode, partition_id, currency, top_up_id, merchant_name FROM checkout_top_up($1);
+
+-- name: balance
+-- What customer $2 can spend, by the ledger.
+SELECT coalesce((SELECT p.balance_after FROM postings p
+    WHERE p.tenant_id = c.tenant_id AND p.account_id = c.account_id ORDER BY p.seq DESC LIMIT 1), 0)
+FROM customers c WHERE c.tenant_id = $1 AND c.external_id = $2;
