@@ -1,6 +1,6 @@
 """`buffmoney up`: everything on one machine under one process.
 
-Starts PostgreSQL, Valkey, the migrations, cores, the worker and the edges, in this order; starts a child again when it dies; and stops
+Starts the payment simulator, PostgreSQL, Valkey, the migrations, the worker, cores and the edges, in this order; starts a child again when it dies; and stops
 them in the opposite order, so that every accepted request is answered and every commit is on disk. The supervisor opens the port itself
 and hands it down: while an edge starts again, connections wait instead of being refused. A kill -9 of the supervisor takes all children
 with it, and the next `up` on the same data directory continues where they were.
@@ -45,7 +45,7 @@ SERVER_START_S = 180.0
 READY_S = 60.0
 LOG_BYTES = 64 * 1024 * 1024
 PORT_BACKLOG = 2_048
-NICENESS = {"postgres": 5, "core": 5, "worker": 15}
+NICENESS = {"postgres": 5, "core": 5, "simulator": 5, "worker": 15}
 """When every processor is busy with commits, a balance must not wait behind them: who answers goes before who writes in bulk, and
 jobs come last. Nobody is slowed down while a processor is idle. Where processors are shared out among sessions first, the niceness
 of PostgreSQL's processes counts for nothing, and `base.priority` does the same for its connections."""
@@ -149,7 +149,7 @@ class Child:
 
 
 class Supervisor:
-    """One run of `up`. settings: DATABASE_URL and REDIS_URL in them mean servers that somebody else runs."""
+    """One run of `up`. settings: DATABASE_URL, REDIS_URL and a simulator's URL in them mean servers that somebody else runs."""
 
     def __init__(self, settings: Settings, *, edges: int = 1, partitions: int = 1, console: Console | None = None) -> None:
         if edges < 1 or partitions < 1:
@@ -264,6 +264,11 @@ class Supervisor:
 
     async def _start(self) -> None:
         began = time.monotonic()
+        if not self.settings.simulator_url:
+            # First, so that it answers long before anybody can ask.
+            port = free_port(self.data_dir, "simulator")
+            self.settings = self.settings.replace(simulator_url=f"http://127.0.0.1:{port}")
+            self._start_own("simulator", "simulator", "--port", str(port), "--data-dir", str(self.data_dir / "simulator"), stop_s=10)
         if not self.settings.database_url:
             self._say("PostgreSQL …")
             postgres = EmbeddedPostgres(self.settings)
@@ -337,6 +342,7 @@ class Supervisor:
             "BUFFMONEY_DATA_DIR": str(self.data_dir),
             "BUFFMONEY_HOST": self.settings.host,
             "BUFFMONEY_PORT": str(self.settings.port),
+            "BUFFMONEY_SIMULATOR_URL": self.settings.simulator_url,
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -352,6 +358,7 @@ class Supervisor:
             "port": self.settings.port,
             "databaseUrl": self.settings.database_url,
             "redisUrl": self.settings.redis_url,
+            "simulatorUrl": self.settings.simulator_url,
             "pid": os.getpid(),
             "dataDir": str(self.data_dir),
             "edges": self.edges,
@@ -414,6 +421,7 @@ class Supervisor:
             f"API         {self.url}\n"
             f"OpenAPI     {self.url}/api/openapi\n"
             f"health      {self.url}/readyz   {self.url}/metrics\n"
+            f"phone       {self.settings.simulator_url}/phone   [dim]pays sandbox orders[/dim]\n"
             f"data        {self.data_dir}\n"
             f"logs        {self.data_dir / 'logs'}\n\n"
             "[bold]Next[/bold], in another terminal:\n"
@@ -430,7 +438,7 @@ class Supervisor:
     async def _stop(self) -> None:
         if self.children:
             self.console.print("[dim]stopping: what was accepted is answered first (again Ctrl-C: at once)[/dim]")
-        groups = ("edge", "core", "worker", "valkey", "postgres")
+        groups = ("edge", "core", "worker", "simulator", "valkey", "postgres")
         for group in groups:
             members = [child for child in self.children if child.role == group]
             if group == "edge":

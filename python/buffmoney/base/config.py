@@ -61,6 +61,8 @@ class Settings:
     answer_timeout_s: float = 10.0
     max_body_bytes: int = 2 * 1024 * 1024
     body_timeout_s: float = 10.0
+    simulator_url: str = ""
+    """where sandbox tenants pay: the address of `buffmoney simulator`, without a slash at its end; empty for nowhere"""
     heads_file: Path | None = None
     lease_s: float = 3.0
     max_wallets: int = 1_000_000
@@ -74,8 +76,6 @@ class Settings:
     unsafe_async_commit: bool = False
     public_base: str = ""
     """scheme and host at which others reach the edges, for callbacks and checkouts; empty: host and port"""
-    simulator_url: str = ""
-    """where sandbox tenants pay; without it they cannot"""
     platform_fee_bps: int = 0
     """what we take of a payment, in hundredths of a percent"""
     access_log: bool = False
@@ -100,6 +100,7 @@ class Settings:
             answer_timeout_s=_seconds(env, "BUFFMONEY_ANSWER_TIMEOUT_S", 10.0),
             max_body_bytes=_integer(env, "BUFFMONEY_MAX_BODY_BYTES", 2 * 1024 * 1024, 1_024, 1 << 30),
             body_timeout_s=_seconds(env, "BUFFMONEY_BODY_TIMEOUT_S", 10.0),
+            simulator_url=_url(env, "BUFFMONEY_SIMULATOR_URL", str(run.get("simulatorUrl") or "")),
             heads_file=Path(heads_file) if heads_file else data_dir / "heads.json",
             lease_s=_seconds(env, "BUFFMONEY_LEASE_S", 3.0),
             max_wallets=_integer(env, "BUFFMONEY_MAX_WALLETS", 1_000_000, 1, 1 << 31),
@@ -108,8 +109,7 @@ class Settings:
             key_filter_bytes=_integer(env, "BUFFMONEY_KEY_FILTER_BYTES", 1 << 29, 0, 1 << 40),
             group_events=_integer(env, "BUFFMONEY_GROUP_EVENTS", 20_000, 500, 1_000_000),
             unsafe_async_commit=env.get("BUFFMONEY_UNSAFE_ASYNC_COMMIT") == "1",
-            public_base=_address(env, "BUFFMONEY_PUBLIC_URL"),
-            simulator_url=_address(env, "BUFFMONEY_SIMULATOR_URL"),
+            public_base=_url(env, "BUFFMONEY_PUBLIC_URL", ""),
             platform_fee_bps=_integer(env, "BUFFMONEY_PLATFORM_FEE_BPS", 0, 0, 10_000),
             access_log=env.get("BUFFMONEY_ACCESS_LOG") == "1",
         )
@@ -237,10 +237,18 @@ def _integer(env: Mapping[str, str], name: str, default: int, lowest: int, highe
     return int(text)
 
 
-def _address(env: Mapping[str, str], name: str) -> str:
-    text = env.get(name, "").rstrip("/")
-    if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname or {"?", "#", "@"} & {*text}):
-        raise SettingsError(f"{name} must be an http or https address without a query, not {text!r}")
+def _url(env: Mapping[str, str], name: str, default: str) -> str:
+    text = (env.get(name) or default).rstrip("/")
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+        valid = valid and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingsError(f"{name} must be an address such as http://127.0.0.1:8800, not {text!r}")
     return text
 
 

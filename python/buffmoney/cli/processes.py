@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
@@ -18,7 +20,7 @@ MetricsPort = Annotated[int, Parameter(name="--metrics-port", help="Port of 127.
 
 def register(app: App) -> None:
     """Adds the commands."""
-    for command in (up, edge, core, worker):
+    for command in (up, edge, core, worker, simulator):
         app.command(command)
     app.command(migrate_command, name="migrate")
 
@@ -31,9 +33,9 @@ def up(
     edges: Annotated[int, Parameter(help="Number of edge processes.")] = 1,
     partitions: Annotated[int, Parameter(help="Number of partitions, each with a core of its own, to be made at least.")] = 1,
 ) -> None:
-    """Start everything on this machine: PostgreSQL, Valkey, core, worker and edges. Ctrl-C drains and stops it.
+    """Start everything on this machine: PostgreSQL, Valkey, core, worker, edges and the payment simulator. Ctrl-C drains and stops it.
 
-    With DATABASE_URL or REDIS_URL set, those servers are used in place of the embedded ones.
+    With DATABASE_URL, REDIS_URL or BUFFMONEY_SIMULATOR_URL set, those servers are used in place of the own ones.
 
     Example: `buffmoney up --port 8000 --data-dir ./data`
     """
@@ -46,6 +48,7 @@ def up(
     settings = settings.replace(
         database_url=os.environ.get("DATABASE_URL", ""),
         redis_url=os.environ.get("REDIS_URL", ""),
+        simulator_url=settings.simulator_url if os.environ.get("BUFFMONEY_SIMULATOR_URL") else "",
         host=host or os.environ.get("BUFFMONEY_HOST") or "127.0.0.1",
         port=port if port is not None else int(os.environ.get("BUFFMONEY_PORT") or 8000),
     )
@@ -111,6 +114,44 @@ def worker(*, metrics_port: MetricsPort = 0) -> None:
 
     configure_logging("worker")
     _run(run(settings_of().complete(), metrics_port=metrics_port))
+
+
+def simulator(
+    *,
+    port: Annotated[int, Parameter(help="Port to listen on; 0 for any free one.")] = 8800,
+    host: Annotated[
+        str | None, Parameter(help="Address to listen on, 127.0.0.1 unless given: whoever reaches it can pay any order and stop any callback.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, Parameter(name="--data-dir", help="Where the simulator keeps its orders. Else `simulator` in the data directory of `up`.")
+    ] = None,
+) -> int:
+    """Run the stand-in for WeChat Pay and Alipay, in which sandbox orders are paid without money. SIGTERM stops it; nothing is lost.
+
+    `buffmoney up` starts one by itself. On its page `/phone` one scans, pays, fails or waits; `/control/…` makes it misbehave.
+
+    Example: `buffmoney simulator --port 8800 --data-dir ./simulator`
+    """
+    from buffmoney.base.telemetry import configure_logging
+    from buffmoney.serve import serve
+    from buffmoney.simulator.app import create_app, listen
+
+    configure_logging("simulator")
+    settings = settings_of()
+    directory = (data_dir or settings.data_dir / "simulator").expanduser().absolute()
+    # BUFFMONEY_HOST means the edges: to open this one to others takes a word of its own.
+    listener = listen(host or "127.0.0.1", port)
+    address = listener.getsockname()
+    url = f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
+    application = create_app(directory)
+    say(f"WeChat Pay and Alipay are simulated at {url}")
+    say(f"  phone   {url}/phone")
+    say(f"  data    {directory}")
+    say("Next: start BuffMoney with it, create a top-up with a sandbox key, and pay it on the phone's page:")
+    say(f"  BUFFMONEY_SIMULATOR_URL={url} buffmoney up")
+    say("Ctrl-C stops it; orders and callbacks go on when it starts again.")
+    sys.stdout.flush()
+    return 0 if _run(serve(application, settings, listener.detach())) else 1
 
 
 def migrate_command(
