@@ -28,6 +28,11 @@ class Visitor(msgspec.Struct, frozen=True):
         """What to speak. locale: the top-up's own."""
         return self.chosen or locale or self.preferred or "zh"
 
+    def kept(self) -> tuple[tuple[str, str], ...]:
+        """The query parameters that the next page needs to know the same visitor."""
+        given = (("lang", self.chosen), ("openid", self.openid))
+        return tuple((name, value) for name, value in given if value is not None)
+
     def offers(self) -> tuple[PayProduct, ...]:
         """The ways to pay from here, the best first.
 

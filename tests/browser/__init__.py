@@ -1,0 +1,1 @@
+"""The hosted checkout in real Chromium."""
