@@ -52,6 +52,9 @@ def things_of(merchant: Merchant) -> dict[str, tuple[str, str, dict[str, Any] | 
     card = str(merchant.ok("POST", "/v1/rate-cards", {"name": "mine", "currency": "CNY", "charges": [line]})["rateCardId"])
     body = {"name": "mine", "currency": "CNY", "charges": [line]}
     product = str(merchant.ok("POST", "/v1/products", {"code": "mine"})["productId"])
+    promotion = str(merchant.ok("POST", "/v1/promotions", {"name": "mine", "buy": "100", "get": "20"})["promotionId"])
+    top_up = str(merchant.ok("POST", "/v1/top-ups", {"customerExternalId": "acme", "amount": "100"})["topUpId"])
+    no_promotion, no_top_up = "pm_" + "0" * 24, "tu_" + "0" * 32
     no_hold, no_key, no_card, no_product = "hold_" + "0" * 32, "key_" + "0" * 24, "rc_" + "0" * 24, "prod_" + "0" * 24
     return {
         "GET /v1/customers/{externalId}": ("acme", "nobody", None),
@@ -76,6 +79,8 @@ def things_of(merchant: Merchant) -> dict[str, tuple[str, str, dict[str, Any] | 
         "GET /v1/rate-cards/{rateCardId}/diff": (card, no_card, None),
         "POST /v1/rate-cards/{rateCardId}/simulate": (card, no_card, {}),
         "GET /v1/products/{productId}": (product, no_product, None),
+        "POST /v1/promotions/{promotionId}/end": (promotion, no_promotion, {}),
+        "GET /v1/top-ups/{topUpId}": (top_up, no_top_up, None),
         "POST /v1/api-keys/{keyId}/revoke": (key, no_key, {}),
         "POST /v1/api-keys/{keyId}/rotate": (key, no_key, {}),
     }
@@ -106,7 +111,9 @@ def test_every_route_hides_what_belongs_to_others(merchant: Merchant, other: Mer
     assert documented == known, "a route with an id is not covered by this test"
 
 
-@pytest.mark.parametrize("path", ["/v1/customers", "/v1/rate-cards", "/v1/products", "/v1/api-keys", "/v1/metrics", "/v1/usage"])
+@pytest.mark.parametrize(
+    "path", ["/v1/customers", "/v1/rate-cards", "/v1/products", "/v1/api-keys", "/v1/metrics", "/v1/usage", "/v1/promotions", "/v1/top-ups"]
+)
 def test_lists_show_ones_own_things_only(merchant: Merchant, other: Merchant, path: str) -> None:
     """Proves: no list of another merchant or of the other mode shows an id of ours."""
     ids = {mine for mine, _, _ in things_of(merchant).values() if mine != "mine"}

@@ -30,14 +30,22 @@ Action = Literal[
     "api_key.revoke",
     "api_key.rotate",
     "audit_log.begin",
+    "channel_account.create",
+    "channel_account.retire",
+    "channel_account.rotate",
     "customer.assign_rate_card",
     "merchant.create",
     "metric.create",
     "product.create",
+    "promotion.create",
+    "promotion.end",
     "rate_card.create",
     "rate_card.delete",
     "rate_card.publish",
     "rate_card.update",
+    "refund.create",
+    "top_up.cancel",
+    "top_up_settings.update",
 ]
 ACTIONS: tuple[str, ...] = get_args(Action)
 """everything that is told; a new mutation adds its own"""

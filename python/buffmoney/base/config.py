@@ -74,6 +74,10 @@ class Settings:
     """memory of a core for filters of such tables, four bytes for each key: beyond it, old tables are looked into for every event"""
     group_events: int = 20_000
     unsafe_async_commit: bool = False
+    public_base: str = ""
+    """scheme and host at which others reach the edges, for callbacks and checkouts; empty: host and port"""
+    platform_fee_bps: int = 0
+    """what we take of a payment, in hundredths of a percent"""
     access_log: bool = False
     """one line for every request; without it only failures of ours are logged, and the metrics count the rest"""
 
@@ -105,6 +109,8 @@ class Settings:
             key_filter_bytes=_integer(env, "BUFFMONEY_KEY_FILTER_BYTES", 1 << 29, 0, 1 << 40),
             group_events=_integer(env, "BUFFMONEY_GROUP_EVENTS", 20_000, 500, 1_000_000),
             unsafe_async_commit=env.get("BUFFMONEY_UNSAFE_ASYNC_COMMIT") == "1",
+            public_base=_url(env, "BUFFMONEY_PUBLIC_URL", ""),
+            platform_fee_bps=_integer(env, "BUFFMONEY_PLATFORM_FEE_BPS", 0, 0, 10_000),
             access_log=env.get("BUFFMONEY_ACCESS_LOG") == "1",
         )
         if settings.secret and len(settings.secret) < MINIMUM_SECRET_CHARACTERS:
@@ -130,6 +136,11 @@ class Settings:
         if len(self.secret) < MINIMUM_SECRET_CHARACTERS:
             raise SettingsError(f"BUFFMONEY_SECRET needs at least {MINIMUM_SECRET_CHARACTERS} characters")
         return blake3(self.secret.encode(), derive_key_context=f"buffmoney v1 {purpose}").digest()
+
+    @property
+    def public_url(self) -> str:
+        """Where others reach the edges, without a slash at its end."""
+        return self.public_base or f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
     def api_key_pepper(self) -> bytes:

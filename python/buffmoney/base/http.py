@@ -25,6 +25,7 @@ from buffmoney.base.turnstile import Turnstile
 
 if TYPE_CHECKING:
     import asyncpg
+    import httpx
 
     from buffmoney.base.clock import Clock
     from buffmoney.base.config import Settings
@@ -80,6 +81,8 @@ class Services:
     bulk_redis: RedisPipe
     """for look-ups of hundreds of keys at once: a connection of their own, so that a balance does not queue behind them"""
     commands: CommandBus
+    http: httpx.AsyncClient
+    """for others' servers: time-outs set, no redirects, no proxies of the environment"""
     turn: Turnstile = field(default_factory=Turnstile)
     """for steps that keep the event loop busy for long"""
 

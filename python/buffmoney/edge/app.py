@@ -25,6 +25,8 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.http import Call, Route, Services
 from buffmoney.base.ids import new_request_id
 from buffmoney.base.redis import RedisPipe
+from buffmoney.collection.api import ROUTES as COLLECTION_ROUTES
+from buffmoney.collection.polling import channel_client
 from buffmoney.edge import limits, openapi
 from buffmoney.edge.auth import Authenticator
 from buffmoney.edge.health import Readiness
@@ -45,6 +47,7 @@ ROUTES: tuple[Route, ...] = (
     *PRICING_ROUTES,
     *ASSIGNMENT_ROUTES,
     *SIMULATION_ROUTES,
+    *COLLECTION_ROUTES,
     *MERCHANT_ROUTES,
     *AUDIT_ROUTES,
 )
@@ -123,7 +126,7 @@ class Edge:
         watch = PartitionWatch(settings.redis_url)
         inbox = Inbox(settings, watch)
         redis, bulk_redis = (RedisPipe(settings.redis_url, timeout_s=READ_TIMEOUT_S) for _ in range(2))
-        services = Services(settings, self._clock, database, redis, bulk_redis, inbox)
+        services = Services(settings, self._clock, database, redis, bulk_redis, inbox, channel_client())
         await watch.start()
         await inbox.start()
         self._running = _Running(
@@ -148,6 +151,7 @@ class Edge:
         await running.watch.stop()
         await running.services.redis.close()
         await running.services.bulk_redis.close()
+        await running.services.http.aclose()
         await running.services.database.close()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
