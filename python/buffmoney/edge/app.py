@@ -25,6 +25,7 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.http import Call, Route, Services
 from buffmoney.base.ids import new_request_id
 from buffmoney.base.redis import RedisPipe
+from buffmoney.collection import checkout, paying
 from buffmoney.collection.api import ROUTES as COLLECTION_ROUTES
 from buffmoney.collection.polling import channel_client
 from buffmoney.edge import limits, openapi
@@ -48,6 +49,7 @@ ROUTES: tuple[Route, ...] = (
     *ASSIGNMENT_ROUTES,
     *SIMULATION_ROUTES,
     *COLLECTION_ROUTES,
+    *checkout.routes(paying),
     *MERCHANT_ROUTES,
     *AUDIT_ROUTES,
 )
