@@ -316,3 +316,5 @@ GRANT UPDATE (status, canceled_at, paid_order_id, paid_at, settled_at, bonus_gra
 GRANT UPDATE (status, started, started_at, asked_at, next_poll_at, polls, failure, transaction_id, payer, paid_at, settled_at, settled_by, outcome,
               suspended_at, closed_at, refunds) ON payment_orders TO buffmoney_edge, buffmoney_worker;
 GRANT UPDATE (status, channel_refund_id, failure, submitted_at, succeeded_at, next_step_at, steps) ON refunds TO buffmoney_edge, buffmoney_worker;
+-- `ledger verify`, which reads as the core, compares both with the cash book and the outbox.
+GRANT SELECT ON payment_orders, refunds TO buffmoney_core;
