@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -235,8 +235,8 @@ class WechatCredentials(msgspec.Struct, frozen=True, tag="wechat"):
     def __repr__(self) -> str:
         return f"WechatCredentials(app_id={self.app_id!r}, mchid={self.mchid!r}, sub_mchid={self.sub_mchid!r}, …)"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        yield from (("app_id", self.app_id), ("mchid", self.mchid), ("sub_mchid", self.sub_mchid))
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("app_id", self.app_id), ("mchid", self.mchid), ("sub_mchid", self.sub_mchid)]
 
 
 class AlipayCredentials(msgspec.Struct, frozen=True, tag="alipay"):
@@ -253,8 +253,8 @@ class AlipayCredentials(msgspec.Struct, frozen=True, tag="alipay"):
     def __repr__(self) -> str:
         return f"AlipayCredentials(app_id={self.app_id!r}, seller_id={self.seller_id!r}, …)"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        yield from (("app_id", self.app_id), ("seller_id", self.seller_id))
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("app_id", self.app_id), ("seller_id", self.seller_id)]
 
 
 Credentials = WechatCredentials | AlipayCredentials
