@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.payer import Payer
 from tests.product import Merchant, Product, assert_problem, event
 
 CARDS = ("rate_cards", "rate_card_charges")
@@ -54,6 +55,13 @@ def things_of(merchant: Merchant) -> dict[str, tuple[str, str, dict[str, Any] | 
     product = str(merchant.ok("POST", "/v1/products", {"code": "mine"})["productId"])
     promotion = str(merchant.ok("POST", "/v1/promotions", {"name": "mine", "buy": "100", "get": "20"})["promotionId"])
     top_up = str(merchant.ok("POST", "/v1/top-ups", {"customerExternalId": "acme", "amount": "100"})["topUpId"])
+    payer = Payer(merchant)
+    paid = payer.top_up("50")
+    payer.pay(paid)
+    payer.credited(paid)
+    refund = str(merchant.ok("POST", f"/v1/top-ups/{paid['topUpId']}/refunds", {"amount": "10"})["refundId"])
+    payer.close()
+    no_refund = "re_" + "0" * 32
     no_promotion, no_top_up = "pm_" + "0" * 24, "tu_" + "0" * 32
     no_hold, no_key, no_card, no_product = "hold_" + "0" * 32, "key_" + "0" * 24, "rc_" + "0" * 24, "prod_" + "0" * 24
     return {
@@ -81,6 +89,10 @@ def things_of(merchant: Merchant) -> dict[str, tuple[str, str, dict[str, Any] | 
         "GET /v1/products/{productId}": (product, no_product, None),
         "POST /v1/promotions/{promotionId}/end": (promotion, no_promotion, {}),
         "GET /v1/top-ups/{topUpId}": (top_up, no_top_up, None),
+        "POST /v1/top-ups/{topUpId}/cancel": (top_up, no_top_up, {}),
+        "POST /v1/top-ups/{topUpId}/refunds": (paid["topUpId"], no_top_up, {"amount": "10"}),
+        "GET /v1/top-ups/{topUpId}/refunds": (paid["topUpId"], no_top_up, None),
+        "GET /v1/refunds/{refundId}": (refund, no_refund, None),
         "POST /v1/api-keys/{keyId}/revoke": (key, no_key, {}),
         "POST /v1/api-keys/{keyId}/rotate": (key, no_key, {}),
     }

@@ -288,7 +288,7 @@ def refund(**changes: Any) -> bytes:
 @pytest.mark.parametrize("name", ["status", "refund_status"])
 def test_states_of_refunds(raw: str, status: str, name: str) -> None:
     """In an answer it is called status, in a callback refund_status."""
-    mchid, sub_mchid, order_no, state = mapping.read_refund(refund(status=None, **{name: raw}, mchid="1900000001"))
+    mchid, sub_mchid, order_no, state = mapping.read_refund(refund(**({"status": None} | {name: raw}), mchid="1900000001"))
     assert (mchid, sub_mchid, order_no) == ("1900000001", None, "po_4f2a")
     assert (state.status, state.raw_state, state.refund_no) == (status, raw, "re_000001")
     assert (state.amount, state.channel_refund_id) == (Decimal("25.50"), "50000000382019052709732678859")

@@ -49,7 +49,7 @@ def public_keys(texts: Iterable[Sequence[str]]) -> list[RSAPublicKey]:
 
 
 def read_form(body: bytes) -> dict[str, str] | None:
-    """A callback's fields, decoded once, blank ones kept; None if it is no UTF-8 form, or names a field twice."""
+    """A callback's fields, decoded once, blank ones kept; None if it is empty, no UTF-8 form, or names a field twice."""
     try:
         pairs = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, strict_parsing=True, encoding="utf-8", errors="strict", max_num_fields=MOST_FIELDS
@@ -57,7 +57,7 @@ def read_form(body: bytes) -> dict[str, str] | None:
     except ValueError:
         return None
     fields = dict(pairs)
-    return fields if len(fields) == len(pairs) else None
+    return fields if pairs and len(fields) == len(pairs) else None
 
 
 def form_messages(fields: Mapping[str, str]) -> tuple[bytes, bytes]:
