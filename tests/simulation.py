@@ -94,12 +94,12 @@ class Simulation:
         self.process.wait(10)
         self.process = None
 
-    def control(self, what: str, *, method: str | None = None, status: int = 200, **body: Any) -> dict[str, Any]:
+    def control(self, what: str, *, method: str | None = None, expected: int = 200, **body: Any) -> dict[str, Any]:
         """A request to /control. Without members in the body it is a GET."""
         content = json.dumps(body).encode() if body or method == "POST" else None
         verb = method or ("POST" if body else "GET")
         answer = self.http.request(verb, f"{self.url}/control/{what}", content=content, headers={"Content-Type": "application/json"})
-        assert answer.status_code == status, f"{answer.status_code} {answer.text}"
+        assert answer.status_code == expected, f"{answer.status_code} {answer.text}"
         found: dict[str, Any] = answer.json()
         return found
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -48,7 +48,7 @@ def read_public(pem: object) -> rsa.RSAPublicKey:
         raise ValueError("The public key must be a PEM text.")
     try:
         key = serialization.load_pem_public_key(pem.encode())
-    except (ValueError, TypeError) as failure:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
         raise ValueError("The public key cannot be read: give SubjectPublicKeyInfo in PEM.") from failure
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < KEY_BITS:
         raise ValueError("The public key must be RSA of at least 2048 bits.")
