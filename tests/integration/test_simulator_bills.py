@@ -150,8 +150,7 @@ def test_funds(traded: Day) -> None:
     """Proves: every flow with a running balance, the summary's counts and sums right, and what is left the net of the trade bill."""
     bill = fetch(traded.merchant, traded.day, kind="fundflowbill", account_type="BASIC")
     assert bill.header == (
-        "记账时间,微信支付业务单号,资金流水单号,业务名称,业务类型,收支类型,收支金额(元),账户结余(元),资金变更提交申请人,备注,"
-        "业务凭证号"
+        "记账时间,微信支付业务单号,资金流水单号,业务名称,业务类型,收支类型,收支金额(元),账户结余(元),资金变更提交申请人,备注,业务凭证号"
     )
     balance = Decimal(0)
     for row in bill.rows:

@@ -322,9 +322,7 @@ def test_a_service_provider_collects_for_its_own_alone(simulation: Simulation) -
     refused(provider.refund(number, 1, 100, sub_mchid=second["subMchid"]), 404, "ORDER_NOT_EXIST")
     assert provider.refund(number, 1, 100, "sp-back", sub_mchid=sub).status_code == 200
     assert provider.call("GET", f"/v3/refund/domestic/refunds/sp-back?sub_mchid={sub}").status_code == 200
-    refused(
-        provider.call("GET", f"/v3/refund/domestic/refunds/sp-back?sub_mchid={second['subMchid']}"), 404, "RESOURCE_NOT_EXISTS"
-    )
+    refused(provider.call("GET", f"/v3/refund/domestic/refunds/sp-back?sub_mchid={second['subMchid']}"), 404, "RESOURCE_NOT_EXISTS")
     inside = order(sub_appid=provider.facts["subAppId"], payer={"sub_openid": "oSub"})
     assert provider.call("POST", f"{base}/jsapi", inside).json()["prepay_id"]
     refused(provider.call("POST", f"{base}/jsapi", order(payer={"sub_openid": "oSub"})), 400, "PARAM_ERROR")

@@ -135,9 +135,7 @@ class Keyring:
         serial, certificate = _certificate(private, now_us) if kind == "certificate" else (None, None)
         key_id = serial or ("PUB_KEY_ID_01" if channel == "wechat" else "ALIPAY_KEY_") + secrets.token_hex(15).upper()
         retires = now_us + round(overlap_s * SECOND_US)
-        pem = private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode()
+        pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
         with self._store.transaction():
             self._store.execute(
                 "UPDATE platform_keys SET retires_at_us = min(coalesce(retires_at_us, ?), ?) WHERE channel = ?", retires, retires, channel

@@ -45,9 +45,7 @@ class Orders:
     def find(self, channel: Channel, collector_id: str, order_no: str) -> Order | None:
         """By the merchant's own number."""
         return to_order(
-            self._store.one(
-                "SELECT * FROM orders WHERE channel = ? AND collector_id = ? AND order_no = ?", channel, collector_id, order_no
-            )
+            self._store.one("SELECT * FROM orders WHERE channel = ? AND collector_id = ? AND order_no = ?", channel, collector_id, order_no)
         )
 
     def find_transaction(self, channel: Channel, collector_id: str, transaction_id: str) -> Order | None:
