@@ -442,7 +442,12 @@ class Listener:
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                length = int(self.headers["Content-Length"])
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    # Its sender was killed amid it.
+                    self.close_connection = True
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 listener.received.append(Received(time.time(), self.path, headers, body))
                 status, content = listener.answers.pop(0) if listener.answers else listener.answer
