@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -94,12 +95,12 @@ class Simulation:
         self.process.wait(10)
         self.process = None
 
-    def control(self, what: str, *, method: str | None = None, status: int = 200, **body: Any) -> dict[str, Any]:
+    def control(self, what: str, *, method: str | None = None, expected: int = 200, **body: Any) -> dict[str, Any]:
         """A request to /control. Without members in the body it is a GET."""
         content = json.dumps(body).encode() if body or method == "POST" else None
         verb = method or ("POST" if body else "GET")
         answer = self.http.request(verb, f"{self.url}/control/{what}", content=content, headers={"Content-Type": "application/json"})
-        assert answer.status_code == status, f"{answer.status_code} {answer.text}"
+        assert answer.status_code == expected, f"{answer.status_code} {answer.text}"
         found: dict[str, Any] = answer.json()
         return found
 
@@ -414,6 +415,15 @@ class Received:
     body: bytes
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 512
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A simulator that is killed breaks its connections off.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @dataclass
 class Listener:
     """A merchant's endpoint: keeps what comes and answers as told. answers: used up from the front; then `answer`, (status, body)."""
@@ -428,9 +438,16 @@ class Listener:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body of an answer are two writes: the second must not wait for the first one's acknowledgement.
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                length = int(self.headers["Content-Length"])
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    # Its sender was killed amid it.
+                    self.close_connection = True
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 listener.received.append(Received(time.time(), self.path, headers, body))
                 status, content = listener.answers.pop(0) if listener.answers else listener.answer
@@ -444,9 +461,8 @@ class Listener:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     def url(self, path: str) -> str:

@@ -209,10 +209,12 @@ def test_off_duplicate_late_and_reordered(simulation: Simulation, listener: List
     simulation.control("clock", advanceSeconds=601)
     assert opened(merchant, listener.wait(9)[8])["resource"]["out_trade_no"] == late
 
-    simulation.control("callbacks", mode="reordered", delaySeconds=2)
+    simulation.control("callbacks", mode="reordered", delaySeconds=600)
     number = merchant.paid(100)
     merchant.refund(number, 40, 100, "o1")
     merchant.refund(number, 60, 100, "o2")
+    wait_for(lambda: len(simulation.callbacks(number)) == 3)
+    simulation.control("clock", advanceSeconds=601)
     events = [opened(merchant, one)["resource"] for one in listener.wait(12)[9:]]
     assert [event.get("out_refund_no") for event in events] == ["o2", "o1", None]
 

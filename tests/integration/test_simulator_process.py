@@ -116,10 +116,11 @@ def test_it_listens_to_this_machine_alone_unless_told(own: Simulation) -> None:
     """Proves: BUFFMONEY_HOST, which is meant for edges, does not open it; --host does."""
     directory = Path(str(own.directory) + "-host")
     port = free_port()
-    for arguments, expected in (((), "127.0.0.1"), (("--host", "0.0.0.0"), "0.0.0.0")):
+    everywhere = "0.0.0.0"  # noqa: S104 - for a moment
+    for arguments, expected in (((), "127.0.0.1"), (("--host", everywhere), everywhere)):
         process = subprocess.Popen(
             [COMMAND, "simulator", "--port", str(port), "--data-dir", str(directory), *arguments],
-            env={**os.environ, "BUFFMONEY_HOST": "0.0.0.0"},
+            env={**os.environ, "BUFFMONEY_HOST": everywhere},
             stdout=subprocess.DEVNULL,
         )
         try:

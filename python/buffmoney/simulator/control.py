@@ -61,7 +61,7 @@ async def add_fault(world: World, _request: Request, body: Body) -> dict[str, An
         "seconds": body.number("seconds", 30, 0, 3_600),
     }
     body.end()
-    world.faults.add(path, kind, **fault)  # type: ignore[arg-type]
+    world.faults.add(path, kind, **fault)
     return {"faults": [control_views.fault(one) for one in world.faults.listed()]}
 
 
@@ -185,7 +185,7 @@ async def set_merchant(world: World, request: Request, body: Body) -> dict[str, 
     body.end()
     collector = request.path_params["number"]
     channels: tuple[Channel, ...] = ("wechat", "alipay")
-    if not any([world.merchants.limit_refunds(channel, collector, fen) for channel in channels]):
+    if not any(world.merchants.limit_refunds(channel, collector, fen) for channel in channels):
         raise ControlError("There is no such collector.", 404)
     return {"collectorId": collector, "refundable": None if fen is None else yuan(fen)}
 

@@ -23,7 +23,7 @@ class Fault:
     kind: str
     code: str | None
     message: str | None
-    after: bool
+    after: int
     seconds: float
     times_left: int
 
@@ -73,7 +73,7 @@ class Faults:
     def listed(self) -> list[Fault]:
         """Those that have hits left, the first one first."""
         rows = self._store.all("SELECT * FROM faults WHERE times_left > 0 ORDER BY fault_id")
-        return [Fault(*tuple(row)[:6], bool(row["after"]), row["seconds"], row["times_left"]) for row in rows]
+        return [Fault(*row) for row in rows]
 
     def take(self, path: str, method: str | None) -> Fault | None:
         """The failure that a request gets, counted."""

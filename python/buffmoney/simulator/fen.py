@@ -33,11 +33,12 @@ def fee(fen: int) -> int:
     return (fen * FEE_PER_MILLE + 500) // 1_000
 
 
-def fee_returned(amount_fen: int, refunded_fen: int, refund_fen: int) -> int:
-    """The part of a payment's fee that WeChat gives back with one more refund.
+def fee_returned(amount_fen: int, refunded_fen: int, returned_fen: int, refund_fen: int) -> int:
+    """The part of a payment's fee that WeChat gives back with one more refund. returned_fen: what came back with those before it.
 
-    It is the fee on all that is refunded less what came back before, so that the parts of a whole refund add up to the whole fee.
+    It is the fee on all that is refunded less what came back before, so that the parts of a whole refund add up to the whole fee,
+    and so they do when one between them was closed.
     """
     if refunded_fen + refund_fen > amount_fen:
         raise ValueError("more than was paid")
-    return fee(refunded_fen + refund_fen) - fee(refunded_fen)
+    return max(fee(refunded_fen + refund_fen) - returned_fen, 0)

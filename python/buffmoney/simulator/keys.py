@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -48,7 +48,7 @@ def read_public(pem: object) -> rsa.RSAPublicKey:
         raise ValueError("The public key must be a PEM text.")
     try:
         key = serialization.load_pem_public_key(pem.encode())
-    except (ValueError, TypeError) as failure:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
         raise ValueError("The public key cannot be read: give SubjectPublicKeyInfo in PEM.") from failure
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < KEY_BITS:
         raise ValueError("The public key must be RSA of at least 2048 bits.")
@@ -135,9 +135,7 @@ class Keyring:
         serial, certificate = _certificate(private, now_us) if kind == "certificate" else (None, None)
         key_id = serial or ("PUB_KEY_ID_01" if channel == "wechat" else "ALIPAY_KEY_") + secrets.token_hex(15).upper()
         retires = now_us + round(overlap_s * SECOND_US)
-        pem = private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode()
+        pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
         with self._store.transaction():
             self._store.execute(
                 "UPDATE platform_keys SET retires_at_us = min(coalesce(retires_at_us, ?), ?) WHERE channel = ?", retires, retires, channel

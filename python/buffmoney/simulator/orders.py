@@ -19,6 +19,10 @@ from buffmoney.simulator.store import Store
 REFUND_WINDOW_US = {"wechat": 365 * DAY_US, "alipay": 360 * DAY_US}
 """how long after a payment it can be refunded; at Alipay the trade is finished then"""
 
+# Asked at every request. Without the index's name SQLite takes another one and reads all of a channel's orders.
+_WAITING = "orders INDEXED BY orders_waiting WHERE channel = 'alipay' AND state = 'waiting' AND exists_at_us IS NOT NULL"
+_TO_FINISH = "orders INDEXED BY orders_to_finish WHERE channel = 'alipay' AND state = 'paid'"
+
 
 class PayRefused(Exception):
     """A payer cannot pay. reason: unknown_code, code_expired, code_replaced, order_expired, closed, already_paid."""
@@ -41,9 +45,7 @@ class Orders:
     def find(self, channel: Channel, collector_id: str, order_no: str) -> Order | None:
         """By the merchant's own number."""
         return to_order(
-            self._store.one(
-                "SELECT * FROM orders WHERE channel = ? AND collector_id = ? AND order_no = ?", channel, collector_id, order_no
-            )
+            self._store.one("SELECT * FROM orders WHERE channel = ? AND collector_id = ? AND order_no = ?", channel, collector_id, order_no)
         )
 
     def find_transaction(self, channel: Channel, collector_id: str, transaction_id: str) -> Order | None:
@@ -177,8 +179,8 @@ class Orders:
         """Alipay's trades that time closes or finishes. WeChat's only stop taking payments."""
         now = self._clock.now_us()
         due = self._store.all(
-            "SELECT order_id, state FROM orders WHERE channel = 'alipay' AND ((state = 'waiting' AND exists_at_us IS NOT NULL "
-            "AND expires_at_us <= ?) OR (state = 'paid' AND paid_at_us <= ?)) ORDER BY order_id LIMIT 500",
+            f"SELECT order_id, state FROM {_WAITING} AND expires_at_us <= ? "  # noqa: S608 - our own words
+            f"UNION ALL SELECT order_id, state FROM {_TO_FINISH} AND paid_at_us <= ? LIMIT 500",
             now,
             now - REFUND_WINDOW_US["alipay"],
         )
@@ -198,12 +200,8 @@ class Orders:
     def next_due_us(self) -> int | None:
         """When `keep_up` has something to do next."""
         found = [
-            self._store.value(
-                "SELECT min(expires_at_us) FROM orders WHERE channel = 'alipay' AND state = 'waiting' AND exists_at_us IS NOT NULL"
-            ),
-            self._store.value(
-                "SELECT min(paid_at_us) + ? FROM orders WHERE channel = 'alipay' AND state = 'paid'", REFUND_WINDOW_US["alipay"]
-            ),
+            self._store.value(f"SELECT min(expires_at_us) FROM {_WAITING}"),  # noqa: S608 - our own words
+            self._store.value(f"SELECT min(paid_at_us) + ? FROM {_TO_FINISH}", REFUND_WINDOW_US["alipay"]),  # noqa: S608
         ]
         return min((int(at) for at in found if at is not None), default=None)
 

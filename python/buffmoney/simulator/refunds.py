@@ -65,7 +65,7 @@ class Refunds:
         now = self._clock.now_us()
         outcome = self.behaviour.outcome
         due = None if outcome == "WAIT" else now if at_once else now + round(self.behaviour.delay_s * SECOND_US)
-        fee = 0 if order.channel == "alipay" else fee_returned(order.amount_fen, order.refunded_fen, amount_fen)
+        fee = 0 if order.channel == "alipay" else fee_returned(order.amount_fen, order.refunded_fen, self._returned_fen(order), amount_fen)
         with self._store.transaction():
             # The order's CHECK refuses a sum above what was paid, whatever was looked at before.
             self._store.execute("UPDATE orders SET refunded_fen = refunded_fen + ? WHERE order_id = ?", amount_fen, order.order_id)
@@ -128,6 +128,10 @@ class Refunds:
         order = Order(*(self._store.one("SELECT * FROM orders WHERE order_id = ?", refund.order_id) or ()))
         if order.channel == "wechat" or refund.status == "SUCCESS":
             self._announcer.announce(order, "refund", refund)
+
+    def _returned_fen(self, order: Order) -> int:
+        parts = "SELECT coalesce(sum(fee_fen), 0) FROM refunds WHERE order_id = ? AND status <> 'CLOSED'"
+        return int(self._store.value(parts, order.order_id))
 
     def _read(self, row: int) -> Refund:
         refund = to_refund(self._store.one("SELECT * FROM refunds WHERE refund_row = ?", row))

@@ -51,11 +51,12 @@ class Store:
         self._depth = 1
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        else:
             self._connection.execute("COMMIT")
+        except BaseException:
+            # A COMMIT that fails leaves its transaction open; a full disk may have ended it.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
         finally:
             self._depth = 0
 

@@ -140,5 +140,5 @@ def _signed(world: World, method: str, content: dict[str, Any], *, forged: bool)
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("/", "\\/")
     key = world.keyring.for_answer("alipay", world.clock.now_us())
     signature = signed_content(text + "forged" if forged else text, key)
-    name = f"{method.replace('.', '_')}_response"
-    return Response(f'{{"{name}":{text},"sign":"{signature}"}}', media_type="text/html")
+    name = json.dumps(f"{method.replace('.', '_')}_response")
+    return Response(f'{{{name}:{text},"sign":"{signature}"}}', media_type="text/html")

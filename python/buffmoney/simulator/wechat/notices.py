@@ -85,6 +85,6 @@ def request(
     return headers, body
 
 
-def taken(status: int, _body: bytes) -> bool:
-    """Whether a merchant's answer ends the repetitions."""
+def taken(status: int) -> bool:
+    """Whether a merchant's answer ends the repetitions: its status alone, whatever its body."""
     return status in (200, 204)
