@@ -1,7 +1,8 @@
 """`buffmoney demo`: the product's main job in under a minute, on a real `buffmoney up` with a data directory of its own.
 
 Makes a merchant and customers with grants, posts realistic usage in batches of 500, shows it live, kills the core with -9 in the middle,
-holds and captures, and then checks everything against the database: what was answered 200 is there, once, and the ledger verifies.
+holds and captures, buys credits on the hosted checkout of the sandbox, and then checks everything against the database: what was answered
+200 is there, once, and the ledger verifies.
 Without a terminal it prints plain lines. A batch counts as acked by its last answer: accepted and duplicates are stored, nothing else is.
 """
 
@@ -36,6 +37,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
+
+from buffmoney import demo_top_up
+from buffmoney.base.config import read_run_file
 
 EVENTS_PER_BATCH = 500
 SENDERS = 8
@@ -151,6 +155,7 @@ class Demo:
             await self._send_traffic(client)
             await self._hold(client)
             await self._read_balances(client)
+        await self._top_up(made["sandboxKey"])
         await self._count()
         await asyncio.to_thread(self._verify)
         self._next(time.monotonic() - began)
@@ -202,6 +207,14 @@ class Demo:
                 await _expect(client.post(f"/v1/customers/{customer}/grants", json=content, headers=headers))
         total = sum(Decimal(amount) for _, _, amount in wanted)
         self._say(f"[green]✓[/green] a rate card for {len(PRICES)} models; {len(grants)} customers with grants of ¥{total:,}")
+
+    async def _top_up(self, sandbox_key: str) -> None:
+        simulator_url = str(read_run_file(self.data_dir)["simulatorUrl"])
+        bought = await demo_top_up.buy(self.url, sandbox_key, self._database_url, simulator_url)
+        self._say(
+            f"[green]✓[/green] sandbox: ¥{demo_top_up.AMOUNT} bought on the checkout page ({bought.page_bytes / 1000:.1f} kB), its code paid on "
+            f"the simulator's phone; ¥{bought.balance_before} of credits after {bought.credited_s * 1e3:.0f} ms, ¥{demo_top_up.SPENT} spent"
+        )
 
     # ---- traffic
 
@@ -486,7 +499,7 @@ def run(data_dir: Path | None = None, console: Console | None = None) -> int:
     demo = Demo(folder, console)
     try:
         return 0 if asyncio.run(demo.show()) else 1
-    except (DemoError, httpx.HTTPError, OSError, asyncpg.PostgresError) as failure:
+    except (DemoError, demo_top_up.TopUpError, httpx.HTTPError, OSError, asyncpg.PostgresError) as failure:
         console.print(f"[red]✗ {failure}[/red]", highlight=False)
         return 1
     except KeyboardInterrupt:
