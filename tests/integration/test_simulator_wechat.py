@@ -390,6 +390,21 @@ def test_a_refund_may_end_closed_or_abnormal(simulation: Simulation, merchant: W
     assert simulation.control(f"orders/{number}")["refunded"] == "1.00"
 
 
+def test_fees_come_back_whole_after_a_closed_refund(simulation: Simulation, merchant: WechatMerchant) -> None:
+    """Proves: what a closed refund would have given back comes with the later ones; 0.6 % of 2.52 are two fen."""
+    number = merchant.paid(252)
+    simulation.control("refunds", outcome="WAIT", delaySeconds=0, gapSeconds=0)
+    first, *others = [new_number("r") for _ in range(4)]
+    merchant.refund(number, 84, 252, first)
+    merchant.refund(number, 84, 252, others[0])
+    simulation.control(f"refunds/{first}", outcome="CLOSED")
+    for refund_no in others[1:]:
+        assert merchant.refund(number, 84, 252, refund_no).status_code == 200
+    found = {one["refundNo"]: (one["status"], one["feeReturned"]) for one in simulation.control(f"orders/{number}")["refunds"]}
+    assert found.pop(first) == ("CLOSED", "0.01")
+    assert [found[refund_no][1] for refund_no in others] == ["0.00", "0.01", "0.01"]
+
+
 def test_failures_on_demand(simulation: Simulation, merchant: WechatMerchant) -> None:
     """Proves: errors, silence, broken connections and forged answers come as often as told, before or after the effect."""
     number, _ = merchant.create()
