@@ -12,7 +12,7 @@ from typing import NoReturn
 from cyclopts import App
 
 from buffmoney import __version__
-from buffmoney.cli import access, audit, customers, processes, product, rate_cards
+from buffmoney.cli import access, audit, channels, customers, processes, product, rate_cards
 from buffmoney.cli.context import fail
 
 app = App(
@@ -24,7 +24,7 @@ app = App(
     ),
     help_format="markdown",
 )
-for part in (processes, access, audit, rate_cards, customers, product):
+for part in (processes, access, channels, audit, rate_cards, customers, product):
     part.register(app)
 
 
