@@ -25,12 +25,13 @@ TOLD = {
     ("POST", "/v1/rate-cards/{rateCardId}/publish"),
     ("PUT", "/v1/customers/{externalId}/rate-card"),
     ("DELETE", "/v1/customers/{externalId}/rate-card"),
+    ("PUT", "/v1/billing-period"),
     ("POST", "/v1/api-keys"),
     ("POST", "/v1/api-keys/{keyId}/revoke"),
     ("POST", "/v1/api-keys/{keyId}/rotate"),
 }
 """operations whose entries the tests below look at, and those of drafts and products in test_rate_card_versions.py, of
-customers' own cards in test_customer_prices.py"""
+customers' own cards in test_customer_prices.py, of billing periods in test_billing_period.py"""
 READING = {("POST", "/v1/rate-cards/{rateCardId}/simulate")}
 """operations that are asked with a body and write nothing, as test_simulate.py proves"""
 USAGE = {("POST", "/v1/usage-events/void")}

@@ -25,6 +25,7 @@ LEDGER = (
     "period_charges",
     "product_metrics",
     "customer_rate_cards",
+    "tenant_period_settings",
     *CARDS,
 )
 
@@ -216,6 +217,7 @@ def test_row_level_security_stands_behind_the_queries(product: Product, merchant
         "event_keys",
         "api_keys",
         "tenants",
+        "tenant_period_settings",
         "rate_cards",
         "products",
         "customer_rate_cards",

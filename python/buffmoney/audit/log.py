@@ -31,6 +31,7 @@ Action = Literal[
     "api_key.rotate",
     "audit_log.begin",
     "customer.assign_rate_card",
+    "merchant.change_billing_period",
     "merchant.create",
     "metric.create",
     "product.create",

@@ -108,6 +108,8 @@ CODES = _codes(
     ("simulation_too_large", 422, False, "The simulation covers more usage than one request may"),
     # ---- merchants and keys
     ("invalid_merchant", 422, False, "The merchant is not valid"),
+    ("invalid_billing_period", 422, False, "The billing period is not valid"),
+    ("too_many_changes", 422, False, "The setting was changed as often as it may before it takes effect"),
     ("merchant_not_found", 404, False, "The merchant does not exist"),
     ("key_not_found", 404, False, "The API key does not exist"),
     # ---- the system

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from buffmoney import _core
+from buffmoney.base.errors import Problem
 from buffmoney.base.turnstile import Turnstile
 
 if TYPE_CHECKING:
@@ -141,6 +142,15 @@ class Answer:
     def encode(self) -> bytes:
         """The JSON body."""
         return self.content if isinstance(self.content, bytes) else _ENCODER.encode(self.content)
+
+
+async def tell_core(call: Call, version: int) -> None:
+    """Lets the core take a new version of the tenant's catalogue, and comes back when it has."""
+    # Only to be quick: without it the core finds the new version at its next look, so a core that is away is no failure.
+    try:
+        await call.services.commands.command(call.tenant, {"type": "catalog", "version": version})
+    except Problem:
+        return
 
 
 Handler = Callable[[Call], Awaitable[Answer]]

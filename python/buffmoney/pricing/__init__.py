@@ -1,7 +1,7 @@
 """What things cost: metrics, products, their rate cards, the catalogue that the engine rates by, and what a card would have earned.
 
 Owns `metrics`, `products`, `product_metrics`, `rate_cards`, `rate_card_charges`, `customer_rate_cards`, `usage_counters` (the names of
-counters, not what they count) and the growth of `tenants.catalog_version`. Does not own rating itself, which is the engine's, nor charges
+counters, not what they count) and, with the merchants' settings, the growth of `tenants.catalog_version`. Does not own rating itself, which is the engine's, nor charges
 already made: a published card is immutable, and every usage event names the line that priced it. Drafts are nobody's prices: they are no
 part of the catalogue.
 
