@@ -279,7 +279,7 @@ class Run:
 
 positive = st.one_of(st.integers(1, 400).map(lambda units: units * NANO), st.integers(1, 10**20))
 prices = st.one_of(st.sampled_from(("0", "1", "2", "0.5")), st.integers(0, 10**12).map(lambda nano: format(from_nano(nano), "f")))
-sizes = st.one_of(st.sampled_from(("1", "3", "1000")), st.integers(1, 10**12).map(lambda nano: format(from_nano(nano), "f")))
+sizes = st.one_of(st.sampled_from(("1", "3", "1000")), st.integers(10**7, 10**12).map(lambda nano: format(from_nano(nano), "f")))
 
 
 @st.composite

@@ -57,7 +57,8 @@ def test_a_change_begins_where_a_period_ends(first: Setting, changes: list[tuple
         effective_us = periods.settings[-1].since_us
         assert effective_us is not None
         assert effective_us == before.of(now_us)[1]
-        assert [start for start in periods.starts_us if start <= effective_us] == [start for start in before.starts_us if start <= effective_us]
+        begun, begun_before = ([start for start in each.starts_us if start <= effective_us] for each in (periods, before))
+        assert begun == begun_before
         start, end = periods.of(effective_us)
         assert (start, periods.at(start).zone) == (effective_us, wanted.zone)
         assert end == Periods((wanted,)).of(effective_us)[1]
@@ -136,8 +137,8 @@ def test_how_long_the_short_period_is(before: Setting, after: Setting, hours: in
     ),
 )
 def test_usage_is_counted_in_the_period_of_its_setting(line: Charge, first: Setting, steps: list[tuple[str, Setting, int]]) -> None:
-    """Proves: whatever is changed when, events of now, late ones and those a little ahead meet the counter of the period that the setting in
-    force at their moment gives them, through restarts and voids; each charge and counter is the oracle's."""
+    """Proves: whatever is changed when, events of now, late ones and those a little ahead meet the counter of the period that the setting
+    in force at their moment gives them, through restarts and voids; each charge and counter is the oracle's."""
     run = ModelRun(billing="pay-as-you-go", periods=Periods((first,)), max_wallets=2, recent_keys=64, group_size=2)
     run.feed([ChangeCard(Card("one", (line,)))])
     for number, (what, wanted, seed) in enumerate(steps):
