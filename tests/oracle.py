@@ -384,9 +384,10 @@ class Tenant:
     def __init__(self, *, billing: str = "prepaid", unknown_customers: str = "create", currency: str = "CNY") -> None:
         self.settings: list[tuple[int, str, int]] = [(0, "Asia/Shanghai", 1)]
         """since when, by when usage occurred, billing periods begin in which time zone and on which day"""
-        self.counters: dict[tuple[str, Counter, Period], int] = defaultdict(int)
-        """what each customer used of a line in a period, in nano-units"""
-        self.counted: dict[str, tuple[str, Counter, Period]] = {}
+        self.counters: dict[tuple[str, Counter, int], int] = defaultdict(int)
+        """what each customer used of a line in the period with a start, in nano-units; a change may rename a period that is to come, and of
+        which there is usage a little ahead, but never moves its start"""
+        self.counted: dict[str, tuple[str, Counter, int]] = {}
         """by what each event was counted"""
         self.default_limit = 0 if billing == "prepaid" else None
         self.billing = billing
@@ -444,12 +445,12 @@ class Tenant:
         elif self.settings[-1][1:] != (zone, anchor_day):
             self.settings.append((self.period_bounds(now_us)[1], zone, anchor_day))
 
-    def counter(self, event: Usage) -> tuple[str, Counter, Period] | None:
+    def counter(self, event: Usage) -> tuple[str, Counter, int] | None:
         """By what an event is counted, if its line counts."""
         met = self.line_met(event, self.currency_of(event.customer))
         if met is None or not met[1].counts:
             return None
-        return event.customer, counter_of(*met), self.period(event.occurred_us)
+        return event.customer, counter_of(*met), self.period_bounds(event.occurred_us)[0]
 
     def rate(self, event: Usage, currency: str) -> Outcome:
         """The price of an event, or why it has none."""

@@ -191,9 +191,11 @@ TAMPERING = {
     "an event of no counter has counted": "UPDATE usage_events SET counter_before = 7 WHERE idempotency_key = 'plain'",
     "an allowance is larger": "UPDATE rate_card_charges SET allowance = allowance + 1 WHERE allowance IS NOT NULL",
     "the periods begin elsewhere": "UPDATE tenant_period_settings SET anchor_day = 15 + extract(day FROM now())::integer % 2",
-    "the periods began elsewhere": """UPDATE tenant_period_settings SET effective_from = now() - interval '1 hour', revision = 1""",
+    "the periods began elsewhere": """UPDATE tenant_period_settings SET effective_from = now() - interval '1 hour'
+        WHERE NOT isfinite(effective_from)""",
     "a change of the periods is made up": """INSERT INTO tenant_period_settings
-        SELECT tenant_id, now() - interval '90 seconds', 1, 'UTC', 7, now() FROM tenant_period_settings""",
+        SELECT tenant_id, now() - interval '90 seconds', 1, 'UTC', 7, now() FROM tenant_period_settings
+        WHERE NOT isfinite(effective_from)""",
     "the periods are gone": "DELETE FROM tenant_period_settings",
 }
 """what is done → the statement, run as the superuser with all triggers off, and undone"""

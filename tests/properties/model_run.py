@@ -386,9 +386,8 @@ class ModelRun:
         found = {}
         for customer in self.partition.tables.of("customers", TENANT_ID):
             for (counter_id, start_us), quantity in self.partition.counters(customer["account_id"]).items():
-                period = self.model.period(start_us)
                 if quantity:
-                    found[customer["external_id"], names[counter_id], period] = quantity
+                    found[customer["external_id"], names[counter_id], start_us] = quantity
         return found
 
     def compare(self) -> None:

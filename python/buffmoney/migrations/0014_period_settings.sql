@@ -27,7 +27,7 @@ BEGIN
             RAISE EXCEPTION 'the first setting of tenant % is in force since ever', NEW.tenant_id USING ERRCODE = 'restrict_violation';
         END IF;
     ELSIF NEW.effective_from < greatest(last.effective_from, clock_timestamp() - interval '1 minute')
-        OR NEW.revision <> CASE WHEN NEW.effective_from = last.effective_from THEN last.revision + 1 ELSE 1 END
+        OR NEW.revision <> (CASE WHEN NEW.effective_from = last.effective_from THEN last.revision + 1 ELSE 1 END)
     THEN
         RAISE EXCEPTION 'periods of tenant % that have begun never change: % refused', NEW.tenant_id, TG_OP USING ERRCODE = 'restrict_violation';
     END IF;
