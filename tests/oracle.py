@@ -197,6 +197,11 @@ def period_of(occurred_us: int, zone: str, anchor_day: int) -> Month:
     return (moment.year, moment.month - 1) if moment.month > 1 else (moment.year - 1, 12)
 
 
+Period = tuple[int, Month]
+"""a billing period: by which of its merchant's settings, and the month in which it would begin if that had always been in force"""
+LONGEST_PERIOD_US = 32 * 86_400 * 10**6
+
+
 Counter = tuple[str, str, tuple[tuple[str, str], ...]]
 """product, metric and match: what a line that counts has in common with its later versions"""
 
@@ -379,10 +384,12 @@ class Tenant:
     """One merchant in one mode: its catalogue, its customers, and everything it was ever told."""
 
     def __init__(self, *, billing: str = "prepaid", unknown_customers: str = "create", currency: str = "CNY") -> None:
-        self.zone, self.anchor_day = "Asia/Shanghai", 1
-        self.counters: dict[tuple[str, Counter, Month], int] = defaultdict(int)
-        """what each customer used of a line in a period, in nano-units"""
-        self.counted: dict[str, tuple[str, Counter, Month]] = {}
+        self.settings: list[tuple[int, str, int]] = [(0, "Asia/Shanghai", 1)]
+        """since when, by when usage occurred, billing periods begin in which time zone and on which day"""
+        self.counters: dict[tuple[str, Counter, int], int] = defaultdict(int)
+        """what each customer used of a line in the period with a start, in nano-units; a change may rename a period that is to come, and of
+        which there is usage a little ahead, but never moves its start"""
+        self.counted: dict[str, tuple[str, Counter, int]] = {}
         """by what each event was counted"""
         self.default_limit = 0 if billing == "prepaid" else None
         self.billing = billing
@@ -413,12 +420,39 @@ class Tenant:
         charge = matching_charge(card, event.metric, dict(event.dimensions), currency) if card else None
         return (card, charge) if card and charge else None
 
-    def counter(self, event: Usage) -> tuple[str, Counter, Month] | None:
+    def period(self, occurred_us: int) -> Period:
+        """The billing period of a moment. What a change takes out of its month is a period of its own."""
+        place = max(place for place, (since_us, _, _) in enumerate(self.settings) if since_us <= occurred_us)
+        _, zone, anchor_day = self.settings[place]
+        return place, period_of(occurred_us, zone, anchor_day)
+
+    def period_bounds(self, moment_us: int) -> tuple[int, int]:
+        """The first moment of a period and the first one behind it, sought by halves."""
+        name, ends = self.period(moment_us), []
+        for reach_us in (-LONGEST_PERIOD_US, LONGEST_PERIOD_US):
+            inside, outside = moment_us, moment_us + reach_us
+            while abs(outside - inside) > 1:
+                middle = (inside + outside) // 2
+                if self.period(middle) == name:
+                    inside = middle
+                else:
+                    outside = middle
+            ends.append(max(inside, outside))
+        return ends[0], ends[1]
+
+    def change_periods(self, zone: str, anchor_day: int, now_us: int) -> None:
+        """Lets periods begin elsewhere when the open one has ended; before then another change takes its place."""
+        if self.settings[-1][0] > now_us:
+            self.settings[-1] = (self.settings[-1][0], zone, anchor_day)
+        elif self.settings[-1][1:] != (zone, anchor_day):
+            self.settings.append((self.period_bounds(now_us)[1], zone, anchor_day))
+
+    def counter(self, event: Usage) -> tuple[str, Counter, int] | None:
         """By what an event is counted, if its line counts."""
         met = self.line_met(event, self.currency_of(event.customer))
         if met is None or not met[1].counts:
             return None
-        return event.customer, counter_of(*met), period_of(event.occurred_us, self.zone, self.anchor_day)
+        return event.customer, counter_of(*met), self.period_bounds(event.occurred_us)[0]
 
     def rate(self, event: Usage, currency: str) -> Outcome:
         """The price of an event, or why it has none."""

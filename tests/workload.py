@@ -157,6 +157,14 @@ class ChangeCard:
 
 
 @dataclass(frozen=True)
+class ChangePeriods:
+    """The merchant's billing periods begin elsewhere from the end of the open one on."""
+
+    zone: str
+    anchor_day: int
+
+
+@dataclass(frozen=True)
 class Assign:
     """A customer gets a card of its own, or the default ones again; nothing happens if there is no such customer."""
 

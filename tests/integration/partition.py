@@ -20,7 +20,7 @@ import asyncpg
 
 from buffmoney import _core
 from buffmoney.audit import log
-from buffmoney.base.clock import SystemClock
+from buffmoney.base.clock import Clock, SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.redis import RedisPipe, RedisQueue
 from buffmoney.ledger import cash, verify
@@ -95,18 +95,20 @@ class Room:
                 self.replies[identity] = body
         return self.replies.pop(message_id)
 
-    def usage_message(self, events: list[dict[str, Any]], message_id: bytes, *, redelivered: bool = False) -> bytes:
+    def usage_message(
+        self, events: list[dict[str, Any]], message_id: bytes, *, redelivered: bool = False, clock: Clock | None = None
+    ) -> bytes:
         """The inbox message of a batch."""
-        batch = _core.decode_batch(json.dumps({"events": events}).encode(), self.tenant_id, SystemClock().now_us())
+        batch = _core.decode_batch(json.dumps({"events": events}).encode(), self.tenant_id, (clock or SystemClock()).now_us())
         assert batch.rejected == 0, batch.problems
         return batch.message(message_id, self.reply_to, redelivered)
 
     async def usage(
-        self, events: list[dict[str, Any]], message_id: bytes | None = None, *, redelivered: bool = False
+        self, events: list[dict[str, Any]], message_id: bytes | None = None, *, redelivered: bool = False, clock: Clock | None = None
     ) -> list[tuple[int, int, int]]:
         """Sends a batch. Gives (index, outcome, charge in nano-units) of each event."""
         identity = message_id or os.urandom(16)
-        await self.send(self.usage_message(events, identity, redelivered=redelivered))
+        await self.send(self.usage_message(events, identity, redelivered=redelivered, clock=clock))
         return outcomes(await self.reply(identity))
 
     async def command(self, command: dict[str, Any], message_id: bytes | None = None) -> dict[str, Any]:
@@ -170,9 +172,9 @@ def outcomes(body: bytes) -> list[tuple[int, int, int]]:
     return [(int.from_bytes(row[:2], "little"), row[2], int.from_bytes(row[3:], "little", signed=True)) for row in rows]
 
 
-async def assert_whole(place: Room) -> verify.Report:
+async def assert_whole(place: Room, clock: Clock | None = None) -> verify.Report:
     """The ledger of a room verifies. Gives the report."""
-    report = await verify.verify(place.settings, lambda _name, _rows, _expected: None)
+    report = await verify.verify(place.settings, lambda _name, _rows, _expected: None, clock)
     assert report["ok"], report["differences"]
     return report
 
@@ -211,6 +213,11 @@ async def _tenant(owner: asyncpg.Connection[asyncpg.Record]) -> int:
         "VALUES ($1, 'sandbox', 0, 'create', now()) RETURNING tenant_id",
         merchant_id,
     )
+    await owner.execute(
+        "INSERT INTO tenant_period_settings (tenant_id, effective_from, revision, time_zone, anchor_day, created_at) "
+        "VALUES ($1, '-infinity', 1, 'Asia/Shanghai', 1, now())",
+        tenant_id,
+    )
     await owner.execute("INSERT INTO metrics VALUES ($1, 1, 'tokens_input', '', now())", tenant_id)
     product_id, card_id = f"prod_{secrets.token_hex(12)}", f"rc_{secrets.token_hex(12)}"
     await owner.execute("INSERT INTO products VALUES ($1, $2, 'default', 'default', now())", tenant_id, product_id)
@@ -230,10 +237,10 @@ async def _tenant(owner: asyncpg.Connection[asyncpg.Record]) -> int:
 
 
 @contextlib.asynccontextmanager
-async def running_core(settings: Settings) -> AsyncIterator[core.PartitionWriter]:
+async def running_core(settings: Settings, clock: Clock | None = None) -> AsyncIterator[core.PartitionWriter]:
     """A core on this event loop; drained at the end."""
     stopping = asyncio.Event()
-    writer = core.PartitionWriter(settings, 0, SystemClock(), stopping)
+    writer = core.PartitionWriter(settings, 0, clock or SystemClock(), stopping)
     task = asyncio.create_task(writer.run())
     try:
         yield writer

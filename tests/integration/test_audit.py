@@ -30,12 +30,14 @@ TOLD = {
     ("POST", "/v1/promotions/{promotionId}/end"),
     ("POST", "/v1/top-ups/{topUpId}/cancel"),
     ("POST", "/v1/top-ups/{topUpId}/refunds"),
+    ("PUT", "/v1/billing-period"),
     ("POST", "/v1/api-keys"),
     ("POST", "/v1/api-keys/{keyId}/revoke"),
     ("POST", "/v1/api-keys/{keyId}/rotate"),
 }
 """operations whose entries the tests below look at, and those of drafts and products in test_rate_card_versions.py, of
-customers' own cards in test_customer_prices.py, of what top-ups are sold by in test_top_ups.py, of refunds in test_payments.py"""
+customers' own cards in test_customer_prices.py, of what top-ups are sold by in test_top_ups.py, of refunds in test_payments.py,
+of billing periods in test_billing_period.py"""
 READING = {("POST", "/v1/rate-cards/{rateCardId}/simulate")}
 """operations that are asked with a body and write nothing, as test_simulate.py proves"""
 USAGE = {("POST", "/v1/usage-events/void")}

@@ -26,6 +26,7 @@ LEDGER = (
     "period_charges",
     "product_metrics",
     "customer_rate_cards",
+    "tenant_period_settings",
     *CARDS,
 )
 
@@ -235,6 +236,7 @@ def test_row_level_security_stands_behind_the_queries(product: Product, merchant
         "event_keys",
         "api_keys",
         "tenants",
+        "tenant_period_settings",
         "rate_cards",
         "products",
         "customer_rate_cards",

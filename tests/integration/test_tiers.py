@@ -190,7 +190,13 @@ TAMPERING = {
     "a period is another": "UPDATE usage_counter_quantities SET period_start = period_start - interval '1 hour'",
     "an event of no counter has counted": "UPDATE usage_events SET counter_before = 7 WHERE idempotency_key = 'plain'",
     "an allowance is larger": "UPDATE rate_card_charges SET allowance = allowance + 1 WHERE allowance IS NOT NULL",
-    "the periods begin elsewhere": "UPDATE tenants SET anchor_day = 15 + extract(day FROM now())::integer % 2",
+    "the periods begin elsewhere": "UPDATE tenant_period_settings SET anchor_day = 15 + extract(day FROM now())::integer % 2",
+    "the periods began elsewhere": """UPDATE tenant_period_settings SET effective_from = now() - interval '1 hour'
+        WHERE NOT isfinite(effective_from)""",
+    "a change of the periods is made up": """INSERT INTO tenant_period_settings
+        SELECT tenant_id, now() - interval '90 seconds', 1, 'UTC', 7, now() FROM tenant_period_settings
+        WHERE NOT isfinite(effective_from)""",
+    "the periods are gone": "DELETE FROM tenant_period_settings",
 }
 """what is done → the statement, run as the superuser with all triggers off, and undone"""
 
@@ -202,23 +208,21 @@ def test_what_is_changed_of_counters_is_found(new_merchant: Callable[..., Mercha
     merchant.usage(event(key="x", quantity="100"), event(key="y", quantity="400"))
     merchant.usage(event(key="a"), event(key="plain", metric="images"))
     merchant.usage(event(key="b"))
-    tables = ("usage_events", "usage_counter_quantities", "rate_card_charges", "tenants")
+    tables = ("usage_events", "usage_counter_quantities", "tenant_period_settings", "rate_card_charges")
 
     async def spoiled(statement: str) -> dict[str, Any]:
         connection = await asyncpg.connect(merchant.product.run["databaseUrl"])
         try:
             await connection.execute("SET session_replication_role = replica")
-            columns = {"tenants": "anchor_day", "rate_card_charges": "allowance"}
             for table in tables:
                 await connection.execute(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")
             try:
                 await connection.execute(statement)
                 return await asyncio.to_thread(merchant.product.verify)
             finally:
-                for table in tables[:2]:
+                for table in tables[:3]:
                     await connection.execute(f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}")
                 await connection.execute(
-                    f"UPDATE tenants t SET {columns['tenants']} = k.anchor_day FROM kept_tenants k WHERE k.tenant_id = t.tenant_id;"
                     "UPDATE rate_card_charges c SET allowance = k.allowance FROM kept_rate_card_charges k "
                     "WHERE (k.tenant_id, k.rate_card_id, k.line) = (c.tenant_id, c.rate_card_id, c.line)"
                 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from buffmoney import _core
-from buffmoney.base.periods import Periods
-from tests.oracle import UNBILLED, Hold, Outcome, RefusedError, Tenant, Usage, Wallet, nano, period_of, show
+from buffmoney.base.periods import Periods, Setting
+from tests.oracle import UNBILLED, Hold, Outcome, RefusedError, Tenant, Usage, Wallet, nano, show
 from tests.properties.partition import REPLY_TO, Partition, catalog_json, command_message, counter_ids
 from tests.workload import (
     START_US,
@@ -18,6 +19,7 @@ from tests.workload import (
     Batch,
     Capture,
     ChangeCard,
+    ChangePeriods,
     Configure,
     GiveGrant,
     PassTime,
@@ -30,6 +32,16 @@ from tests.workload import (
 
 TENANT_ID = 7
 Check = Callable[[bytes], None]
+
+
+def changed(periods: Periods, wanted: Setting, now_us: int) -> Periods:
+    """The settings after a change, as merchants/billing_period.py keeps them in the database."""
+    last = periods.settings[-1]
+    if (wanted.zone, wanted.anchor_day) == (last.zone, last.anchor_day):
+        return periods
+    effective_us = periods.changes_at(now_us)
+    kept = (setting for setting in periods.settings if setting.since_us != effective_us)
+    return Periods((*kept, replace(wanted, since_us=effective_us)))
 
 
 def as_outcome(result: dict[str, Any]) -> Outcome:
@@ -56,7 +68,7 @@ class ModelRun:
         self.periods = periods or Periods()
         self.partition = Partition(**engine)
         self.model = Tenant(billing=billing, unknown_customers=unknown_customers)
-        self.model.zone, self.model.anchor_day = self.periods.zone, self.periods.anchor_day
+        self.model.settings = [(one.since_us or 0, one.zone, one.anchor_day) for one in self.periods.settings]
         self.group_size = group_size
         self.now_us = START_US
         self.version = 0
@@ -83,6 +95,11 @@ class ModelRun:
             if isinstance(step, ChangeCard):
                 self.flush()
                 self.model.cards.append(step.card)
+                self.publish()
+            elif isinstance(step, ChangePeriods):
+                self.flush()
+                self.periods = changed(self.periods, Setting(step.zone, step.anchor_day), self.now_us)
+                self.model.change_periods(step.zone, step.anchor_day, self.now_us)
                 self.publish()
             elif isinstance(step, Assign):
                 self.flush()
@@ -382,9 +399,8 @@ class ModelRun:
         found = {}
         for customer in self.partition.tables.of("customers", TENANT_ID):
             for (counter_id, start_us), quantity in self.partition.counters(customer["account_id"]).items():
-                period = period_of(start_us, self.model.zone, self.model.anchor_day)
                 if quantity:
-                    found[customer["external_id"], names[counter_id], period] = quantity
+                    found[customer["external_id"], names[counter_id], start_us] = quantity
         return found
 
     def compare(self) -> None:

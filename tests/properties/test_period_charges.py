@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 
 from buffmoney import _core
 from buffmoney.base.money import from_nano, to_nano
-from buffmoney.base.periods import Periods
+from buffmoney.base.periods import Periods, Setting
 from buffmoney.pricing.cards import Tier
 from buffmoney.pricing.explain import Line, explain_period
 from tests import by_hand
+from tests.oracle import Tenant
+from tests.properties.model_run import changed
 from tests.properties.partition import REPLY_TO, Partition, command_message
 
 GOLDEN = Path(__file__).parent / "golden_period_charges.md"
@@ -74,7 +76,12 @@ def tiers(*rows: tuple[str | None, str, str]) -> list[dict[str, str | None]]:
 
 
 def catalog(
-    versions: list[tuple[int | None, Version]], version: int = 1, assigned: Sequence[tuple[int, int, int]] = (), *, accrues: bool = False
+    versions: list[tuple[int | None, Version]],
+    version: int = 1,
+    assigned: Sequence[tuple[int, int, int]] = (),
+    *,
+    accrues: bool = False,
+    periods: Periods = PERIODS,
 ) -> bytes:
     """Versions of one line, each with the moment from which it is in force. assigned: (account, place of the version, since)."""
     own = {place for _, place, _ in assigned}
@@ -103,7 +110,7 @@ def catalog(
             "metrics": [{"id": 3, "code": "images"}],
             "rateCards": cards,
             "assignments": assignments,
-            "periods": PERIODS.wire(PERIODS.starts_us),
+            "periods": periods.wire(periods.starts_us),
         }
     ).encode()
 
@@ -147,10 +154,29 @@ class Run:
     partition: Partition = field(default_factory=lambda: Partition(max_wallets=16, recent_keys=64))
     events: dict[str, Event] = field(default_factory=dict)
     sent: int = 0
+    latest_us: int = END_US + 20 * DAY_US
+    """when the last event may have occurred"""
+    periods: Periods = PERIODS
+    model: Tenant = field(default_factory=Tenant)
+    """the oracle, which is asked for periods only"""
+    bounds: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.partition.period_counters = {UNITS: UNITS, CHARGES: UNITS}
         self.partition.set_catalog(TENANT, catalog(self.versions, accrues=self.accrues))
+
+    def change_periods(self, wanted: Setting) -> None:
+        """Periods begin elsewhere from the end of the open one on."""
+        self.periods = changed(self.periods, wanted, self.now_us)
+        self.model.change_periods(wanted.zone, wanted.anchor_day, self.now_us)
+        self.partition.set_catalog(TENANT, catalog(self.versions, self.sent + 2, accrues=self.accrues, periods=self.periods))
+
+    def period(self, moment_us: int) -> tuple[int, int]:
+        """Start and end of a period as the oracle has them."""
+        place = (*self.model.settings, self.model.period(moment_us))
+        if place not in self.bounds:
+            self.bounds[place] = self.model.period_bounds(moment_us)
+        return self.bounds[place]
 
     def at(self, occurred_us: int) -> Version:
         """The line in force at a moment."""
@@ -193,7 +219,7 @@ class Run:
 
     def stray(self) -> None:
         """Two groups that are applied on top of each other and taken back, the second of them a sweep."""
-        _, message = self.message("a", 5 * NANO, min(self.now_us, END_US + 20 * DAY_US))
+        _, message = self.message("a", 5 * NANO, min(self.now_us, self.latest_us))
         self.partition.apply([message], self.now_us)
         periods = self.partition.unsettled()
         while not (needs := self.partition.engine.sweep_needs([], [], periods)).nothing:
@@ -215,13 +241,13 @@ class Run:
         sums: defaultdict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
         for event in self.events.values():
             if event.settles:
-                start, end = PERIODS.of(event.occurred_us)
+                start, end = self.period(event.occurred_us)
                 if self.now_us >= end + HOUR_US:
                     used = sums[event.customer, start]
                     used[0], used[1] = used[0] + event.quantity, used[1] + event.charge
         found = {}
         for (customer, start), (quantity, charged) in sums.items():
-            last = PERIODS.of(start)[1] - 1
+            last = self.period(start)[1] - 1
             lines = [line for since, line in self.versions if since is None or since <= last]
             line = [line for line in lines if settling(line).get("periodQuantityCounterId")][-1]
             found[customer, start] = period_charge(line, quantity, charged)

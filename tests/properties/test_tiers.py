@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from buffmoney.base.money import from_nano
-from buffmoney.base.periods import Periods
+from buffmoney.base.periods import Periods, Setting
 from buffmoney.pricing.explain import explain
 from tests import by_hand
 from tests.oracle import NANO, Card, Charge, Outcome, Usage, exact_after, nano, period_of, price_of, round_half_even, show
@@ -30,7 +30,7 @@ RUNS = settings(max_examples=200, deadline=None, suppress_health_check=list(Heal
 FEWER = settings(RUNS, max_examples=80)
 DAY_US = 86_400 * 10**6
 ZONES = ("Asia/Shanghai", "UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
-PERIODS = st.builds(Periods, st.sampled_from(ZONES), st.sampled_from((1, 1, 15, 28, 29, 30, 31)))
+PERIODS = st.builds(lambda *place: Periods((Setting(*place),)), st.sampled_from(ZONES), st.sampled_from((1, 1, 15, 28, 29, 30, 31)))
 
 
 @st.composite
@@ -231,7 +231,7 @@ def test_a_counter_has_an_end() -> None:
 @pytest.mark.parametrize("anchor_day", [1, 15, 28, 29, 31])
 def test_periods_begin_where_the_calendar_says(zone: str, anchor_day: int) -> None:
     """Proves: the table puts any moment into the period that the calendar on the zone's wall shows, also around its very boundaries."""
-    periods = Periods(zone, anchor_day)
+    periods = Periods((Setting(zone, anchor_day),))
     starts = periods.starts_us
     chance = random.Random(f"{zone} {anchor_day}")
     moments = [chance.randrange(starts[1], starts[-2]) for _ in range(400)]
@@ -245,7 +245,7 @@ def test_periods_begin_where_the_calendar_says(zone: str, anchor_day: int) -> No
 def test_a_catalogue_holds_periods_from_128_days_back_to_ten_years_ahead() -> None:
     """Proves: what usage of now can be of is in the table, and its first period is whole."""
     now_us = START_US
-    for periods in (Periods(), Periods("America/New_York", 31)):
+    for periods in (Periods(), Periods((Setting("America/New_York", 31),))):
         table = periods.around(now_us)
         assert table == sorted(set(table))
         assert table[0] <= now_us - 128 * DAY_US < table[1]

@@ -34,6 +34,7 @@ Action = Literal[
     "channel_account.retire",
     "channel_account.rotate",
     "customer.assign_rate_card",
+    "merchant.change_billing_period",
     "merchant.create",
     "metric.create",
     "product.create",

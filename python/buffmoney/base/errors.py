@@ -125,6 +125,8 @@ CODES = _codes(
     ("channel_unavailable", 503, True, "The payment channel did not answer"),
     # ---- merchants and keys
     ("invalid_merchant", 422, False, "The merchant is not valid"),
+    ("invalid_billing_period", 422, False, "The billing period is not valid"),
+    ("too_many_changes", 422, False, "The setting was changed as often as it may before it takes effect"),
     ("merchant_not_found", 404, False, "The merchant does not exist"),
     ("key_not_found", 404, False, "The API key does not exist"),
     # ---- the system

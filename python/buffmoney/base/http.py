@@ -177,6 +177,15 @@ class Answer:
         return self.content if isinstance(self.content, bytes) else _ENCODER.encode(self.content)
 
 
+async def tell_core(call: Call, version: int) -> None:
+    """Lets the core take a new version of the tenant's catalogue, and comes back when it has."""
+    # Only to be quick: without it the core finds the new version at its next look, so a core that is away is no failure.
+    try:
+        await call.services.commands.command(call.tenant, {"type": "catalog", "version": version})
+    except Problem:
+        return
+
+
 Handler = Callable[[Call], Awaitable[Answer]]
 Refusal = Callable[[Problem, Mapping[bytes, bytes], str], Answer]
 """(problem, the request's headers, request id) -> how a failure is shown in place of problem+json. Must not raise."""

@@ -69,6 +69,43 @@ def merchants_create(
     say("Keep the keys: they are not stored and cannot be shown again.")
 
 
+@merchants.command(name="billing-period")
+def merchants_billing_period(
+    *,
+    merchant: MerchantId,
+    mode: Mode = "sandbox",
+    time_zone: Annotated[str | None, Parameter(help="Where they shall begin. Without it as it was set last.")] = None,
+    anchor_day: Annotated[int | None, Parameter(help="Day of the month on which they shall begin, 1 to 31. Without it as before.")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a tenant's billing periods begin, or change it from the end of the open period on.
+
+    Example: `buffmoney merchants billing-period --merchant mer_… --mode live --time-zone America/New_York --anchor-day 15`
+    """
+    from buffmoney.audit.log import Author
+    from buffmoney.base.clock import SystemClock
+    from buffmoney.merchants import billing_period as owner
+    from buffmoney.merchants.merchants import tenant_id_of
+
+    async def work(connection: Connection, settings: Settings) -> owner.BillingPeriod:
+        clock = SystemClock()
+        tenant_id = await tenant_id_of(connection, merchant, mode)
+        if time_zone is None and anchor_day is None:
+            return await owner.read(connection, clock, tenant_id)
+        by = Author.command_line(settings, clock)
+        return (await owner.change(connection, clock, tenant_id, merchant, time_zone, anchor_day, by=by)).billing_period
+
+    found = as_owner(work, data_dir)
+    if as_json:
+        say_json(found)
+        return
+    for name, setting in (("in force", found.in_force), ("scheduled", found.scheduled)):
+        if setting is not None:
+            about = f"from day {setting.anchor_day} at midnight in {setting.time_zone}"
+            say(f"{name:<10}  {about}, period {setting.period_start} to {setting.period_end}")
+
+
 @keys.command(name="create")
 def keys_create(*, merchant: MerchantId, mode: Mode = "sandbox", name: str = "", data_dir: DataDir = None, as_json: Json = False) -> None:
     """Make another API key. It is shown this once.

@@ -27,7 +27,7 @@ FROM usage_counter_quantities ORDER BY tenant_id, account_id, period_start, coun
 
 -- name: periods
 -- Where the periods of those tenants begin that count anything.
-SELECT tenant_id, time_zone, anchor_day FROM tenants t WHERE EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id)
+SELECT tenant_id, period_settings(tenant_id) FROM tenants t WHERE EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id)
 
 -- name: event_keys
 -- In key order, so that a key which is in two tables comes twice in a row.

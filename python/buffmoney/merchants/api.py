@@ -1,4 +1,4 @@
-"""Routes of API keys: a merchant's own, in the mode of the key that asks."""
+"""Routes of what is a merchant's own, in the mode of the key that asks: API keys and where its billing periods begin."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import msgspec
 
 from buffmoney.audit.log import Author
 from buffmoney.base.clock import format_time
-from buffmoney.base.http import Answer, Call, Route
-from buffmoney.merchants import keys
+from buffmoney.base.http import Answer, Call, Route, tell_core
+from buffmoney.merchants import billing_period, keys
 
 
 class KeyBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -26,6 +26,13 @@ class RotateBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 class RevokeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """Nothing."""
+
+
+class BillingPeriodBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """timeZone: a name like Asia/Shanghai. anchorDay: 1 to 31; a month without it has its last day."""
+
+    time_zone: str
+    anchor_day: int
 
 
 class CreatedKey(msgspec.Struct, rename="camel"):
@@ -97,6 +104,24 @@ async def rotate_key(call: Call) -> Answer:
     return Answer(CreatedKey(made.key_id, made.prefix, made.secret))
 
 
+async def get_billing_period(call: Call) -> Answer:
+    """The setting in force and the one to come."""
+    async with call.transaction() as connection:
+        return Answer(await billing_period.read(connection, call.services.clock, call.tenant.tenant_id))
+
+
+async def change_billing_period(call: Call) -> Answer:
+    """Lets billing periods begin elsewhere once the open one has ended."""
+    body: BillingPeriodBody = call.body
+    tenant = call.tenant
+    wanted = (tenant.tenant_id, tenant.merchant_id, body.time_zone, body.anchor_day)
+    async with call.transaction() as connection:
+        changed = await billing_period.change(connection, call.services.clock, *wanted, by=Author.of(call))
+    if changed.catalog_version is not None:
+        await tell_core(call, changed.catalog_version)
+    return Answer(changed.billing_period)
+
+
 def _shown(call: Call, row: keys.ApiKey) -> ApiKey:
     return ApiKey(
         row.key_id, row.prefix, row.name, call.tenant.mode, format_time(row.created_at), _time(row.expires_at), _time(row.revoked_at)
@@ -145,5 +170,27 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         errors=("key_not_found", "invalid_parameter"),
         idempotency="stored",
+    ),
+    Route(
+        method="GET",
+        path="/v1/billing-period",
+        handler=get_billing_period,
+        summary="Get where billing periods begin",
+        tag="Billing period",
+        answer=billing_period.BillingPeriod,
+    ),
+    Route(
+        method="PUT",
+        path="/v1/billing-period",
+        handler=change_billing_period,
+        summary="Change where billing periods begin",
+        tag="Billing period",
+        description="A change takes effect when the open period ends. From there one short period, at most a month long, runs to the next "
+        "boundary by the new setting; periods that have begun never change. A further change before then takes the place of the first, and "
+        "the setting in force takes it back. The same again changes nothing.",
+        body=BillingPeriodBody,
+        answer=billing_period.BillingPeriod,
+        errors=("invalid_billing_period", "too_many_changes"),
+        body_example={"timeZone": "America/New_York", "anchorDay": 15},
     ),
 )

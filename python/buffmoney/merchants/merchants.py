@@ -11,7 +11,7 @@ from buffmoney.base import money, queries
 from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
-from buffmoney.base.periods import ASIA_SHANGHAI, time_zone
+from buffmoney.base.periods import ASIA_SHANGHAI, check_anchor_day, time_zone
 from buffmoney.ledger import cash
 from buffmoney.merchants import keys
 
@@ -68,8 +68,7 @@ async def create(
         raise Problem("invalid_merchant", "Unknown customers are to be created or refused: create or refuse.", param="unknownCustomers")
     if currency not in money.CURRENCIES:
         raise Problem("invalid_merchant", f"The currencies are {', '.join(money.CURRENCIES)}.", param="currency")
-    if not 1 <= anchor_day <= 31:
-        raise Problem("invalid_merchant", "A billing period begins on a day from 1 to 31.", param="anchorDay")
+    anchor_day = check_anchor_day(anchor_day, "anchorDay", "invalid_merchant")
     zone = time_zone(zone, "timeZone", "invalid_merchant")
 
     merchant_id = new_short("mer", clock)
@@ -85,8 +84,9 @@ async def create(
         partition_id = partitions[count // 2 % len(partitions)]
         for mode in get_args(Mode):
             tenant_id: int = await connection.fetchval(
-                _SQL["insert_tenant"], merchant_id, mode, partition_id, currency, unknown_customers, created_at, zone, anchor_day
+                _SQL["insert_tenant"], merchant_id, mode, partition_id, currency, unknown_customers, created_at
             )
+            await connection.execute(_SQL["first_period_setting"], tenant_id, zone, anchor_day, created_at)
             await connection.executemany(
                 _SQL["insert_builtin_metric"], [(tenant_id, metric_id, code, unit, created_at) for metric_id, code, unit in BUILTIN_METRICS]
             )

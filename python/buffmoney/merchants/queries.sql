@@ -12,8 +12,8 @@ SELECT partition_id FROM partitions ORDER BY partition_id;
 INSERT INTO merchants (merchant_id, name, billing, created_at) VALUES ($1, $2, $3, $4);
 
 -- name: insert_tenant
-INSERT INTO tenants (merchant_id, mode, partition_id, currency, unknown_customers, created_at, time_zone, anchor_day)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING tenant_id;
+INSERT INTO tenants (merchant_id, mode, partition_id, currency, unknown_customers, created_at)
+VALUES ($1, $2, $3, $4, $5, $6) RETURNING tenant_id;
 
 -- name: insert_builtin_metric
 INSERT INTO metrics (tenant_id, metric_id, code, unit, created_at) VALUES ($1, $2, $3, $4, $5);
@@ -25,6 +25,26 @@ INSERT INTO products (tenant_id, product_id, code, name, created_at) VALUES ($1,
 -- name: merchant_tenants
 -- Both tenants of a merchant, sandbox and live.
 SELECT tenant_id, mode FROM tenants WHERE merchant_id = $1;
+
+-- name: lock_tenant
+SELECT FROM tenants WHERE tenant_id = $1 FOR NO KEY UPDATE;
+
+-- name: next_catalog_version
+-- Periods are part of the catalogue: the core finds a change by this number.
+UPDATE tenants SET catalog_version = catalog_version + 1 WHERE tenant_id = $1 RETURNING catalog_version;
+
+-- name: period_settings
+SELECT period_settings($1);
+
+-- name: next_revision
+SELECT coalesce(max(revision), 0) + 1 FROM tenant_period_settings WHERE tenant_id = $1 AND effective_from = $2;
+
+-- name: insert_period_setting
+INSERT INTO tenant_period_settings (tenant_id, effective_from, revision, time_zone, anchor_day, created_at) VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: first_period_setting
+INSERT INTO tenant_period_settings (tenant_id, effective_from, revision, time_zone, anchor_day, created_at)
+VALUES ($1, '-infinity', 1, $2, $3, $4);
 
 -- name: list_merchants
 SELECT merchant_id, name, billing, created_at FROM merchants ORDER BY created_at, merchant_id;

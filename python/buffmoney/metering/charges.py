@@ -206,12 +206,10 @@ def charging_line(event: asyncpg.Record, line: Line) -> ChargingLine:
 
 
 def _counted(event: asyncpg.Record, billable: str) -> CountedUsage:
-    start, end = Periods(event["time_zone"], event["anchor_day"]).of(to_us(event["occurred_at"]))
+    period = _period_of(event)
     before, quantity = event["counter_before"], event["quantity"]
     return CountedUsage(
-        format_time(start),
-        format_time(end),
-        event["time_zone"],
+        *period,
         money.format_decimal(before),
         money.format_decimal(before + quantity),
         money.format_decimal(quantity - Decimal(billable)),
@@ -220,10 +218,16 @@ def _counted(event: asyncpg.Record, billable: str) -> CountedUsage:
 
 
 def _period(event: asyncpg.Record) -> ChargedPeriod:
-    start, end = Periods(event["time_zone"], event["anchor_day"]).of(to_us(event["occurred_at"]))
     volume = "all units of the period are priced at its end, by the tier in which their total lies"
     minimum = "at the period's end what the charges of its events did not reach of the minimum per period is charged"
-    return ChargedPeriod(format_time(start), format_time(end), event["time_zone"], volume if event["model"] == VOLUME else minimum)
+    return ChargedPeriod(*_period_of(event), volume if event["model"] == VOLUME else minimum)
+
+
+def _period_of(event: asyncpg.Record) -> tuple[str, str, str]:
+    """Start, end and time zone of the period in which it occurred."""
+    periods = Periods.stored(event["period_settings"])
+    start, end = periods.of(to_us(event["occurred_at"]))
+    return format_time(start), format_time(end), periods.at(start).zone
 
 
 def _optional(value: Decimal | None) -> str | None:

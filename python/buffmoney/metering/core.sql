@@ -179,13 +179,13 @@ WHERE h.expires_at <= $2 AND h.status = 'open' ORDER BY h.expires_at, h.hold_id 
 -- name: period_counters
 -- The tenants of a partition that have lines which are settled at a period's end, with the counters of their units and, place by place, of
 -- what their events were charged.
-SELECT u.tenant_id, t.time_zone, t.anchor_day, array_agg(u.counter_id ORDER BY u.counter_id) AS units,
+SELECT u.tenant_id, period_settings(u.tenant_id), array_agg(u.counter_id ORDER BY u.counter_id) AS units,
     array_agg(c.counter_id ORDER BY u.counter_id) AS charges
 FROM usage_counters u
 JOIN tenants t ON t.tenant_id = u.tenant_id AND t.partition_id = $1
 JOIN usage_counters c ON c.tenant_id = u.tenant_id AND c.product_id = u.product_id AND c.metric_id = u.metric_id AND c.match = u.match
     AND c.measure = 'period_charge'
-WHERE u.measure = 'period_quantity' GROUP BY 1, 2, 3
+WHERE u.measure = 'period_quantity' GROUP BY u.tenant_id
 
 -- name: counted_accounts
 -- The next accounts after $2 that have counted anything: from one to the next down the index, a descent each.

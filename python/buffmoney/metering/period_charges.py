@@ -110,6 +110,7 @@ async def list_period_charges(call: Call) -> Answer:
         start = None if start_us is None else to_datetime(start_us)
         rows = await connection.fetch(_SQL["period_charges"], tenant_id, account_id, start, *after, query.limit + 1)
         page, more = rows[: query.limit], len(rows) > query.limit
+        periods = Periods.stored(await connection.fetchval(_SQL["period_settings"], tenant_id))
         posted = [row for row in page if row["posting_seq"]]
         found: defaultdict[tuple[int, int], list[asyncpg.Record]] = defaultdict(list)
         if posted:
@@ -121,14 +122,14 @@ async def list_period_charges(call: Call) -> Answer:
         last = page[-1]
         position = [last["commit_id"], last["account_id"], to_us(last["period_start"]), last["counter_id"]]
         cursor = cursors.seal(secret, tenant_id, scope, position)
-    return Answer(PeriodChargePage([_charge(row, found[row["account_id"], row["posting_seq"]]) for row in page], cursor))
+    return Answer(PeriodChargePage([_charge(row, periods, found[row["account_id"], row["posting_seq"]]) for row in page], cursor))
 
 
-def _charge(row: asyncpg.Record, postings: list[asyncpg.Record]) -> PeriodCharge:
+def _charge(row: asyncpg.Record, periods: Periods, postings: list[asyncpg.Record]) -> PeriodCharge:
     terms = (row["model"], row["price"], row["per"], row["percent"], row["minimum"], row["allowance"])
     line = Line(*terms, stored_tiers(row["tiers"]), row["minimum_per_period"])
     why = explain_period(line, row["quantity"], row["charged"], row["total"])
-    start, end = Periods(row["time_zone"], row["anchor_day"]).of(to_us(row["period_start"]))
+    start, end = periods.of(to_us(row["period_start"]))
     since = None if row["effective_from"] is None else format_time(row["effective_from"])
     return PeriodCharge(
         row["external_id"],
@@ -136,7 +137,7 @@ def _charge(row: asyncpg.Record, postings: list[asyncpg.Record]) -> PeriodCharge
         row["currency"],
         format_time(start),
         format_time(end),
-        row["time_zone"],
+        periods.at(start).zone,
         row["revision"],
         ChargingCard(row["rate_card_id"], row["card_name"], row["version"], since),
         charging_line(row, line),

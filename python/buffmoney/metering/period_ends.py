@@ -70,15 +70,15 @@ class PeriodEnds:
         """Goes one step further where a walk is to be made."""
         if len(self.waiting) >= MOST_DUE:
             return
-        for tenant_id, zone, anchor_day, units, charges in await connection.fetch(SQL["period_counters"], partition_id):
+        for tenant_id, where, units, charges in await connection.fetch(SQL["period_counters"], partition_id):
             walk = self._walks.setdefault(tenant_id, _Walk())
-            starts = Periods(zone, anchor_day).starts_us
+            starts = Periods.stored(where).starts_us
             if not walk.to:
                 # The first walk of a tenure needs no margin: what its own groups move from now on they name.
                 margin = GRACE + IN_FLIGHT if walk.done else GRACE
-                ended = starts[bisect_right(starts, now_us - margin // _US) - 1]
-                if ended > walk.done:
-                    walk.to, walk.past = ended, 0
+                begun = bisect_right(starts, now_us - margin // _US)
+                if begun and starts[begun - 1] > walk.done:
+                    walk.to, walk.past = starts[begun - 1], 0
             if walk.to:
                 await self._step(connection, tenant_id, ([*units, *charges], [*units, *units]), walk, now_us)
 

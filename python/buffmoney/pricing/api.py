@@ -15,7 +15,7 @@ from buffmoney.audit import log
 from buffmoney.base import cursors, queries
 from buffmoney.base.clock import format_time, to_datetime, to_us
 from buffmoney.base.errors import Problem
-from buffmoney.base.http import Answer, Call, Route
+from buffmoney.base.http import Answer, Call, Route, tell_core
 from buffmoney.base.times import parse_time
 from buffmoney.pricing import cards, diff, products, versions
 
@@ -254,15 +254,6 @@ class MetricList(msgspec.Struct, rename="camel"):
     """All metrics of the tenant."""
 
     data: list[Metric]
-
-
-async def tell_core(call: Call, version: int) -> None:
-    """Lets the core take a new version of the catalogue, and comes back when it has."""
-    # Only to be quick: without it the core finds the new version at its next look, so a core that is away is no failure.
-    try:
-        await call.services.commands.command(call.tenant, {"type": "catalog", "version": version})
-    except Problem:
-        return
 
 
 async def create_rate_card(call: Call) -> Answer:

@@ -15,10 +15,9 @@ from buffmoney.audit import log
 from buffmoney.base import queries
 from buffmoney.base.clock import format_time, to_datetime
 from buffmoney.base.errors import Problem
-from buffmoney.base.http import Answer, Call, Route
+from buffmoney.base.http import Answer, Call, Route, tell_core
 from buffmoney.base.times import parse_time
 from buffmoney.pricing import products, versions
-from buffmoney.pricing.api import tell_core
 
 if TYPE_CHECKING:
     import asyncpg

@@ -23,7 +23,7 @@ async def read(connection: Connection, clock: Clock, tenant_id: int) -> bytes:
     "rateCards": [{"rateCardId", "productId", "currency", "audience": "everyone|assigned", "effectiveFromUs": int|null,
     "charges": [{"priceId", "metricId", "match", "model"?, "currency"?, "price", "per", "percent"?, "minimum"?, "counterId"?, "allowance"?,
     "tiers"?: [{"upTo": "1000000"|null, "price", "per"}], "minimumPerPeriod"?, "periodQuantityCounterId"?, "periodChargeCounterId"?}]}],
-    "periods"?: {"timeZone", "anchorDay", "startsUs": [..rising..]},
+    "periods"?: {"startsUs": [..rising..]},
     "assignments": [{"accountId", "productId", "rateCardId": str|null, "effectiveFromUs": int}]}
 
     A line without "model" is per_unit, one without "currency" in its card's; "price" is the cost where the model is markup, and of no
@@ -38,6 +38,6 @@ async def read(connection: Connection, clock: Clock, tenant_id: int) -> bytes:
         raise LookupError(f"there is no tenant {tenant_id}")
     catalog: str = row["catalog"]
     if row["counts"]:
-        periods = Periods(row["time_zone"], row["anchor_day"])
+        periods = Periods.stored(row["period_settings"])
         catalog = f'{catalog.rstrip().removesuffix("}")},"periods":{json.dumps(periods.wire(periods.around(clock.now_us())))}}}'
     return catalog.encode()

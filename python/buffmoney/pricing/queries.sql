@@ -134,7 +134,7 @@ SELECT count(*) FROM metrics WHERE tenant_id = $1;
 -- All that the engine needs to rate a tenant's usage, in one snapshot. Cards lie in order of effect, lines in the card's order. Whether a
 -- line has a model other than per_unit, a percentage, a minimum, an allowance, tiers or a currency other than the card's shows in the
 -- JSON only if it has.
-SELECT t.time_zone, t.anchor_day, EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id) AS counts, json_build_object(
+SELECT period_settings(t.tenant_id), EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id) AS counts, json_build_object(
     'tenantId', t.tenant_id,
     'version', t.catalog_version,
     'currency', t.currency,

@@ -28,7 +28,7 @@ SELECT json_build_object(
 FROM tenants t WHERE t.tenant_id = $1;
 
 -- name: periods
-SELECT time_zone, anchor_day FROM tenants WHERE tenant_id = $1;
+SELECT period_settings($1);
 
 -- name: account
 SELECT account_id FROM customers WHERE tenant_id = $1 AND external_id = $2;

@@ -242,10 +242,8 @@ async def simulate(
         # A customer without a wallet has used nothing, and no account has this number.
         account_id = await connection.fetchval(_SQL["account"], tenant_id, span.customer) or 0
     before = (await connection.fetchval(_SQL["catalog"], tenant_id)).encode()
-    where = await connection.fetchrow(_SQL["periods"], tenant_id)
-    assert where is not None
+    periods = Periods.stored(await connection.fetchval(_SQL["periods"], tenant_id))
     starts = await asyncio.to_thread(day_starts, zone)
-    periods = Periods(where["time_zone"], where["anchor_day"])
     after = catalog_with(before, card, currency, periods)
     settled = (span.from_us or 0, now_us if span.to_us is None else min(span.to_us, now_us))
     simulation = Simulation(before, after, (FIRST_DAY - EPOCH.date()).days, starts, settled)

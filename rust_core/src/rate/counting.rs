@@ -17,7 +17,7 @@ use crate::money::mul_div_round;
 pub const MAX_TIERS: usize = 100;
 
 /// When the periods of a tenant begin, in microseconds since the Unix epoch, rising; the last start only ends the period
-/// before it. Made by `pricing/periods.py`, which knows time zones.
+/// before it. Made by `base/periods.py`, which knows time zones and what the tenant changed of them when.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Periods(Vec<i64>);
 
