@@ -68,7 +68,7 @@ def _calendar(zone: str, anchor_day: int) -> list[int]:
 
 @lru_cache(maxsize=256)
 def _starts(settings: tuple[Setting, ...]) -> list[int]:
-    if len(settings) == 1:
+    if len(settings) == 1 and settings[0].since_us is None:
         return _calendar(settings[0].zone, settings[0].anchor_day)
     found: list[int] = []
     for place, setting in enumerate(settings):
