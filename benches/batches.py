@@ -23,6 +23,25 @@ RATE_CARD: dict[str, object] = {
         for metric, price in (("tokens_input", input_price), ("tokens_output", output_price))
     ],
 }
+TIERED_CARD: dict[str, object] = {
+    "name": "bench tiered",
+    "currency": "CNY",
+    "charges": [
+        {
+            "metric": metric,
+            "match": {"model": model},
+            "model": "graduated",
+            "allowance": "5000",
+            "tiers": [
+                {"upTo": "100000", "price": "9", "per": "1000000"},
+                {"upTo": "10000000", "price": "7", "per": "1000000"},
+                {"upTo": None, "price": "5", "per": "1000000"},
+            ],
+        }
+        for model in MODELS
+        for metric in ("tokens_input", "tokens_output")
+    ],
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import asyncpg
 import psutil
 
 from benches.bare import Bare
+from benches.batches import TIERED_CARD
 from benches.product import Product
 from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
@@ -183,6 +184,23 @@ async def hot(pace: Pace, say: Say) -> Figures:
         await bare.open()
         found = await against_bare(product, bare, pace, say, connections=connections, customers=1)
     return {f"{name}_hot_customer" if name != "ratio" else "ingest_ratio_hot_customer": value for name, value in found.items()}
+
+
+async def tiered(pace: Pace, say: Say) -> Figures:
+    """A merchant whose lines have tiers and allowances, against one with plain prices, in turn on one product."""
+    rates: dict[str, list[float]] = {"plain": [], "tiered": []}
+    with Product() as product:
+        keys = {"plain": product.api_key, "tiered": product.merchant(TIERED_CARD, "prepaid")}
+        for key in keys.values():
+            await product.grant_all(1000, api_key=key)
+        for turn in range(2 * pace.rounds):
+            # Each is first as often as the other: what is stored grows, and rates fall a little with it.
+            for name in sorted(keys, reverse=turn % 2 == 1):
+                report = await product.load("ingest", pace.seconds, connections=48, api_key=keys[name])
+                rates[name].append(report["events"] / report["seconds"])
+    plain, counted = (statistics.median(rates[name]) for name in ("plain", "tiered"))
+    say(f"  plain {plain:,.0f}, tiered {counted:,.0f} events/s: {counted / plain:.3f}")
+    return {"tiered_ingest_ratio": round(counted / plain, 3), "tiered_ingest_events_per_s": round(counted)}
 
 
 async def holds(pace: Pace, say: Say) -> Figures:

@@ -70,16 +70,19 @@ class Product:
         try:
             self._wait_until_ready()
             self.database_url = json.loads((self.data_dir / "run.json").read_bytes())["databaseUrl"]
-            self.api_key = self.command("merchants", "create", "--name", "Bench", "--billing", self.billing)["liveKey"]
-            answer = httpx.post(
-                f"{self.url}/v1/rate-cards", json=RATE_CARD, headers={"Authorization": f"Bearer {self.api_key}"}, timeout=30
-            )
-            if answer.status_code not in (200, 201):
-                raise RuntimeError(f"the rate card was refused: {answer.status_code} {answer.text}")
+            self.api_key = self.merchant(RATE_CARD, self.billing)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def merchant(self, card: dict[str, object], billing: str) -> str:
+        """A merchant with this card; its live key."""
+        key: str = self.command("merchants", "create", "--name", "Bench", "--billing", billing)["liveKey"]
+        answer = httpx.post(f"{self.url}/v1/rate-cards", json=card, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        if answer.status_code not in (200, 201):
+            raise RuntimeError(f"the rate card was refused: {answer.status_code} {answer.text}")
+        return key
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
@@ -149,6 +152,6 @@ class Product:
             raise RuntimeError(f"{work}: {report['wrong']} of {report['requests']} answers were wrong, the first: {report['first_wrong']}")
         return report
 
-    async def grant_all(self, customers: int, prefix: str = "customer") -> None:
+    async def grant_all(self, customers: int, prefix: str = "customer", **plan: Any) -> None:
         """Gives every customer plenty."""
-        await self.load("grant", requests=customers, customers=customers, prefix=prefix, connections=48)
+        await self.load("grant", requests=customers, customers=customers, prefix=prefix, connections=48, **plan)
