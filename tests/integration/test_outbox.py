@@ -245,7 +245,7 @@ async def test_a_refusal_is_kept_and_final(shop: Merchant) -> None:
 async def test_a_refund_in_the_history_and_the_lists(shop: Merchant) -> None:
     """Proves: a refund is told by the history with its grant and command, the rest of its grant is spent, and what is on hold stays."""
     async with paid_at(shop) as place:
-        paid = await place.enqueue("payment:1:paid", grant("acme", "100"))
+        paid = await place.enqueue("credit:1", grant("acme", "100"))
         bonus = await place.enqueue("payment:1:bonus", grant("acme", "20", "bonus", priority=200))
         for one in (paid, bonus):
             assert (await place.deliver(one) or {})["ok"]
