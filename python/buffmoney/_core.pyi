@@ -8,7 +8,6 @@ __all__ = [
     "DecodedBatch",
     "Engine",
     "Group",
-    "KeyFilter",
     "Needs",
     "Simulation",
     "Verifier",
@@ -141,15 +140,6 @@ class Needs:
     nothing: bool
 
 @final
-class KeyFilter:
-    """The keys that some tables may hold. Its no is exact."""
-
-    @staticmethod
-    def read(stored: bytes) -> KeyFilter:
-        """ValueError: not a stored filter."""
-    size_bytes: int
-
-@final
 class Engine:
     """One partition in memory. Deterministic: the same calls give the same bytes.
 
@@ -181,8 +171,11 @@ class Engine:
         absent: list[tuple[int, bytes]],
     ) -> None:
         """rows: (tenant_id, hold_id, account_id, amount, parts, expires_at_us, status)."""
-    def add_key_span(self, tables: list[int], filter: KeyFilter | None) -> None:
-        """Closed tables of event keys, which have their indexes, and the filter of them all. None: every key may be there."""
+    def reserve_key_filters(self, bytes: int) -> None:
+        """Takes the memory of filters, before any is there. The span that grows always has one."""
+    def add_key_span(self, tables: list[int], stored: bytes | None) -> bool:
+        """Closed tables of event keys, which have their indexes, and the stored filter of them all; None: every key may be there. Newer
+        ones first: False says that there is no memory for filters of older ones. ValueError: not a stored filter."""
     def begin_key_span(self, capacity: int) -> None:
         """The span that the open table belongs to, and how many keys it is made for."""
     def add_closed_key_table(self, number: int) -> None:

@@ -4,9 +4,10 @@
 //! it grows: entering random keys into one was half of what a commit cost. It gets its index when it is closed, and its keys
 //! leave memory one table later. Of older keys there are filters, each over the tables of a span: a filter's no is exact,
 //! after its perhaps the span's tables are asked. So dedupe is exact over all of them. Tables are small, so that an index is
-//! made in a moment; spans are large, since every filter is one more to look into for every event.
+//! made in a moment; spans are large, since every filter is one more to look into for every event. Their memory is bounded:
+//! older filters get less sharp as keys are added, and in the end the oldest go.
 
-use crate::key_filter::{Block, KeyFilter};
+use crate::key_filter::{Block, FilterError, FilterMemory, KeyFilter};
 use crate::posting::Id;
 
 /// Closed tables that share a filter.
@@ -52,6 +53,8 @@ pub struct Turned {
 /// The tables of a partition. None at all before the first [`open`](Self::open): then nothing is asked of any.
 #[derive(Debug, Default)]
 pub struct KeyTables {
+    memory: FilterMemory,
+    /// The oldest first.
     spans: Vec<Span>,
     growing: Option<Growing>,
     /// The table closed last: its keys are still in memory, and maybe it has no index yet.
@@ -60,15 +63,46 @@ pub struct KeyTables {
 }
 
 impl KeyTables {
-    /// Adds a span of closed tables, which have their indexes.
-    pub fn add_span(&mut self, tables: Vec<i32>, filter: Option<KeyFilter>) {
-        self.spans.push(Span { tables, filter });
+    /// None yet; their filters will have so many bytes, and the one of the span that grows what it needs.
+    #[must_use]
+    pub fn with_memory(bytes: usize) -> Self {
+        Self { memory: FilterMemory::new(bytes), ..Self::default() }
+    }
+
+    /// Adds a span of closed tables, which have their indexes, with its stored filter. Whether it has one now: there may be no
+    /// memory for it, and then there is none for older ones.
+    ///
+    /// # Errors
+    /// When these bytes are not a filter.
+    pub fn add_span(&mut self, tables: Vec<i32>, stored: Option<&[u8]>) -> Result<bool, FilterError> {
+        let filter = stored.map(|stored| self.memory.read(stored)).transpose()?;
+        let place = self.spans.partition_point(|span| span.tables < tables);
+        self.spans.insert(place, Span { tables, filter });
+        self.fit();
+        Ok(self.spans.get(place).is_some_and(|span| span.filter.is_some()))
     }
 
     /// Begins a span for so many keys.
     pub fn begin_span(&mut self, capacity: u64) {
-        let filter = KeyFilter::new(usize::try_from(capacity).unwrap_or(usize::MAX));
+        let filter = self.memory.filter(usize::try_from(capacity).unwrap_or(usize::MAX));
         self.growing = Some(Growing { tables: Vec::new(), capacity, keys: 0, filter });
+        self.fit();
+    }
+
+    /// Keeps to the bound: of the filters that were folded least, the oldest is folded; when none can be, the oldest goes.
+    fn fit(&mut self) {
+        while self.memory.over() {
+            let filters = self.spans.iter_mut().filter_map(|span| span.filter.as_mut());
+            let sharpest = filters.filter(|filter| filter.folds().is_some()).min_by_key(|filter| filter.folds());
+            let freed = match sharpest {
+                Some(filter) => filter.fold(),
+                None => match self.spans.iter_mut().find_map(|span| span.filter.take()) {
+                    Some(filter) => filter.into_chunks(),
+                    None => return,
+                },
+            };
+            self.memory.reclaim(freed);
+        }
     }
 
     /// Adds a closed table, which has its index, to the span that grows; its keys follow.
@@ -120,7 +154,7 @@ impl KeyTables {
         let ended = self.growing.take_if(|growing| growing.keys >= growing.capacity);
         let filter = ended.as_ref().map(|span| span.filter.to_bytes());
         if let Some(ended) = ended {
-            self.add_span(ended.tables, Some(ended.filter));
+            self.spans.push(Span { tables: ended.tables, filter: Some(ended.filter) });
             self.begin_span(span);
         }
         self.open(number, capacity);
@@ -168,9 +202,39 @@ impl KeyTables {
         self.open.is_none()
     }
 
-    /// Bytes held by the filters.
+    /// Bytes of the filters.
     #[must_use]
-    pub fn memory_bytes(&self) -> usize {
-        self.filters().filter_map(|(_, filter)| filter).map(KeyFilter::size_bytes).sum()
+    pub const fn memory_bytes(&self) -> usize {
+        self.memory.size_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys of a table.
+    fn keys(number: i32) -> Vec<Id> {
+        (0..60_000_u32).map(|key| crate::identity::key_hash(number.cast_unsigned().into(), &key.to_le_bytes())).collect()
+    }
+
+    #[test]
+    fn memory_stays_where_it_was_and_nothing_is_forgotten() {
+        // For four filters as they are made, 16 when they are folded twice; the one that grows is as it is made.
+        let mut tables = KeyTables::with_memory(1 << 20);
+        assert_eq!(tables.memory_bytes(), 1 << 20);
+        tables.begin_span(60_000);
+        tables.open(1, 60_000);
+        for number in 1..=20 {
+            tables.committed(&keys(number));
+            let turned = tables.turn(number + 1, 60_000, 60_000);
+            assert!(turned.is_some_and(|turned| turned.number == number && turned.filter.is_some()));
+            assert!(tables.memory_bytes() <= 1 << 20);
+        }
+        let asked = |number| keys(number).iter().filter(|key| tables.closed_with(key).any(|table| table == number)).count();
+        assert!((1..20).all(|number| asked(number) == 60_000));
+        let filtered = tables.spans.iter().map(|span| span.filter.as_ref().map(KeyFilter::folds)).collect::<Vec<_>>();
+        assert_eq!(filtered, [vec![None; 8], vec![Some(None); 12]].concat(), "the oldest have none");
+        assert_eq!(tables.suspects(&keys(21)).len(), 60_000, "then every key may be in one of them");
     }
 }

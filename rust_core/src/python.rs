@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::copy::{CopyError, CopyReader};
 use crate::counter::{CounterKey, Counters};
 use crate::engine::{Engine, EngineError, Needs, WalletRow, join_grants};
-use crate::key_filter::KeyFilter;
+use crate::key_tables::KeyTables;
 use crate::money::{AMOUNT_INTEGER_DIGITS, format_nano, parse_signed_decimal_nano};
 use crate::outcome::Outcome;
 use crate::period_charge::{PeriodKey, Settled};
@@ -327,25 +327,6 @@ fn settled_row(row: PySettledRow, grants: &HashMap<Id, Grant>) -> PyResult<(Peri
     Ok(((tenant, account, CounterKey { period_start_us, counter_id }), settled))
 }
 
-/// The keys that a table of event keys may hold.
-#[pyclass(name = "KeyFilter")]
-struct PyKeyFilter {
-    filter: KeyFilter,
-}
-
-#[pymethods]
-impl PyKeyFilter {
-    #[staticmethod]
-    fn read(stored: &[u8]) -> PyResult<Self> {
-        let filter = KeyFilter::from_bytes(stored).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(Self { filter })
-    }
-    #[getter]
-    fn size_bytes(&self) -> usize {
-        self.filter.size_bytes()
-    }
-}
-
 /// One partition in memory.
 #[pyclass(name = "Engine")]
 struct PyEngine {
@@ -396,9 +377,13 @@ impl PyEngine {
         self.engine.load_holds(rows, ids(absent)?);
         Ok(())
     }
-    #[pyo3(signature = (tables, filter))]
-    fn add_key_span(&mut self, tables: Vec<i32>, filter: Option<PyRef<'_, PyKeyFilter>>) {
-        self.engine.key_tables_mut().add_span(tables, filter.map(|filter| filter.filter.clone()));
+    fn reserve_key_filters(&mut self, py: Python<'_>, bytes: usize) {
+        let tables = self.engine.key_tables_mut();
+        py.detach(|| *tables = KeyTables::with_memory(bytes));
+    }
+    #[pyo3(signature = (tables, stored))]
+    fn add_key_span(&mut self, tables: Vec<i32>, stored: Option<&[u8]>) -> PyResult<bool> {
+        self.engine.key_tables_mut().add_span(tables, stored).map_err(|error| PyValueError::new_err(error.to_string()))
     }
     fn begin_key_span(&mut self, capacity: u64) {
         self.engine.key_tables_mut().begin_span(capacity);
@@ -703,5 +688,5 @@ mod _core {
     #[pymodule_export]
     use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply, usage_events};
     #[pymodule_export]
-    use super::{PyCopyStream, PyEngine, PyGroup, PyKeyFilter, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance};
+    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance};
 }

@@ -320,8 +320,9 @@ class Partition:
         """Another core takes over: memory is lost, and so are the filters if the database has none of them yet."""
         commits = self.tables.of("commits")
         self.engine.start(commits[-1]["commit_seq"] if commits else 0, self.head[0], 2)
+        self.engine.reserve_key_filters(1 << 18)
         for tables, stored in self.filters:
-            self.engine.add_key_span(tables, _core.KeyFilter.read(stored) if with_filters else None)
+            self.engine.add_key_span(tables, stored if with_filters else None)
         self.engine.begin_key_span(SPAN * self.keys_per_table)
         for number in self.newest:
             self.engine.add_closed_key_table(number)

@@ -70,8 +70,9 @@ class Settings:
     """batches that Redis knows again, at least; at most twice as many"""
     keys_per_table: int = 1 << 18
     """event keys are stored in tables of at least so many"""
-    key_filter_bytes: int = 1 << 29
-    """memory of a core for filters of such tables, four bytes for each key: beyond it, old tables are looked into for every event"""
+    key_filter_bytes: int = 1 << 28
+    """memory that a partition takes at once for filters of such tables: four bytes for each key, then two, then one, then old tables are
+    looked into for every event"""
     group_events: int = 20_000
     unsafe_async_commit: bool = False
     public_base: str = ""
@@ -106,7 +107,7 @@ class Settings:
             max_wallets=_integer(env, "BUFFMONEY_MAX_WALLETS", 1_000_000, 1, 1 << 31),
             seen_batches=_integer(env, "BUFFMONEY_SEEN_BATCHES", 500_000, 1, 1 << 31),
             keys_per_table=_integer(env, "BUFFMONEY_KEYS_PER_TABLE", 1 << 18, 1_000, 1 << 24),
-            key_filter_bytes=_integer(env, "BUFFMONEY_KEY_FILTER_BYTES", 1 << 29, 0, 1 << 40),
+            key_filter_bytes=_integer(env, "BUFFMONEY_KEY_FILTER_BYTES", 1 << 28, 0, 1 << 40),
             group_events=_integer(env, "BUFFMONEY_GROUP_EVENTS", 20_000, 500, 1_000_000),
             unsafe_async_commit=env.get("BUFFMONEY_UNSAFE_ASYNC_COMMIT") == "1",
             public_base=_url(env, "BUFFMONEY_PUBLIC_URL", ""),

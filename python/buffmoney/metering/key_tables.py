@@ -2,9 +2,9 @@
 
 One table is open and takes the keys of new events. The engine has all of its keys in memory, so it needs no index; when the lease is
 taken they are read. When it is full, the loop turns to the next one, which was made ahead of that, and the closed one gets its index. Of
-closed tables the engine holds filters, each over the tables of a span (32 bits a key), whose no is exact; whatever a filter does not
-rule out is looked up in the span's tables before the event is decided. So dedupe is exact and for good, and no commit enters a key into
-an index.
+closed tables the engine holds filters, each over the tables of a span (32 bits a key, fewer when memory is full), whose no is exact;
+whatever a filter does not rule out is looked up in the span's tables before the event is decided. So dedupe is exact and for good, and no
+commit enters a key into an index.
 
 A crash leaves at most one closed table without its index, which the next core makes before it begins. The tables of the newest span, whose
 filter is not stored yet, are read by whoever takes the lease. A core that has lost it cannot store a filter, which could lack its
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from buffmoney._core import Engine, KeyFilter
+from buffmoney._core import Engine
 from buffmoney.base import queries, telemetry
 from buffmoney.base.config import Settings
 from buffmoney.metering.lease import Lease
@@ -62,18 +62,16 @@ class KeyTables:
     async def begin(self, connection: Connection, engine: Engine, settings: Settings) -> None:
         """Tells the engine which tables there are and what those of the newest span have. Reads stored filters as far as memory is allowed
         for them, the newest first. Raises KeyTwiceError."""
+        engine.reserve_key_filters(settings.key_filter_bytes)
         rows = await connection.fetch(SQL["key_tables"], self.lease.partition_id)
         self.stored = sum(row["keys"] or row["capacity"] for row in rows)
         spanned: set[int] = set()
-        room = settings.key_filter_bytes
+        room = True
         for last in rows:
             if last["filtered"]:
                 tables = [row["key_table"] for row in rows if last["span_from"] <= row["key_table"] <= last["key_table"]]
-                key_filter = None
-                if room > 0:
-                    key_filter = KeyFilter.read(await connection.fetchval(SQL["key_filter"], last["key_table"]))
-                    room -= key_filter.size_bytes
-                engine.add_key_span(tables, key_filter)
+                stored = await connection.fetchval(SQL["key_filter"], last["key_table"]) if room else None
+                room = engine.add_key_span(tables, stored)
                 spanned.update(tables)
         newest = [row for row in rows if row["key_table"] not in spanned]
         engine.begin_key_span(max(self._span(settings), sum(row["keys"] or row["capacity"] for row in newest)))
