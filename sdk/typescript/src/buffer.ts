@@ -104,7 +104,11 @@ export class UsageBuffer {
       if (this.#failure) throw this.#unrecorded();
       const customer = event.customerExternalId;
       if (!this.#hasRoom() || this.#waiting.length) {
-        return new Promise((resolve, reject) => this.#waiting.push({ text, customer, resolve, reject }));
+        return new Promise((resolve, reject) => {
+          this.#waiting.push({ text, customer, resolve, reject });
+          // There is no room for more to gather: what is there goes.
+          if (this.#waiting.length === 1) for (const lane of this.#lanes) this.#schedule(lane);
+        });
       }
       this.#take(text, customer);
       return ROOM;
@@ -170,7 +174,7 @@ export class UsageBuffer {
 
   #schedule(lane: Lane): void {
     if (lane.sending !== undefined || lane.queue.length === 0 || this.#failure) return;
-    if (lane.queue.length >= this.#maxEvents || lane.urgent > lane.done) {
+    if (lane.queue.length >= this.#maxEvents || lane.urgent > lane.done || this.#waiting.length) {
       this.#start(lane);
     } else if (lane.timer === undefined) {
       lane.timer = setTimeout(() => this.#start(lane), this.#maxDelayMs);
