@@ -57,7 +57,8 @@ class PaymentAlert(msgspec.Struct, rename="camel"):
     """Something that people have to look at.
 
     alertId: of the alert. kind: what happened. orderNo: ours, at the channel. orderId: null: the order is not known. refundId: of alerts
-    about a refund. detail: for people. amount: CNY. subject: the channel's transaction, or the refund's number. inSuspense: the amount waits for people to decide.
+    about a refund. detail: for people. amount: CNY. subject: the channel's transaction, or the refund's number. inSuspense: the amount
+    waits for people to decide.
     """
 
     alert_id: str

@@ -219,7 +219,8 @@ def _parameters(route: Route, example: Example | None) -> list[dict[str, Any]]:
         given = {**example.path, **example.query}
         for parameter in parameters:
             if parameter["name"] in given:
-                parameter["example"] = given[parameter["name"]]
+                value = given[parameter["name"]]
+                parameter["example"] = int(value) if parameter["schema"].get("type") == "integer" else value
     if route.idempotency != "none":
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
     return parameters
