@@ -11,10 +11,12 @@ for (const operation of Object.values(document.paths).flatMap((item) => Object.v
   for (const [status, response] of Object.entries(operation.responses)) {
     delete response.headers;
     if (status.startsWith("2")) continue;
-    for (const code of Object.keys(response.content["application/problem+json"].examples)) codes.add(code);
+    const [, { properties }] = response.content["application/problem+json"].schema.allOf;
+    for (const code of properties.code.enum) codes.add(code);
     delete operation.responses[status];
   }
-  operation.parameters = (operation.parameters ?? []).filter((parameter) => parameter.in !== "header");
+  // The one header, Idempotency-Key, is an option of each call.
+  operation.parameters = (operation.parameters ?? []).filter((parameter) => parameter.in === "path" || parameter.in === "query");
 }
 
 // Types say it all but for the words: titles repeat their names, and examples are for the reference page.
@@ -45,7 +47,7 @@ const text = [...types, named("paths"), named("operations")]
   .join("\n")
   .replaceAll(/components\["schemas"\]\["(\w+)"\]/g, "$1")
   .replaceAll("@description ", "")
-  .replaceAll(/\n? *(\/\*\* @enum \{unknown\} \*\/|\* @enum \{unknown\}(?=\n))/g, "")
+  .replaceAll(/\n? *(\/\*\* @enum \{\w+\} \*\/|\* @enum \{\w+\}(?=\n))/g, "")
   .replaceAll(/^ +/gm, (indent) => " ".repeat(Math.ceil(indent.length / 2)));
 
 process.stdout.write(`// Made from the OpenAPI document by scripts/generate.js: do not edit, run \`make sdk\`.

@@ -1,4 +1,4 @@
-import type { ApiErrorCode, EventResult } from "./generated.js";
+import type { ApiErrorCode, EventResult, Problem } from "./generated.js";
 import type { IngestResult, UsageEventInput } from "./events.js";
 
 /** What the API, or the way to it, says went wrong. `connection_failed` and `timeout` are this client's own. */
@@ -27,20 +27,23 @@ export class BuffMoneyError extends Error {
   readonly param: string | undefined;
   /** Names the request in BuffMoney's logs. */
   readonly requestId: string | undefined;
+  /** All that the API said; undefined where no answer of the API came. */
+  readonly problem: Problem | undefined;
   /** Of `usageEvents.ingest` with more than one batch: what became of the batches before the one that failed. */
   declare partialResult?: IngestResult;
 
   /** @internal */
   constructor(
     message: string,
-    about: { code: string; retryable: boolean; status?: number; param?: string | undefined; requestId?: string | undefined; cause?: unknown },
+    about: { code: string; retryable: boolean; status?: number; requestId?: string | undefined; problem?: Problem | undefined; cause?: unknown },
   ) {
     super(message, about.cause === undefined ? undefined : { cause: about.cause });
     this.code = about.code;
     this.retryable = about.retryable;
     this.status = about.status;
-    this.param = about.param;
+    this.param = about.problem?.param;
     this.requestId = about.requestId;
+    this.problem = about.problem;
   }
 }
 

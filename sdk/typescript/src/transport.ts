@@ -1,4 +1,5 @@
 import { BuffMoneyError, ConnectionError } from "./errors.js";
+import type { Problem } from "./generated.js";
 
 export const VERSION = "0.1.0";
 
@@ -135,22 +136,17 @@ function parse(reply: Reply): unknown {
 
 function problem({ status, headers, text }: Reply): BuffMoneyError {
   const requestId = headers.get("X-Request-Id") ?? undefined;
-  let said: Record<string, unknown> = {};
   if (headers.get("Content-Type")?.startsWith("application/problem+json")) {
     try {
-      said = JSON.parse(text);
-    } catch {
-      // The status alone has to do.
+      const said = JSON.parse(text) as Problem;
+      const { code, detail, retryable } = said;
+      return new BuffMoneyError(`${detail} [${code}, ${requestId}]`, { code, retryable, status, requestId, problem: said });
+    } catch (error) {
+      // Cut off on its way: the status alone has to do.
+      if (!(error instanceof SyntaxError)) throw error;
     }
   }
-  const { code = "http_error", detail = `HTTP ${status}`, param, retryable = status === 429 || status >= 500 } = said;
-  return new BuffMoneyError(`${detail} [${code}${requestId ? `, ${requestId}` : ""}]`, {
-    code: String(code),
-    retryable: retryable === true,
-    status,
-    param: param === undefined ? undefined : String(param),
-    requestId,
-  });
+  return new BuffMoneyError(`HTTP ${status}`, { code: "http_error", retryable: status === 429 || status >= 500, status, requestId });
 }
 
 /** Milliseconds that a Retry-After header asks for, in seconds or as a date; 0 without one. */
