@@ -20,7 +20,13 @@ async def sdk(pace: Pace, say: Say) -> Figures:
     """In turn, in one Node process on one product. The SDK's dist/ must be there: `make sdk`."""
     with Product() as product:
         await product.grant_all(CUSTOMERS)
-        plan = {"rounds": pace.rounds, "seconds": pace.seconds / 2, "apiKey": product.api_key, "baseUrl": product.url, "customers": CUSTOMERS}
+        plan = {
+            "rounds": pace.rounds,
+            "seconds": pace.seconds / 2,
+            "apiKey": product.api_key,
+            "baseUrl": product.url,
+            "customers": CUSTOMERS,
+        }
         process = await asyncio.create_subprocess_exec(
             str(BIN / "node"), "benches/sdk.mjs", json.dumps(plan), cwd=ROOT, stdout=asyncio.subprocess.PIPE
         )  # fmt: skip

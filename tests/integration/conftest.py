@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey for the tests that start cores themselves, a fresh database for each, and the TypeScript SDK as its users get it."""
+"""PostgreSQL and Valkey for the tests that start cores themselves, with a fresh database for each, and the TypeScript SDK, packed."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ export default {{
 """
 PRODUCT_PAGE = """import BuffMoneyClient from "@buffmoney/sdk";
 const client = new BuffMoneyClient({ apiKey });
-const result = await client.usageEvents.ingest([{ customerExternalId: "acme", idempotencyKey: KEY, metric: "tokens_input", quantity: "1000", occurredAt: NOW }]);
+const result = await client.usageEvents.ingest([
+  { customerExternalId: "acme", idempotencyKey: KEY, metric: "tokens_input", quantity: "1000", occurredAt: NOW },
+]);
 """
 """the three lines; KEY and NOW stand for what differs from call to call"""
 
@@ -51,7 +53,9 @@ def test_the_tarball_is_small_and_has_no_stray_files(packed: dict[str, Any], pro
     assert packed["size"] < 60_000, packed["size"]
     shipped = json.loads((project / "node_modules/@buffmoney/sdk/package.json").read_text())
     assert not {"dependencies", "peerDependencies", "optionalDependencies"} & shipped.keys()
-    assert not re.search(r"postinstall|prepare|\binstall\b", json.dumps(shipped["scripts"])), "nothing runs at its users' when they install it"
+    assert not re.search(r"postinstall|prepare|\binstall\b", json.dumps(shipped["scripts"])), (
+        "nothing runs at its users' when they install it"
+    )
     assert shipped["version"] in (sdk.SDK / "src/transport.ts").read_text()
     assert sorted(path.name for path in (project / "node_modules").iterdir() if not path.name.startswith(".")) == ["@buffmoney"]
 
@@ -109,7 +113,13 @@ def test_the_three_lines_of_the_product_page(runtime: str, project: Path, mercha
     lines = PRODUCT_PAGE.replace("KEY", json.dumps(f"page-{runtime}")).replace("NOW", "new Date().toISOString()")
     if runtime != "workerd":
         lines = lines.replace("\n", "\nconst { BUFFMONEY_API_KEY: apiKey } = process.env;\n", 1)
-    printed = on(runtime, project, "page", lines + "console.log(JSON.stringify(result));\n", **sdk.environment_of(merchant.product, merchant.sandbox_key))
+    printed = on(
+        runtime,
+        project,
+        "page",
+        lines + "console.log(JSON.stringify(result));\n",
+        **sdk.environment_of(merchant.product, merchant.sandbox_key),
+    )
     result = json.loads(printed)
     assert (result["accepted"], result["charged"], result["balances"]) == (1, "1", {"acme": "99"})
     assert merchant.stored()["usage_events"] == 1
@@ -117,7 +127,7 @@ def test_the_three_lines_of_the_product_page(runtime: str, project: Path, mercha
 
 @pytest.mark.parametrize("runtime", ["node", "deno", "workerd"])
 def test_a_tour_on_every_runtime(runtime: str, project: Path, merchant: Merchant) -> None:
-    """Proves: ingest, buffer, wallets, lists, errors, signals and webhooks do on every runtime what they do on Node, and the ledger agrees."""
+    """Proves: ingest, buffer, wallets, lists, errors, signals and webhooks do the same on every runtime, and the ledger agrees."""
     shutil.copy(sdk.SDK / "tests/tour.js", project)
     source = 'import { tour } from "./tour.js";\nconsole.log(await tour());\n'
     environment = sdk.environment_of(merchant.product, merchant.sandbox_key)
