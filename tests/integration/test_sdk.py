@@ -68,6 +68,11 @@ def test_the_lock_file_names_no_registry() -> None:
     assert all("resolved" not in about and about["integrity"].startswith("sha512-") for about in packages.values())
 
 
+def test_formatted(packed: dict[str, Any]) -> None:
+    """Proves: the sources are as `npm run format` leaves them."""
+    sdk.run("npm", "run", "--silent", "check")
+
+
 def test_the_types_are_those_of_the_document(document: Path, packed: dict[str, Any]) -> None:
     """Proves: src/generated.ts is what the generator makes of today's routes."""
     made = sdk.run("node", "scripts/generate.js", document)

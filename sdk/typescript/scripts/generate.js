@@ -54,6 +54,9 @@ process.stdout.write(`// Made from the OpenAPI document by scripts/generate.js: 
 
 /** Every \`code\` that the API answers with. Codes are stable and never reused. */
 export type ApiErrorCode =
-${[...codes].sort().map((code) => `  | "${code}"`).join("\n")};
+${[...codes]
+  .sort()
+  .map((code) => `  | "${code}"`)
+  .join("\n")};
 
 ${text}`);

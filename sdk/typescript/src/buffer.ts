@@ -95,7 +95,8 @@ export class UsageBuffer {
    * Takes an event as it is now; later changes of the object do not count. Resolves at once while there is room, else when the buffer has
    * taken it: await it, and a slow network slows its producer instead of filling the memory.
    *
-   * Rejects with TypeError for an event that cannot be sent, and with `UnrecordedEventsError` once the buffer has stopped. Then this event was not taken.
+   * Rejects with TypeError for an event that cannot be sent, and with `UnrecordedEventsError` once the buffer has stopped. Then this event
+   * was not taken.
    */
   add(event: UsageEventInput): Promise<void> {
     try {
@@ -117,7 +118,7 @@ export class UsageBuffer {
     }
   }
 
-  /** Sends everything that was added so far, and resolves when all of it is recorded. Rejects with `UnrecordedEventsError` if some of it cannot be. */
+  /** Sends everything that was added so far; resolves when all of it is recorded, rejects with `UnrecordedEventsError` if some is not. */
   async flush(): Promise<void> {
     const last = this.#waiting.at(-1);
     if (last) {
@@ -238,8 +239,9 @@ export class UsageBuffer {
   async #drain(lane: Lane): Promise<void> {
     const until = lane.done + lane.queue.length;
     lane.urgent = Math.max(lane.urgent, until);
-    while (lane.sending !== undefined || (lane.done < until && !this.#failure)) {
+    while (lane.done < until) {
       this.#schedule(lane);
+      if (lane.sending === undefined) return;
       await lane.sending;
     }
   }
@@ -265,6 +267,7 @@ export class UsageBuffer {
 }
 
 function whole(name: string, value: number, least: number, most: number): number {
-  if (!Number.isSafeInteger(value) || value < least || value > most) throw new RangeError(`${name} is a whole number from ${least} to ${most}`);
+  if (!Number.isSafeInteger(value) || value < least || value > most)
+    throw new RangeError(`${name} is a whole number from ${least} to ${most}`);
   return value;
 }

@@ -1,6 +1,23 @@
 import {
-  ApiKeys, AuditLog, Balances, BillingPeriod, CashBook, Customers, Grants, Holds, Metrics, PaymentAlerts, PeriodCharges, Products, Promotions,
-  RateCards, Refunds, ReturnSecret, TopUpSettings, TopUps, Usage,
+  ApiKeys,
+  AuditLog,
+  Balances,
+  BillingPeriod,
+  CashBook,
+  Customers,
+  Grants,
+  Holds,
+  Metrics,
+  PaymentAlerts,
+  PeriodCharges,
+  Products,
+  Promotions,
+  RateCards,
+  Refunds,
+  ReturnSecret,
+  TopUpSettings,
+  TopUps,
+  Usage,
 } from "./resources.js";
 import { Transport, type ClientOptions } from "./transport.js";
 import { UsageEvents } from "./usage_events.js";

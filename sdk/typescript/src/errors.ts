@@ -35,7 +35,14 @@ export class BuffMoneyError extends Error {
   /** @internal */
   constructor(
     message: string,
-    about: { code: string; retryable: boolean; status?: number; requestId?: string | undefined; problem?: Problem | undefined; cause?: unknown },
+    about: {
+      code: string;
+      retryable: boolean;
+      status?: number;
+      requestId?: string | undefined;
+      problem?: Problem | undefined;
+      cause?: unknown;
+    },
   ) {
     super(message, about.cause === undefined ? undefined : { cause: about.cause });
     this.code = about.code;

@@ -7,7 +7,7 @@ export const MAX_EVENTS = 500;
 
 /** One use of one metric by one customer. */
 export interface UsageEventInput extends Omit<UsageEvent, "quantity" | "occurredAt"> {
-  /** Above zero, at most 9 decimals: a decimal string, a bigint, or a number that is an integer. Fractions come as strings, since `0.1 + 0.2` is not `0.3`. */
+  /** Above zero, at most 9 decimals: a decimal string, a bigint or an integer. Fractions are strings, since `0.1 + 0.2` is not `0.3`. */
   quantity: string | bigint | number;
   /** RFC 3339 with a zone, or a Date; at most 5 minutes ahead and 35 days back. */
   occurredAt: string | Date;
@@ -33,14 +33,15 @@ export function encodeEvent(event: UsageEventInput): string {
       : { ...event, quantity: decimal(quantity), occurredAt: occurredAt instanceof Date ? occurredAt.toISOString() : occurredAt };
   const text = JSON.stringify(plain);
   // Half of a surrogate pair stands in JSON as an escape, and no other \ud… does.
-  if (text.includes("\\ud") && /(?<!\\)(?:\\\\)*\\ud[89a-f]/.test(text)) throw new TypeError("A usage event contains half of a surrogate pair");
+  if (text.includes("\\ud") && /(?<!\\)(?:\\\\)*\\ud[89a-f]/.test(text))
+    throw new TypeError("A usage event contains half of a surrogate pair");
   return text;
 }
 
 function decimal(quantity: unknown): string {
   if (typeof quantity === "string") return quantity;
   if (typeof quantity === "bigint" || Number.isSafeInteger(quantity)) return String(quantity);
-  throw new TypeError(`quantity is a decimal string, a bigint or a safe integer, not ${String(quantity)}`);
+  throw new TypeError(`quantity is a decimal string, a bigint or a safe integer, not ${quantity}`);
 }
 
 /** @internal Sends encoded events, up to 500 at a time, in order. */

@@ -11,11 +11,20 @@ type Part<O, K extends string> = O extends { parameters: { [key in K]?: infer T 
 export type Query<M extends Method, P extends PathOf<M>> = Part<Operation<M, P>, "query">;
 type PathParameters<M extends Method, P extends PathOf<M>> = Part<Operation<M, P>, "path">;
 type Body<M extends Method, P extends PathOf<M>> =
-  Operation<M, P> extends { requestBody?: infer R } ? (Exclude<R, undefined> extends { content: { "application/json": infer T } } ? T : never) : never;
-type Answer<M extends Method, P extends PathOf<M>> = Operation<M, P> extends { responses: infer R }
-  ? { [S in keyof R]: R[S] extends { content: { "application/json": infer T } } ? T : never }[keyof R]
-  : never;
-type Given<K extends string, T> = [T] extends [never] ? { [key in K]?: never } : {} extends T ? { [key in K]?: T | undefined } : { [key in K]: T };
+  Operation<M, P> extends { requestBody?: infer R }
+    ? Exclude<R, undefined> extends { content: { "application/json": infer T } }
+      ? T
+      : never
+    : never;
+type Answer<M extends Method, P extends PathOf<M>> =
+  Operation<M, P> extends { responses: infer R }
+    ? { [S in keyof R]: R[S] extends { content: { "application/json": infer T } } ? T : never }[keyof R]
+    : never;
+type Given<K extends string, T> = [T] extends [never]
+  ? { [key in K]?: never }
+  : {} extends T
+    ? { [key in K]?: T | undefined }
+    : { [key in K]: T };
 type Input<M extends Method, P extends PathOf<M>> = Given<"path", PathParameters<M, P>> &
   Given<"query", Query<M, P>> &
   Given<"body", Body<M, P>>;
@@ -40,7 +49,7 @@ export abstract class Resource {
     const target = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => segment(name, parameters?.[name])) + search(query);
     // One key for all attempts of this call. Usage events carry keys of their own.
     const key = method === "post" && path !== "/v1/usage-events" ? (options.idempotencyKey ?? crypto.randomUUID()) : undefined;
-    const text = body === undefined ? (method === "get" || method === "delete" ? undefined : "{}") : JSON.stringify(body);
+    const text = method === "get" || method === "delete" ? undefined : JSON.stringify(body ?? {}, exact);
     return (await this.transport.send(method.toUpperCase(), target, text, key, options)) as Answer<M, P>;
   }
 
@@ -55,6 +64,13 @@ export abstract class Resource {
     };
     return new List(next) as never;
   }
+}
+
+/** What JSON cannot say exactly is not sent: amounts and quantities are decimal strings, and every number of the API is whole. */
+function exact(name: string, value: unknown): unknown {
+  if (typeof value === "bigint") return String(value);
+  if (typeof value !== "number" || Number.isSafeInteger(value)) return value;
+  throw new TypeError(`${name} is a decimal string or a safe integer, not ${value}`);
 }
 
 function segment(name: string, value: unknown): string {

@@ -183,7 +183,11 @@ export class RateCards extends Resource {
   }
 
   /** What differs from the version before, or from another card. */
-  diff(rateCardId: string, query: Query<"get", "/v1/rate-cards/{rateCardId}/diff"> = {}, options?: RequestOptions): Promise<Api.RateCardDiff> {
+  diff(
+    rateCardId: string,
+    query: Query<"get", "/v1/rate-cards/{rateCardId}/diff"> = {},
+    options?: RequestOptions,
+  ): Promise<Api.RateCardDiff> {
     return this.call("get", "/v1/rate-cards/{rateCardId}/diff", { path: { rateCardId }, query }, options);
   }
 

@@ -95,7 +95,9 @@ export class Transport {
   }
 
   async #attempt(url: string, init: RequestInit, options: RequestOptions): Promise<Reply> {
-    const { signal, timeoutMs = this.#timeoutMs } = options;
+    const { signal } = options;
+    // Timers of more than that many milliseconds end at once.
+    const timeoutMs = Math.min(options.timeoutMs ?? this.#timeoutMs, 2 ** 31 - 1);
     // By hand and not by AbortSignal.any: Node 20 keeps what that makes for as long as the caller's signal lives.
     const controller = new AbortController();
     const abort = () => controller.abort(signal?.reason);
@@ -119,7 +121,7 @@ export class Transport {
   }
 }
 
-/** Whether to repeat by ourselves: after 429, 503 or a lost connection, and while the attempt whose connection was lost is still being answered. */
+/** After 429, 503 or a lost connection; and while the attempt whose connection was lost is still being answered. */
 function repeats(failure: BuffMoneyError): boolean {
   const { status, code } = failure;
   return failure instanceof ConnectionError || status === 429 || status === 503 || code === "idempotency_in_progress";
@@ -156,7 +158,7 @@ function retryAfter(header: string | null): number {
   return wait > 0 ? wait : 0;
 }
 
-/** @internal How long to wait before repetition number `retries`, from 0: doubled each time, and at random, so that clients do not come back all at once. */
+/** @internal How long to wait before a repetition, the first being 0: doubled each time, and at random, so that not all come at once. */
 export function backOff(retries: number, firstMs: number, longestMs: number): number {
   return Math.min(firstMs * 2 ** retries, longestMs) * (0.5 + Math.random() / 2);
 }

@@ -28,7 +28,8 @@ export async function verifyWebhook<T = unknown>(
   const id = header(headers, "webhook-id");
   const timestamp = header(headers, "webhook-timestamp");
   const signatures = header(headers, "webhook-signature");
-  if (!/^\d{1,12}$/.test(timestamp)) throw new WebhookVerificationError("invalid_timestamp", "webhook-timestamp is not a number of seconds");
+  if (!/^\d{1,12}$/.test(timestamp))
+    throw new WebhookVerificationError("invalid_timestamp", "webhook-timestamp is not a number of seconds");
   const age = Math.floor((options.now ?? new Date()).getTime() / 1000) - Number(timestamp);
   const tolerance = options.toleranceSeconds ?? TOLERANCE_S;
   if (!(age <= tolerance)) throw new WebhookVerificationError("too_old", `The webhook was signed ${age} s ago`);
@@ -52,8 +53,7 @@ export async function verifyWebhook<T = unknown>(
 }
 
 function header(headers: Parameters<typeof verifyWebhook>[1], name: string): string {
-  const found =
-    headers instanceof Headers ? headers.get(name) : Object.entries(headers).find(([key]) => key.toLowerCase() === name)?.[1];
+  const found = headers instanceof Headers ? headers.get(name) : Object.entries(headers).find(([key]) => key.toLowerCase() === name)?.[1];
   const value = Array.isArray(found) ? found[0] : found;
   if (!value) throw new WebhookVerificationError("missing_header", `The header ${name} is missing`);
   return value;

@@ -1,4 +1,4 @@
-// Calls every method of every resource, and prints which operations of the document were asked for: `node tests/operations.js openapi.json`.
+// Calls every method of every resource, and prints which operations of a document were asked for: `node tests/operations.js FILE`.
 import { readFileSync } from "node:fs";
 import { BuffMoneyClient } from "../dist/index.js";
 

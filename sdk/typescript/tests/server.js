@@ -14,7 +14,9 @@ export async function serve(answer, use) {
     if (said === "cut") return request.socket.destroy();
     const { status = 200, headers = {} } = said;
     const type = status < 300 ? "application/json" : "application/problem+json";
-    response.writeHead(status, { "Content-Type": type, ...headers }).end(typeof said.body === "string" ? said.body : JSON.stringify(said.body));
+    response
+      .writeHead(status, { "Content-Type": type, ...headers })
+      .end(typeof said.body === "string" ? said.body : JSON.stringify(said.body));
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
   try {
@@ -28,7 +30,16 @@ export async function serve(answer, use) {
 export const problem = (status, code, headers = {}) => ({
   status,
   headers: { "X-Request-Id": "req_1", ...headers },
-  body: { type: `urn:buffmoney:problem:${code}`, title: code, status, code, detail: "Said so.", param: "amount", requestId: "req_1", retryable: status === 429 || status >= 500 },
+  body: {
+    type: `urn:buffmoney:problem:${code}`,
+    title: code,
+    status,
+    code,
+    detail: "Said so.",
+    param: "amount",
+    requestId: "req_1",
+    retryable: status === 429 || status >= 500,
+  },
 });
 
 export const event = (key, customer = "acme", quantity = "1") => ({
@@ -49,5 +60,16 @@ export function taken(body, refuse = () => undefined) {
   const accepted = events.length - results.length;
   const charged = (accepted * 0.25).toString();
   const balances = { [events.at(-1).customerExternalId]: "1" };
-  return { body: { accepted, duplicates: 0, rejected: results.length, results, charged, chargedByCurrency: { CNY: charged }, balances, requestId: "req_2" } };
+  return {
+    body: {
+      accepted,
+      duplicates: 0,
+      rejected: results.length,
+      results,
+      charged,
+      chargedByCurrency: { CNY: charged },
+      balances,
+      requestId: "req_2",
+    },
+  };
 }

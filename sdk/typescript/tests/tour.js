@@ -1,4 +1,4 @@
-// What a user does, on whatever runtime: run from a project that has the packed SDK, against a real `buffmoney up`. Throws at the first surprise.
+// What a user does, on whatever runtime, from a project that has the packed SDK, against a real `buffmoney up`. Throws at a surprise.
 import BuffMoneyClient, { BuffMoneyError, verifyWebhook, WebhookVerificationError } from "@buffmoney/sdk";
 
 const check = (truth, what) => {

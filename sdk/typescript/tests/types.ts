@@ -1,11 +1,26 @@
 // Compiled, not run: what an editor knows, and what it refuses. Each line below a @ts-expect-error is a mistake that must be one.
-import BuffMoneyClient, { BuffMoneyError, verifyWebhook, type Balance, type Customer, type ErrorCode, type UsageEventInput } from "@buffmoney/sdk";
+import BuffMoneyClient, {
+  BuffMoneyError,
+  verifyWebhook,
+  type Balance,
+  type Customer,
+  type ErrorCode,
+  type UsageEventInput,
+} from "@buffmoney/sdk";
 
 const client = new BuffMoneyClient({ apiKey: "bm_test_1", timeoutMs: 5_000, fetch: globalThis.fetch });
 
 export async function usage(): Promise<string | null> {
-  const event: UsageEventInput = { customerExternalId: "acme", idempotencyKey: "1", metric: "tokens_input", quantity: "1", occurredAt: new Date() };
-  const { charged, results } = await client.usageEvents.ingest([event, { ...event, quantity: 1n, dimensions: { model: "gpt-4o" } }], { results: "all" });
+  const event: UsageEventInput = {
+    customerExternalId: "acme",
+    idempotencyKey: "1",
+    metric: "tokens_input",
+    quantity: "1",
+    occurredAt: new Date(),
+  };
+  const { charged, results } = await client.usageEvents.ingest([event, { ...event, quantity: 1n, dimensions: { model: "gpt-4o" } }], {
+    results: "all",
+  });
   for (const { outcome } of results) {
     // @ts-expect-error it is none of the outcomes
     if (outcome === "lost") return null;
