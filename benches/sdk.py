@@ -18,8 +18,7 @@ CUSTOMERS = 1000
 
 async def sdk(pace: Pace, say: Say) -> Figures:
     """In turn, in one Node process on one product. The SDK's dist/ must be there: `make sdk`."""
-    with Product() as product:
-        await product.grant_all(CUSTOMERS)
+    with Product(billing="pay-as-you-go") as product:
         plan = {
             "rounds": pace.rounds,
             "seconds": pace.seconds / 2,

@@ -96,7 +96,7 @@ def test_what_is_typed_in_an_editor(project: Path) -> None:
 
 def test_units(packed: dict[str, Any]) -> None:
     """Proves what sdk/typescript/tests say: repetitions, time-outs, errors, pages, batches, the buffer, webhooks."""
-    printed = sdk.run("node", "--test", "tests/")
+    printed = sdk.run("npm", "test")
     assert re.search(r"^# pass [1-9]\d", printed, re.MULTILINE), printed
     assert re.search(r"^# fail 0$", printed, re.MULTILINE), printed
 
