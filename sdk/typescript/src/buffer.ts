@@ -69,7 +69,7 @@ export class UsageBuffer {
   readonly #places = new Map<string, Place>();
   readonly #giveUp = new AbortController();
   #pending = 0;
-  #waiting: Waiting[] = [];
+  readonly #waiting: Waiting[] = [];
   #rejected: RejectedEvent[] = [];
   #failure: { cause: unknown } | undefined;
   #closed = false;
@@ -104,7 +104,7 @@ export class UsageBuffer {
       if (this.#closed) throw new TypeError("The buffer is closed");
       if (this.#failure) throw this.#unrecorded();
       const customer = event.customerExternalId;
-      if (!this.#hasRoom() || this.#waiting.length) {
+      if (this.#waiting.length || this.#room() === 0) {
         return new Promise((resolve, reject) => {
           this.#waiting.push({ text, customer, resolve, reject });
           // There is no room for more to gather: what is there goes.
@@ -149,8 +149,8 @@ export class UsageBuffer {
     }
   }
 
-  #hasRoom(): boolean {
-    return this.#pending + this.#rejected.length < this.#maxPending;
+  #room(): number {
+    return Math.max(0, this.#maxPending - this.#pending - this.#rejected.length);
   }
 
   #take(text: string, customer: string): void {
@@ -214,8 +214,7 @@ export class UsageBuffer {
     if (!this.#onRejected) this.#rejected.push(...rejected);
     else if (rejected.length) this.#onRejected(rejected);
     if (this.#rejected.length >= this.#maxPending) throw new Error("Refused events fill the buffer: give it onRejected");
-    while (this.#waiting.length && this.#hasRoom()) {
-      const next = this.#waiting.shift() as Waiting;
+    for (const next of this.#waiting.splice(0, this.#room())) {
       this.#take(next.text, next.customer);
       next.resolve();
     }
@@ -249,9 +248,10 @@ export class UsageBuffer {
   #fail(cause: unknown): void {
     this.#failure ??= { cause };
     for (const lane of this.#lanes) clearTimeout(lane.timer);
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { reject } of waiting) reject(this.#unrecorded());
+    const waiting = this.#waiting.splice(0);
+    if (!waiting.length) return;
+    const error = this.#unrecorded();
+    for (const { reject } of waiting) reject(error);
   }
 
   /** What has failed; refused events of a buffer that goes on are handed over with it. */
