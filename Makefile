@@ -66,4 +66,4 @@ fmt: .venv/made ## formats everything
 	cargo fmt --all
 
 clean: ## removes what was built here
-	rm -rf .venv target
+	rm -rf .venv target tests/spectral/node_modules

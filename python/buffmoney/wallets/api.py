@@ -151,7 +151,6 @@ ROUTES: tuple[Route, ...] = (
             "invalid_amount",
             "invalid_customer",
             "customer_mismatch",
-            "amount_out_of_range",
             "idempotency_conflict",
             *EVENT_CODES,
             *_TRY_AGAIN,
