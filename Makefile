@@ -75,4 +75,4 @@ fmt: .venv/made ## formats everything
 	cargo fmt --all
 
 clean: ## removes what was built here
-	rm -rf .venv target
+	rm -rf .venv target tests/spectral/node_modules sdk/typescript/node_modules sdk/typescript/dist

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
+
+import pytest
 
 from tests import sdk
 from tests.product import ROOT, Product
@@ -23,6 +27,7 @@ def snippets() -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None and not os.environ.get("CI"), reason="the quick start needs curl")
 def test_the_quick_start(product: Product, project: Path, tmp_path: Path) -> None:
     """Proves: from a running `buffmoney up` to one event by curl, one by TypeScript and one by Python, by the snippets alone and well
     within two minutes. Only where the product listens and keeps its data differs from what a reader has, and that is in the environment.

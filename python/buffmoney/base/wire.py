@@ -33,6 +33,23 @@ QUANTITY: dict[str, Any] = {
 }
 """of a usage event: the schema of what the Rust core decodes"""
 DIMENSIONS: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
+EVENT_CODES = (
+    "too_many_events",
+    "empty_batch",
+    "invalid_batch",
+    "invalid_event",
+    "unknown_field",
+    "missing_field",
+    "invalid_customer",
+    "invalid_idempotency_key",
+    "invalid_metric",
+    "invalid_quantity",
+    "invalid_time",
+    "too_old",
+    "in_future",
+    "invalid_dimensions",
+)
+"""with which events are refused for their form"""
 
 
 class UsageEvent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True):

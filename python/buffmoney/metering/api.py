@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from buffmoney.base.http import Answer, Call, Route
-from buffmoney.base.wire import EventResult, Number, UsageEvent
+from buffmoney.base.wire import EVENT_CODES, EventResult, Number, UsageEvent
 from buffmoney.metering.accept import MAX_EVENTS, accept
 from buffmoney.metering.charges import ROUTES as CHARGE_ROUTES
 from buffmoney.metering.period_charges import ROUTES as PERIOD_CHARGE_ROUTES
@@ -72,23 +72,7 @@ ROUTES: tuple[Route, ...] = (
         body=UsageBatch,
         query=UsageQuery,
         answer=UsageAnswer,
-        errors=(
-            "malformed_json",
-            "too_many_events",
-            "empty_batch",
-            "invalid_batch",
-            "invalid_event",
-            "unknown_field",
-            "missing_field",
-            "invalid_customer",
-            "invalid_idempotency_key",
-            "invalid_metric",
-            "invalid_quantity",
-            "invalid_time",
-            "too_old",
-            "in_future",
-            "invalid_dimensions",
-        ),
+        errors=("malformed_json", *EVENT_CODES),
         raw=True,
     ),
     *USAGE_ROUTES,

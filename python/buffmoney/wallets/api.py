@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from buffmoney.base.http import Route
+from buffmoney.base.wire import EVENT_CODES
 from buffmoney.wallets import balances, customers, grants, history, holds
 
 _TRY_AGAIN = ("redis_unavailable", "core_unavailable", "outcome_unknown", "overloaded")
-_EVENT_CODES = ("too_many_events", "invalid_batch", "empty_batch", "invalid_event", "invalid_quantity", "invalid_time", "invalid_metric")
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -119,7 +119,7 @@ ROUTES: tuple[Route, ...] = (
             "unknown_metric",
             "amount_out_of_range",
             "idempotency_conflict",
-            *_EVENT_CODES,
+            *EVENT_CODES,
             *_TRY_AGAIN,
         ),
         idempotency="command",
@@ -152,7 +152,7 @@ ROUTES: tuple[Route, ...] = (
             "invalid_customer",
             "customer_mismatch",
             "idempotency_conflict",
-            *_EVENT_CODES,
+            *EVENT_CODES,
             *_TRY_AGAIN,
         ),
         idempotency="command",
