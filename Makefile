@@ -1,6 +1,6 @@
 # Needs make, a Rust toolchain and any Python from 3.11 on. Everything else goes into .venv in this tree.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test chromium check bench loadtest faults fmt clean
+.PHONY: help build demo test chromium check sdk bench loadtest faults fmt clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
 	if command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -51,7 +51,16 @@ check: build ## format, lints, types, layers, the stub of the Rust module
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --quiet --workspace --features buffmoney_core/python -- -D warnings
 
-bench: build ## the benchmarks of the README, into benches/results/latest.json
+# Node and npm come from a wheel, into .venv as well. The document goes through a file, so that a failure in Python is one here.
+sdk: export PATH := $(CURDIR)/$(BIN):$(PATH)
+sdk: build ## the TypeScript SDK: types from the routes, compiled, packed into sdk/typescript/*.tgz
+	@mkdir -p .cache
+	$(BIN)/python -c "import json; from buffmoney.edge import app, openapi; \
+		print(json.dumps(openapi.document(tuple(route for route in app.ROUTES if route.documented))))" >.cache/openapi.json
+	cd sdk/typescript && npm ci --silent && npm run --silent generate ../../.cache/openapi.json >src/generated.new && mv src/generated.new src/generated.ts
+	cd sdk/typescript && npm run --silent build && npm pack --silent
+
+bench: build sdk ## the benchmarks of the README, into benches/results/latest.json
 	$(BIN)/python -m benches
 
 loadtest: build ## locust for 30 s against BUFFMONEY_URL with BUFFMONEY_API_KEY, else against a `buffmoney up` of its own
@@ -66,4 +75,4 @@ fmt: .venv/made ## formats everything
 	cargo fmt --all
 
 clean: ## removes what was built here
-	rm -rf .venv target
+	rm -rf .venv target tests/spectral/node_modules sdk/typescript/node_modules sdk/typescript/dist

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from benches import measures
 from benches.hardware import ROOT, commit, hardware
+from benches.sdk import sdk
 
 RESULTS = ROOT / "benches" / "results" / "latest.json"
 Measure = Callable[[measures.Pace, measures.Say], Coroutine[Any, Any, measures.Figures]]
@@ -30,6 +31,7 @@ MEASURES: dict[str, Measure] = {
     "tiered": measures.tiered,
     "holds": measures.holds,
     "simulate": measures.simulate,
+    "sdk": sdk,
     "wallets": measures.wallets,
     "growth": measures.growth,
     "soak": measures.soak,
@@ -54,6 +56,8 @@ GOALS: dict[str, tuple[str, float]] = {
     "simulate_events_per_core_s": (">=", 500_000),
     "growth_ratio_20m": (">=", 0.5),
     "retry_storm_ratio": (">=", 2),
+    "sdk_fetch_ratio": (">=", 0.8),
+    "sdk_buffer_us_per_event": ("<=", 2),
     "edge_memory_mb": ("<=", 250),
     "core_memory_mb_1m_wallets": ("<=", 1024),
 }

@@ -67,6 +67,12 @@ ROWS: tuple[tuple[str, str, str], ...] = (
         "{simulate_events_per_core_s:,} events/s a core, {simulate_events_per_s:,} events/s on the clock",
         "≥ 500,000 a core",
     ),
+    (
+        "TypeScript SDK, one Node process: `ingest` against a bare `fetch` of bodies made before, in turn",
+        "{sdk_events_per_s:,} events/s = {sdk_fetch_ratio} of bare",
+        "≥ 0.8",
+    ),
+    ("Its buffer, on top of the encoding of an event", "{sdk_buffer_us_per_event} µs", "≤ 2 µs"),
     ("Memory: an edge after all of this", "{edge_memory_mb:.0f} MiB", "≤ 250"),
     ("Memory: a core with a million wallets", "{core_memory_mb_1m_wallets:.0f} MiB", "≤ 1,024"),
 )

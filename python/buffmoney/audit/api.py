@@ -12,24 +12,29 @@ from buffmoney.base.clock import to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import Time
 
 
 class AuditQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """actor: a key's id, or an account of the machine. objectId: of a rate card, a key, a metric's code. from, to: RFC 3339, half-open."""
+    """Which entries.
+
+    action: of one kind. actor: a key's id, or an account of the machine. objectId: of a rate card, a key, a metric's code. from, to: RFC
+    3339, half-open.
+    """
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: str | None = None
     action: log.Action | None = None
     actor: str | None = None
     object_id: str | None = None
-    from_: str | None = msgspec.field(default=None, name="from")
-    to: str | None = None
+    from_: Time | None = msgspec.field(default=None, name="from")
+    to: Time | None = None
 
 
 class AuditPage(msgspec.Struct, rename="camel"):
-    """Newest first. nextCursor null: the last page. A page of long entries may hold fewer than `limit`."""
+    """Newest first; a page of long entries may hold fewer than `limit`."""
 
-    data: list[log.Listed]
+    data: list[log.AuditEntry]
     next_cursor: str | None
 
 
@@ -58,20 +63,6 @@ def filters_of(action: str | None, actor: str | None, object_id: str | None, fro
     )
 
 
-_ENTRY_EXAMPLE = {
-    "sequence": 3,
-    "at": "2026-03-31T08:00:00.123456Z",
-    "actorKind": "api_key",
-    "actor": "key_0197a1b2c3d4e5f607182930",
-    "action": "metric.create",
-    "objectKind": "metric",
-    "objectId": "video_seconds",
-    "before": None,
-    "after": {"metricId": 100, "code": "video_seconds", "unit": "second", "builtIn": False, "createdAt": "2026-03-31T08:00:00.12Z"},
-    "requestId": "req_0197a1b2c3d4e5f60718293a4b5c6d7e",
-    "chainHash": "6f1ed002ab5595859014ebf0951522d9f1ed002ab5595859014ebf0951522d9f",
-}
-
 ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",
@@ -82,7 +73,6 @@ ROUTES: tuple[Route, ...] = (
         description="Who changed what: merchants, API keys, metrics, rate cards. What moves a balance is in the customer's history.",
         query=AuditQuery,
         answer=AuditPage,
-        answer_example={"data": [_ENTRY_EXAMPLE], "nextCursor": None},
         errors=("invalid_cursor", "invalid_time"),
     ),
 )

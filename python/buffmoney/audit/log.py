@@ -17,6 +17,7 @@ from buffmoney.base.clock import Clock, format_time, to_datetime
 from buffmoney.base.config import Settings
 from buffmoney.base.ids import new_request_id
 from buffmoney.base.telemetry import without_keys
+from buffmoney.base.wire import Time
 
 if TYPE_CHECKING:
     import asyncpg
@@ -105,14 +106,19 @@ class Filters(msgspec.Struct, frozen=True):
     to: datetime | None = None
 
 
-class Listed(msgspec.Struct, rename="camel"):
-    """One change. before null: it was made; after null: it is gone. chainHash: hexadecimal."""
+class AuditEntry(msgspec.Struct, rename="camel"):
+    """One change.
+
+    sequence: from 1 without gaps. at: when. actorKind: an API key, an account of the machine, or a job of ours. actor: its id or name.
+    action: what was done. objectKind: to what kind of thing. objectId: to which. before: what it was; null: it was made. after: what it is;
+    null: it is gone. requestId: the request that did it. chainHash: hexadecimal.
+    """
 
     sequence: int
-    at: str
+    at: Time
     actor_kind: ActorKind
     actor: str
-    action: str
+    action: Action
     object_kind: str
     object_id: str
     before: dict[str, Any] | None
@@ -188,7 +194,7 @@ async def record(
     return entry.seq
 
 
-async def page(connection: Connection, tenant_id: int, filters: Filters, below: int | None, limit: int) -> tuple[list[Listed], bool]:
+async def page(connection: Connection, tenant_id: int, filters: Filters, below: int | None, limit: int) -> tuple[list[AuditEntry], bool]:
     """Entries before number `below`, newest first, and whether there are more. At most `limit`, fewer where they are long."""
     wanted = (filters.action, filters.actor, filters.object_id, filters.from_, filters.to)
     rows = await connection.fetch(_SQL["page"], tenant_id, below, *wanted, limit, PAGE_BYTES)
@@ -206,8 +212,8 @@ def _json(content: Mapping[str, Any] | None) -> str | None:
     return text if masked == text else chain.canonical(msgspec.json.decode(masked))
 
 
-def _listed(row: asyncpg.Record) -> Listed:
-    return Listed(
+def _listed(row: asyncpg.Record) -> AuditEntry:
+    return AuditEntry(
         row["seq"],
         format_time(row["at"]),
         row["actor_kind"],

@@ -22,6 +22,7 @@ import msgspec
 from buffmoney import _core
 from buffmoney.base.errors import Problem
 from buffmoney.base.turnstile import Turnstile
+from buffmoney.base.wire import Mode
 
 if TYPE_CHECKING:
     import asyncpg
@@ -43,7 +44,7 @@ class Tenant(msgspec.Struct, frozen=True):
 
     tenant_id: int
     merchant_id: str
-    mode: str
+    mode: Mode
     partition_id: int
     currency: str
     key_id: str
@@ -223,6 +224,3 @@ class Route:
     takes: str = "application/json"
     documented: bool = True
     refusal: Refusal | None = None
-    body_example: Any = None
-    answer_example: Any = None
-    path_descriptions: Mapping[str, str] = field(default_factory=dict)

@@ -55,9 +55,9 @@ def audit_list(
         raise ValueError("--limit is at least 1")
     filters = filters_of(action, actor, object_id, from_, to)
 
-    async def work(connection: Connection, _settings: Settings) -> list[log.Listed]:
+    async def work(connection: Connection, _settings: Settings) -> list[log.AuditEntry]:
         tenant_id = await tenant_id_of(connection, merchant, mode)
-        found: list[log.Listed] = []
+        found: list[log.AuditEntry] = []
         more = True
         while more and len(found) < limit:
             below = found[-1].sequence if found else None

@@ -11,6 +11,7 @@ from buffmoney.base import cursors, money, queries, telemetry
 from buffmoney.base.clock import Clock, format_time, to_datetime, to_us
 from buffmoney.base.http import Answer, Call
 from buffmoney.base.ids import new_short
+from buffmoney.base.wire import Number, Time
 from buffmoney.collection.channels import Channel
 
 if TYPE_CHECKING:
@@ -52,26 +53,31 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     in_suspense: bool = False
 
 
-class ListedAlert(msgspec.Struct, rename="camel"):
-    """An alert. subject: the channel's transaction, or the refund's number. inSuspense: the amount waits for people to decide."""
+class PaymentAlert(msgspec.Struct, rename="camel"):
+    """Something that people have to look at.
+
+    alertId: of the alert. kind: what happened. orderNo: ours, at the channel. orderId: null: the order is not known. refundId: of alerts
+    about a refund. detail: for people. amount: CNY. subject: the channel's transaction, or the refund's number. inSuspense: the amount
+    waits for people to decide.
+    """
 
     alert_id: str
     kind: Kind
-    channel: str
+    channel: Channel
     order_no: str
     subject: str
     order_id: str | None
     refund_id: str | None
-    amount: str | None
+    amount: Number | None
     in_suspense: bool
     detail: str
-    created_at: str
+    created_at: Time
 
 
 class AlertPage(msgspec.Struct, rename="camel"):
     """Newest first. nextCursor null: the last page."""
 
-    data: list[ListedAlert]
+    data: list[PaymentAlert]
     next_cursor: str | None
 
 
@@ -104,7 +110,7 @@ async def record(connection: Connection, clock: Clock, tenant_id: int, alert: Al
     return made is not None
 
 
-async def list_alerts(call: Call) -> Answer:
+async def list_payment_alerts(call: Call) -> Answer:
     """A page of alerts."""
     query: AlertQuery = call.query
     secret, tenant_id = call.services.settings.secret, call.tenant.tenant_id
@@ -119,7 +125,7 @@ async def list_alerts(call: Call) -> Answer:
     if len(rows) > query.limit:
         cursor = cursors.seal(secret, tenant_id, "payment-alerts", [to_us(page[-1]["created_at"]), page[-1]["alert_id"]])
     data = [
-        ListedAlert(
+        PaymentAlert(
             row["alert_id"],
             row["kind"],
             row["channel"],

@@ -6,15 +6,16 @@ import msgspec
 
 from buffmoney.base import money
 from buffmoney.base.http import Answer, Call
+from buffmoney.base.wire import Currency, Number
 from buffmoney.collection.top_up_settings import CURRENCY
 from buffmoney.ledger import cash
 
 
 class CashBook(msgspec.Struct, rename="camel"):
-    """The balance of every account of the cash book, by its code: what the channels hold, their fees, ours, what the merchant is owed."""
+    """The cash book. balances: of every account, by its code: what the channels hold, their fees, ours, what the merchant is owed."""
 
-    currency: str
-    balances: dict[str, str]
+    currency: Currency
+    balances: dict[str, Number]
 
 
 async def get_cash_book(call: Call) -> Answer:

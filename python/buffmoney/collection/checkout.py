@@ -133,7 +133,7 @@ def routes(checkout: Checkout) -> tuple[Route, ...]:
         Route(
             method="GET",
             path="/v1/return-secret",
-            handler=return_url.read_secret,
+            handler=return_url.get_return_secret,
             summary="Read the return secret",
             tag="Top-ups",
             description=(

@@ -15,6 +15,7 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call
 from buffmoney.base.ids import new_short
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import Number, NumberInput, Time
 from buffmoney.collection.top_up_settings import Days, parse_yuan
 
 if TYPE_CHECKING:
@@ -30,43 +31,49 @@ State = Literal["scheduled", "active", "ended"]
 
 
 class PromotionBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """buy, get: CNY. repeats: for every whole `buy` in the amount, else once from `buy` on.
+    """Terms of a promotion.
 
-    usesPerCustomer null: without end. bonusValidDays null: as the top-up settings say. startsAt: at once without it; endsAt: RFC 3339,
-    half-open, null for never.
+    buy: CNY, from which amount on. get: CNY, the bonus. firstPurchaseOnly: only for a customer's first paid top-up. repeats: for every
+    whole `buy` in the amount, else once from `buy` on. usesPerCustomer null: without end. bonusValidDays null: as the top-up settings say.
+    startsAt: at once without it; endsAt: RFC 3339, half-open, null for never.
     """
 
     name: str
-    buy: str
-    get: str
+    buy: NumberInput
+    get: NumberInput
     repeats: bool = False
     first_purchase_only: bool = False
     uses_per_customer: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     bonus_valid_days: Days | None = None
-    starts_at: str | None = None
-    ends_at: str | None = None
+    starts_at: Time | None = None
+    ends_at: Time | None = None
 
 
 class EndBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Nothing."""
+    """No fields."""
 
 
 class Promotion(msgspec.Struct, rename="camel"):
-    """A promotion. Its terms never change; endedAt: when it was ended by hand."""
+    """A promotion, whose terms never change.
+
+    buy: CNY, from which amount on. get: CNY, the bonus. repeats: for every whole `buy` in the amount, else once. firstPurchaseOnly: only
+    for a customer's first paid top-up. usesPerCustomer null: without end. bonusValidDays null: as the top-up settings say. startsAt: itself
+    in it. endsAt: itself not in it; null: never. state: whether it counts now. endedAt: when it was ended by hand.
+    """
 
     promotion_id: str
     name: str
-    buy: str
-    get: str
+    buy: Number
+    get: Number
     repeats: bool
     first_purchase_only: bool
     uses_per_customer: int | None
     bonus_valid_days: int | None
-    starts_at: str
-    ends_at: str | None
+    starts_at: Time
+    ends_at: Time | None
     state: State
-    created_at: str
-    ended_at: str | None
+    created_at: Time
+    ended_at: Time | None
 
 
 class PromotionList(msgspec.Struct, rename="camel"):

@@ -15,7 +15,9 @@ from buffmoney.base.clock import format_time, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call
 from buffmoney.base.ids import new_bytes, public
+from buffmoney.base.wire import Currency, Number, NumberInput, Time
 from buffmoney.collection import refund_steps
+from buffmoney.collection.channels import Channel
 from buffmoney.collection.top_up_settings import CURRENCY, parse_yuan
 from buffmoney.wallets import outbox
 from buffmoney.wallets.grants import read_parts
@@ -35,17 +37,20 @@ Status = Literal["requested", "ready", "processing", "succeeded", "abnormal", "c
 
 
 class RefundBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """amount: CNY, at most what is left of the payment and unspent of its credits. reason: for the customer, at most 80 characters."""
+    """What is given back.
 
-    amount: str
+    amount: CNY, at most what is left of the payment and unspent of its credits. reason: for the customer, at most 80 characters.
+    """
+
+    amount: NumberInput
     reason: str = ""
 
 
 class CreditsTaken(msgspec.Struct, rename="camel"):
-    """Credits taken back, from the paid and from the bonus grant."""
+    """Credits taken back. paid: from the paid grant. bonus: from the bonus grant."""
 
-    paid: str
-    bonus: str
+    paid: Number
+    bonus: Number
 
 
 class Refund(msgspec.Struct, rename="camel"):
@@ -53,23 +58,24 @@ class Refund(msgspec.Struct, rename="camel"):
 
     status: `requested`: the credits are being taken back; `ready`: to be sent to the channel; `processing`: the channel works on it;
     `succeeded`; `abnormal`: the channel could not pay it out, see to it there; `closed`: the channel refused, the credits are given back;
-    `refused`: the credits were spent meanwhile. cause: who asked for it. failure: the core's or channel's code.
+    `refused`: the credits were spent meanwhile. cause: who asked for it. failure: the core's or channel's code. creditsTaken: from the
+    customer's wallet. refundNo: ours, at the channel. channelRefundId: the channel's. succeededAt: by the channel.
     """
 
     refund_id: str
     top_up_id: str
     cause: Literal["merchant", "double_payment", "canceled", "grant_refused"]
-    amount: str
-    currency: str
+    amount: Number
+    currency: Currency
     reason: str
     status: Status
     credits_taken: CreditsTaken
-    channel: str
+    channel: Channel
     refund_no: str
     channel_refund_id: str | None
     failure: str | None
-    created_at: str
-    succeeded_at: str | None
+    created_at: Time
+    succeeded_at: Time | None
 
 
 class RefundList(msgspec.Struct, rename="camel"):

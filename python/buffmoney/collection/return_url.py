@@ -37,12 +37,12 @@ PARAMETERS = ("bm_top_up_id", "bm_status", "bm_amount", "bm_currency", "bm_time"
 
 
 class ReturnSecret(msgspec.Struct, rename="camel"):
-    """The key under which the tenant's return URLs are signed."""
+    """What signs return URLs. returnSecret: the key of `bm_signature`."""
 
     return_secret: str
 
 
-async def read_secret(call: Call) -> Answer:
+async def get_return_secret(call: Call) -> Answer:
     """The tenant's return secret."""
     return Answer(ReturnSecret(secret(call.services.settings, call.tenant.tenant_id)))
 

@@ -12,6 +12,7 @@ from buffmoney.base import money, queries
 from buffmoney.base.clock import to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call
+from buffmoney.base.wire import NumberInput
 
 if TYPE_CHECKING:
     from buffmoney.base.database import Connection
@@ -27,20 +28,21 @@ Days = Annotated[int, msgspec.Meta(ge=1, le=3650)]
 
 
 class FreeAmounts(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Any amount from minimum to maximum, in whole fen."""
+    """Any amount in between, in whole fen. minimum: CNY. maximum: CNY."""
 
-    minimum: str
-    maximum: str
+    minimum: NumberInput
+    maximum: NumberInput
 
 
 class TopUpSettings(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Tiers, free amounts and terms, for top-ups made from now on.
+    """What customers may buy, for top-ups made from now on.
 
-    displayName: what the checkout shows; null: the merchant's name. freeAmounts null: only the tiers. paidValidDays, bonusValidDays: when
-    credits expire, counted from the payment; null: never. refundWindowDays: how long after its payment a top-up may be refunded; 0: never.
+    tiers: amounts to choose from, CNY. displayName: what the checkout shows; null: the merchant's name. freeAmounts null: only the tiers.
+    paidValidDays, bonusValidDays: when credits expire, counted from the payment; null: never. refundWindowDays: how long after its payment
+    a top-up may be refunded; 0: never. checkoutValidMinutes: how long a top-up can be paid.
     """
 
-    tiers: list[str]
+    tiers: list[NumberInput]
     free_amounts: FreeAmounts | None = None
     display_name: str | None = None
     paid_valid_days: Days | None = None
@@ -93,13 +95,13 @@ def check_amount(settings: TopUpSettings, amount: Decimal) -> None:
         raise Problem("invalid_amount", f"The amounts are {', '.join(settings.tiers)}, and {free.minimum} to {free.maximum}.", "amount")
 
 
-async def get_settings(call: Call) -> Answer:
+async def get_top_up_settings(call: Call) -> Answer:
     """The settings in force."""
     async with call.transaction() as connection:
         return Answer(await read(connection, call.tenant.tenant_id))
 
 
-async def put_settings(call: Call) -> Answer:
+async def put_top_up_settings(call: Call) -> Answer:
     """Replaces the settings."""
     wanted = _checked(call.body)
     tenant_id = call.tenant.tenant_id

@@ -18,7 +18,9 @@ from buffmoney.base.config import Settings
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call
 from buffmoney.base.ids import new_bytes, public
+from buffmoney.base.wire import Address, Currency, CustomerId, Number, NumberInput, Time
 from buffmoney.collection import checkout_token, promotions, return_url, top_up_settings
+from buffmoney.collection.channels import Channel
 from buffmoney.collection.checkout_view import Locale
 from buffmoney.collection.top_up_settings import CURRENCY, parse_yuan
 from buffmoney.wallets import commands
@@ -36,47 +38,52 @@ Status = Literal["open", "paid", "credited", "expired", "canceled"]
 
 
 class TopUpBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """amount: CNY, a tier or a free amount. returnUrl: where the checkout leads back to. locale: else the browser's."""
+    """What a customer buys.
 
-    customer_external_id: str
-    amount: str
-    return_url: str | None = None
+    amount: CNY, a tier or a free amount. returnUrl: where the checkout leads back to. locale: of the checkout, else the browser's.
+    """
+
+    customer_external_id: CustomerId
+    amount: NumberInput
+    return_url: Address | None = None
     locale: Locale | None = None
 
 
 class CancelBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Nothing."""
+    """No fields."""
 
 
 class Payment(msgspec.Struct, rename="camel"):
-    """The payment that was credited. paidAt: by the channel."""
+    """The payment that was credited. orderNo: ours, at the channel. transactionId: the channel's. paidAt: by the channel."""
 
-    channel: str
+    channel: Channel
     order_no: str
     transaction_id: str | None
-    paid_at: str
+    paid_at: Time
 
 
 class TopUp(msgspec.Struct, rename="camel"):
-    """A top-up. status: `paid` becomes `credited` when the credits are in the wallet. bonus: promised, from the payment on granted.
+    """A top-up.
 
-    refunded: what was or is being refunded of the amount.
+    status: `paid` becomes `credited` when the credits are in the wallet. bonus: promised, from the payment on granted. refunded: what was
+    or is being refunded of the amount. checkoutUrl: where it is paid; whoever has it may pay. returnUrl: where the checkout leads back to.
+    expiresAt: until when it can be paid. payment: null until it is paid. creditedAt: when the credits were in the wallet.
     """
 
     top_up_id: str
     status: Status
-    customer_external_id: str
-    amount: str
-    currency: str
-    bonus: str
+    customer_external_id: CustomerId
+    amount: Number
+    currency: Currency
+    bonus: Number
     promotion_id: str | None
-    checkout_url: str
-    return_url: str | None
-    created_at: str
-    expires_at: str
+    checkout_url: Address
+    return_url: Address | None
+    created_at: Time
+    expires_at: Time
     payment: Payment | None
-    credited_at: str | None
-    refunded: str
+    credited_at: Time | None
+    refunded: Number
 
 
 class TopUpPage(msgspec.Struct, rename="camel"):
@@ -87,9 +94,9 @@ class TopUpPage(msgspec.Struct, rename="camel"):
 
 
 class TopUpQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A page of the list, of one customer or of all."""
+    """A page of the list. customerExternalId: of one customer only."""
 
-    customer_external_id: str | None = None
+    customer_external_id: CustomerId | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: str | None = None
 

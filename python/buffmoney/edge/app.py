@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -28,10 +29,11 @@ from buffmoney.base.redis import RedisPipe
 from buffmoney.collection import checkout, paying
 from buffmoney.collection.api import ROUTES as COLLECTION_ROUTES
 from buffmoney.collection.polling import channel_client
-from buffmoney.edge import limits, openapi
+from buffmoney.edge import limits, openapi, reference
 from buffmoney.edge.auth import Authenticator
 from buffmoney.edge.health import Readiness
 from buffmoney.edge.idempotency import StoredAnswers, parse_key
+from buffmoney.edge.reference import Reference
 from buffmoney.edge.routing import Endpoint, RouteTable, decode_body, decode_query
 from buffmoney.merchants.api import ROUTES as MERCHANT_ROUTES
 from buffmoney.metering.api import ROUTES as METERING_ROUTES
@@ -96,15 +98,19 @@ class Edge:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._table = RouteTable(routes)
-        self._openapi = _encode(openapi.document(tuple(route for route in routes if route.documented)))
+        document = openapi.document(tuple(route for route in routes if route.documented))
+        self._openapi = _encode(document)
+        self._reference = Reference(document, openapi.examples())
+        self._told = {(route.method, route.path): frozenset(openapi.error_codes(route)) for route in routes if route.documented}
         self._refusals = {route.path.split("/", 2)[1].encode(): route.refusal for route in routes if route.refusal is not None}
         self._bodies = limits.BodyReader(settings.max_body_bytes, settings.body_timeout_s)
         self._batches = limits.Budget(settings.max_inflight_batches)
-        self._system = {
+        self._system: dict[bytes, Callable[[str], Awaitable[_Response]]] = {
             b"/healthz": self._healthz,
             b"/readyz": self._readyz,
             b"/metrics": self._metrics,
             b"/api/openapi": self._describe,
+            **{address.encode(): partial(self._refer, address) for address in self._reference.addresses},
         }
         self._held_back = 0
         self._farewell = False
@@ -193,6 +199,7 @@ class Edge:
                 endpoint, parameters = self._table.find(scope["method"], path)
                 response = await self._answer(endpoint, parameters, scope, headers, incoming, request_id)
         except Problem as problem:
+            self._check_told(problem, endpoint)
             response = self._refused(problem, path, endpoint, headers, request_id)
             if problem.status in (408, 413):
                 reusable = False
@@ -277,6 +284,12 @@ class Edge:
         shown = refusal(problem, headers, request_id)
         return _Response(shown.status or plain.status, shown.content_type.encode(), shown.encode(), {**plain.headers, **shown.headers})
 
+    def _check_told(self, problem: Problem, endpoint: Endpoint | None) -> None:
+        """A code that the document does not have is a fault of ours, not the client's. Tests fail by this line of the log."""
+        route = None if endpoint is None else endpoint.route
+        if route is not None and problem.code not in self._told.get((route.method, route.path), (problem.code,)):
+            _log.warning("undocumented_code", method=route.method, path=route.path, code=problem.code)
+
     async def _send(self, send: Send, response: _Response, request_id: str, *, body: bool, reusable: bool) -> None:
         headers = [
             (b"content-type", response.content_type),
@@ -310,6 +323,9 @@ class Edge:
 
     async def _describe(self, _request_id: str) -> _Response:
         return _Response(200, _JSON, self._openapi, {"access-control-allow-origin": "*"})
+
+    async def _refer(self, address: str, _request_id: str) -> _Response:
+        return _Response(200, b"text/html; charset=utf-8", self._reference.page(address), reference.HEADERS)
 
 
 def problem_response(problem: Problem, request_id: str) -> _Response:

@@ -9,6 +9,7 @@ import msgspec
 from buffmoney.audit.log import Author
 from buffmoney.base.clock import format_time
 from buffmoney.base.http import Answer, Call, Route, tell_core
+from buffmoney.base.wire import Mode, Time, TimeZone
 from buffmoney.merchants import billing_period, keys
 
 
@@ -19,24 +20,24 @@ class KeyBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class RotateBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """overlapSeconds: how long the old key goes on working, at most 30 days."""
+    """How a key is replaced. overlapSeconds: how long the old key goes on working, at most 30 days."""
 
     overlap_seconds: int = 86_400
 
 
 class RevokeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Nothing."""
+    """No fields."""
 
 
 class BillingPeriodBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """timeZone: a name like Asia/Shanghai. anchorDay: 1 to 31; a month without it has its last day."""
+    """Where billing periods begin. timeZone: a name like Asia/Shanghai. anchorDay: 1 to 31; a month without it has its last day."""
 
-    time_zone: str
+    time_zone: TimeZone
     anchor_day: int
 
 
 class CreatedKey(msgspec.Struct, rename="camel"):
-    """A key just made. `key` is shown this once."""
+    """A key just made. prefix: how it begins, to know it by. key: shown this once."""
 
     key_id: str
     prefix: str
@@ -44,15 +45,18 @@ class CreatedKey(msgspec.Struct, rename="camel"):
 
 
 class ApiKey(msgspec.Struct, rename="camel"):
-    """A key as it may be shown. expiresAt: the end of a rotation's overlap."""
+    """A key as it may be shown.
+
+    prefix: how it begins, to know it by. expiresAt: the end of a rotation's overlap. revokedAt null: it works.
+    """
 
     key_id: str
     prefix: str
     name: str
-    mode: str
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
+    mode: Mode
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
 
 
 class ApiKeyList(msgspec.Struct, rename="camel"):
@@ -61,14 +65,14 @@ class ApiKeyList(msgspec.Struct, rename="camel"):
     data: list[ApiKey]
 
 
-async def list_keys(call: Call) -> Answer:
+async def list_api_keys(call: Call) -> Answer:
     """Lists the tenant's keys."""
     async with call.transaction() as connection:
         rows = await keys.list_keys(connection, call.tenant.tenant_id)
     return Answer(ApiKeyList([_shown(call, row) for row in rows]))
 
 
-async def create_key(call: Call) -> Answer:
+async def create_api_key(call: Call) -> Answer:
     """Makes another key for the same tenant."""
     body: KeyBody = call.body
     services, tenant = call.services, call.tenant
@@ -79,14 +83,14 @@ async def create_key(call: Call) -> Answer:
     return Answer(CreatedKey(made.key_id, made.prefix, made.secret))
 
 
-async def revoke_key(call: Call) -> Answer:
+async def revoke_api_key(call: Call) -> Answer:
     """Ends a key; every edge refuses it within a second."""
     async with call.transaction() as connection:
         row = await keys.revoke(connection, call.services.clock, call.tenant.tenant_id, call.path["keyId"], by=Author.of(call))
     return Answer(_shown(call, row))
 
 
-async def rotate_key(call: Call) -> Answer:
+async def rotate_api_key(call: Call) -> Answer:
     """Makes a key in place of another, which goes on working during the overlap."""
     body: RotateBody = call.body
     services, tenant = call.services, call.tenant
@@ -133,11 +137,19 @@ def _time(moment: datetime | None) -> str | None:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route(method="GET", path="/v1/api-keys", handler=list_keys, summary="List API keys", tag="API keys", answer=ApiKeyList),
+    Route(
+        method="GET",
+        path="/v1/api-keys",
+        handler=list_api_keys,
+        summary="List API keys",
+        tag="API keys",
+        description="Without the keys themselves; revoked ones too.",
+        answer=ApiKeyList,
+    ),
     Route(
         method="POST",
         path="/v1/api-keys",
-        handler=create_key,
+        handler=create_api_key,
         summary="Create an API key",
         tag="API keys",
         description="The key is shown in this answer only.",
@@ -146,14 +158,14 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         errors=("invalid_parameter",),
         idempotency="stored",
-        body_example={"name": "ingest workers"},
     ),
     Route(
         method="POST",
         path="/v1/api-keys/{keyId}/revoke",
-        handler=revoke_key,
+        handler=revoke_api_key,
         summary="Revoke an API key",
         tag="API keys",
+        description="Every server refuses the key within a second. It cannot be taken back.",
         body=RevokeBody,
         answer=ApiKey,
         errors=("key_not_found",),
@@ -162,9 +174,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST",
         path="/v1/api-keys/{keyId}/rotate",
-        handler=rotate_key,
+        handler=rotate_api_key,
         summary="Replace an API key by a new one",
         tag="API keys",
+        description="The new key works at once, the old one until the overlap ends.",
         body=RotateBody,
         answer=CreatedKey,
         status=201,
@@ -177,6 +190,7 @@ ROUTES: tuple[Route, ...] = (
         handler=get_billing_period,
         summary="Get where billing periods begin",
         tag="Billing period",
+        description="The setting in force, and the one to come.",
         answer=billing_period.BillingPeriod,
     ),
     Route(
@@ -191,6 +205,5 @@ ROUTES: tuple[Route, ...] = (
         body=BillingPeriodBody,
         answer=billing_period.BillingPeriod,
         errors=("invalid_billing_period", "too_many_changes"),
-        body_example={"timeZone": "America/New_York", "anchorDay": 15},
     ),
 )

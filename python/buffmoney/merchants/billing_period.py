@@ -16,6 +16,7 @@ from buffmoney.base import queries
 from buffmoney.base.clock import Clock, format_time, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.periods import Periods, Setting, check_anchor_day, time_zone
+from buffmoney.base.wire import Time, TimeZone
 
 if TYPE_CHECKING:
     from buffmoney.base.database import Connection
@@ -26,18 +27,24 @@ _SQL = queries.load("buffmoney.merchants")
 
 
 class PeriodSetting(msgspec.Struct, frozen=True, rename="camel"):
-    """Where periods begin: on the anchor day (a month without it has its last), at midnight of the time zone. effectiveFrom: by when usage
-    occurred; null: since ever. periodStart, periodEnd: of the period that is open, or of the first one by a setting to come."""
+    """A setting of billing periods, which begin at midnight of the time zone.
 
-    time_zone: str
+    anchorDay: the day of the month, 1 to 31; a month without it has its last. effectiveFrom: by when usage occurred; null: since ever.
+    periodStart, periodEnd: of the period that is open, or of the first one by a setting to come.
+    """
+
+    time_zone: TimeZone
     anchor_day: int
-    effective_from: str | None
-    period_start: str
-    period_end: str
+    effective_from: Time | None
+    period_start: Time
+    period_end: Time
 
 
 class BillingPeriod(msgspec.Struct, frozen=True, rename="camel"):
-    """The setting in force, and the one that takes its place when the open period ends; null: none does."""
+    """Where billing periods begin.
+
+    inForce: the setting of the open period. scheduled: the one that takes its place when that period ends; null: none does.
+    """
 
     in_force: PeriodSetting
     scheduled: PeriodSetting | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -12,9 +12,10 @@ from buffmoney.base.clock import format_time, to_us
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
 from buffmoney.base.periods import Periods
+from buffmoney.base.wire import DIMENSIONS, Currency, CustomerId, MetricCode, Number, Time, TimeZone
 from buffmoney.metering.usage import find_event
 from buffmoney.metering.voids import CustomerAccount, EventVoid
-from buffmoney.pricing.cards import TIERED, VOLUME, stored_tiers
+from buffmoney.pricing.cards import TIERED, VOLUME, ModelName, stored_tiers
 from buffmoney.pricing.explain import ChargeStep, Line, PricedTier, explain_charge
 
 if TYPE_CHECKING:
@@ -29,31 +30,31 @@ class ChargingCard(msgspec.Struct, rename="camel"):
     rate_card_id: str
     name: str
     version: int | None
-    effective_from: str | None
+    effective_from: Time | None
 
 
 class ChargingTier(msgspec.Struct, rename="camel"):
     """A tier of a graduated or volume line. upTo null: all units beyond the tier before."""
 
-    up_to: str | None
-    price: str
-    per: str
+    up_to: Number | None
+    price: Number
+    per: Number
 
 
 class ChargingLine(msgspec.Struct, rename="camel", omit_defaults=True):
     """The line of the rate card that priced an event, with the fields of its model. index: from 0, within the card."""
 
     index: int
-    metric: str
+    metric: MetricCode
     match: dict[str, str]
-    model: str
-    price: str | None = None
-    cost: str | None = None
-    per: str | None = None
-    percent: str | None = None
-    minimum: str | None = None
-    minimum_per_period: str | None = None
-    allowance: str | None = None
+    model: ModelName
+    price: Number | None = None
+    cost: Number | None = None
+    per: Number | None = None
+    percent: Number | None = None
+    minimum: Number | None = None
+    minimum_per_period: Number | None = None
+    allowance: Number | None = None
     tiers: list[ChargingTier] | None = None
 
 
@@ -63,69 +64,72 @@ class CountedUsage(msgspec.Struct, rename="camel"):
     before, after: units that the period had used. allowanceUsed: those of this event that were free; billable: the others.
     """
 
-    period_start: str
-    period_end: str
-    time_zone: str
-    before: str
-    after: str
-    allowance_used: str
-    billable: str
+    period_start: Time
+    period_end: Time
+    time_zone: TimeZone
+    before: Number
+    after: Number
+    allowance_used: Number
+    billable: Number
 
 
 class ChargedPeriod(msgspec.Struct, rename="camel"):
     """The billing period in which an event occurred, of a line that asks for more when it is over: all of it of a volume line, else what
-    the minimum per period is above the events' charges. GET /v1/period-charges shows it then."""
+    the minimum per period is above the events' charges. GET /v1/period-charges shows it then. pricing: how it is charged, in words.
+    """
 
-    period_start: str
-    period_end: str
-    time_zone: str
+    period_start: Time
+    period_end: Time
+    time_zone: TimeZone
     pricing: str
 
 
 class ChargePosting(msgspec.Struct, rename="camel"):
     """A posting that carries (a part of) the charge.
 
-    Usage of a customer that was committed at once and paid by one grant is one posting: amount is that of all its `events`,
-    shareOfThisEvent the part that is this one's. account: what paid it, the wallet, or for usage that accrued what the customer owes
-    unbilled. grantId null: no grant. balanceAfter: what was available after it, unbilledAfter: what was owed.
+    Usage of a customer that was committed at once and paid by one grant is one posting. amount: that of all its `events`. shareOfThisEvent:
+    the part that is this one's. account: what paid it, the wallet, or for usage that accrued what the customer owes unbilled. grantId null:
+    no grant. balanceAfter: what was available after it. unbilledAfter: what was owed.
     """
 
     sequence: int
     account: CustomerAccount
     grant_id: str | None
-    amount: str
+    amount: Number
     events: int
-    share_of_this_event: str
-    balance_after: str
-    unbilled_after: str
-    posted_at: str
+    share_of_this_event: Number
+    balance_after: Number
+    unbilled_after: Number
+    posted_at: Time
 
 
 class ExplainedCharge(msgspec.Struct, rename="camel"):
-    """A charge, recomputable by hand. posting: the first of postings; null and empty if the event was free of charge.
+    """A charge, recomputable by hand.
 
-    exact: before rounding, `a/b` where a decimal takes more than 18 places. counter: null for a line without graduated tiers and
-    allowance. period: null for a line that asks for nothing at the end of a period. tiers:
-    what of the event lies in each. The shares of an event add up to its charge, and those of a posting's events to its amount. void: how
-    the event was taken back, and its charge with it. amends, amendedBy: as in the event.
+    rateCard: that priced the event. line: of that card. steps: the calculation. rounded: to nine decimals, once. rounding: the rule.
+    minimumApplied: the line's minimum is more than that. postings: those that carry the charge, empty if the event was free of charge; the
+    shares of an event add up to its charge, and those of a posting's events to its amount. posting: the first of them. exact: before
+    rounding, `a/b` where a decimal takes more than 18 places. counter: null for a line without graduated tiers and allowance. period: null
+    for a line that asks for nothing at the end of a period. tiers: what of the event lies in each. void: how the event was taken back, and
+    its charge with it. amends: the key of the event that it replaces. amendedBy: the key of the one that replaces it.
     """
 
     idempotency_key: str
-    customer_external_id: str
-    metric: str
-    quantity: str
-    dimensions: msgspec.Raw
-    occurred_at: str
-    accepted_at: str
-    currency: str
+    customer_external_id: CustomerId
+    metric: MetricCode
+    quantity: Number
+    dimensions: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=DIMENSIONS)]
+    occurred_at: Time
+    accepted_at: Time
+    currency: Currency
     rate_card: ChargingCard
     line: ChargingLine
     steps: list[ChargeStep]
     exact: str
-    rounded: str
+    rounded: Number
     rounding: str
     minimum_applied: bool
-    charge: str
+    charge: Number
     counter: CountedUsage | None
     period: ChargedPeriod | None
     tiers: list[PricedTier]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -14,6 +14,7 @@ from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
 from buffmoney.base.periods import Periods
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import Currency, CustomerId, MetricCode, Number, Time, TimeZone
 from buffmoney.metering.charges import ChargingCard, ChargingLine, charging_line
 from buffmoney.metering.voids import CustomerAccount
 from buffmoney.pricing.cards import stored_tiers
@@ -26,12 +27,12 @@ _SQL = queries.load("buffmoney.metering", "usage.sql")
 
 
 class PeriodChargeQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """periodStart: RFC 3339, the moment at which the period begins."""
+    """Which period charges. customerExternalId: of one customer. periodStart: RFC 3339, the moment at which the period begins."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: str | None = None
-    customer_external_id: str | None = None
-    period_start: str | None = None
+    customer_external_id: CustomerId | None = None
+    period_start: Time | None = None
 
 
 class PeriodPosting(msgspec.Struct, rename="camel"):
@@ -39,47 +40,51 @@ class PeriodPosting(msgspec.Struct, rename="camel"):
     the wallet or what the customer owes unbilled. grantId null: no grant."""
 
     sequence: int
-    kind: str
-    amount: str
+    kind: Literal["period_charge", "period_charge_reversal"]
+    amount: Number
     account: CustomerAccount
     grant_id: str | None
-    balance_after: str
-    unbilled_after: str
-    posted_at: str
+    balance_after: Number
+    unbilled_after: Number
+    posted_at: Time
 
 
 class PeriodCharge(msgspec.Struct, rename="camel"):
-    """What a customer's billing period costs on one line beyond what its events were charged. The newest revision of a period counts.
+    """What a customer's billing period costs on one line beyond what its events were charged.
 
-    line, rateCard: in force for the customer at the period's last moment. quantity: units used in the period; eventCharges: what its
-    events were charged; total: what the period is charged; amount: total less that of the revision before, and what the postings moved
-    (below zero: given back). Revisions after the first are made when late events or voids have moved the period.
+    The newest revision of a period counts. line, rateCard: in force for the customer at the period's last moment. quantity: units used in
+    the period; eventCharges: what its events were charged; total: what the period is charged; amount: total less that of the revision
+    before, and what the postings moved (below zero: given back). Revisions after the first are made when late events or voids have moved
+    the period. revision: from 1. billable: of a volume line, units beyond the allowance. tier: of a volume line, the one in which the total
+    lies. steps: the calculation. exact: before rounding, `a/b` where a decimal takes more than 18 places. rounded: to nine decimals, once.
+    rounding: the rule. minimumApplied: the minimum per period is more than that. postings: those that carry the amount. settledAt: when it
+    was charged.
     """
 
-    customer_external_id: str
-    metric: str
-    currency: str
-    period_start: str
-    period_end: str
-    time_zone: str
+    customer_external_id: CustomerId
+    metric: MetricCode
+    currency: Currency
+    period_start: Time
+    period_end: Time
+    time_zone: TimeZone
     revision: int
     rate_card: ChargingCard
     line: ChargingLine
-    quantity: str
-    event_charges: str
-    billable: str | None
+    quantity: Number
+    event_charges: Number
+    billable: Number | None
     tier: PricedTier | None
     steps: list[ChargeStep]
     exact: str
-    rounded: str
+    rounded: Number
     rounding: str
     minimum_applied: bool
-    total: str
-    amount: str
+    total: Number
+    amount: Number
     postings: list[PeriodPosting]
-    balance_after: str
+    balance_after: Number
     commit_id: str
-    settled_at: str
+    settled_at: Time
 
 
 class PeriodChargePage(msgspec.Struct, rename="camel"):

@@ -16,6 +16,7 @@ from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
 from buffmoney.base.periods import time_zone
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import DIMENSIONS, Currency, CustomerId, MetricCode, Number, Time, TimeZone
 from buffmoney.metering.shares import SharedPosting, postings_of
 from buffmoney.metering.voids import EventVoid, corrections_of
 
@@ -29,61 +30,74 @@ _DIMENSION = "dimension."
 _SQL = queries.load("buffmoney.metering", "usage.sql")
 
 
-class UsageQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """from, to: RFC 3339, half-open, whole quarter hours. groupBy: `customer`, `dimension.<name>`, several with commas."""
+Granularity = Literal["hour", "day", "month"]
 
-    customer_external_id: str | None = None
-    metric: str | None = None
-    dimension: Annotated[
-        dict[str, str], msgspec.Meta(description="Only events with this value of a dimension: dimension.<name>=<value>.")
-    ] = {}
+
+class UsageQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Which usage, and how it is summed.
+
+    customerExternalId: of one customer. metric: of one metric. dimension: only events with this value of a dimension,
+    `dimension.<name>=<value>`. granularity: a row for each hour, day or month. timeZone: where days and months begin. from, to: RFC 3339,
+    half-open, whole quarter hours. groupBy: `customer`, `dimension.<name>`, several with commas.
+    """
+
+    customer_external_id: CustomerId | None = None
+    metric: MetricCode | None = None
+    dimension: dict[str, str] = {}
     group_by: str | None = None
-    from_: str | None = msgspec.field(default=None, name="from")
-    to: str | None = None
-    granularity: Literal["hour", "day", "month"] | None = None
-    time_zone: str = "Asia/Shanghai"
+    from_: Time | None = msgspec.field(default=None, name="from")
+    to: Time | None = None
+    granularity: Granularity | None = None
+    time_zone: TimeZone = "Asia/Shanghai"
 
 
 class UsageRow(msgspec.Struct, rename="camel", omit_defaults=True):
-    """The sum of some events of one metric, of customers of one currency. start, end, customerExternalId, dimensions: only where they
-    were asked for."""
+    """The sum of some events of one metric, of customers of one currency.
 
-    metric: str
+    start, end: of the hour, day or month, where a granularity was asked for. customerExternalId, dimensions: where they were grouped by.
+    """
+
+    metric: MetricCode
     events: int
-    quantity: str
-    charge: str
-    currency: str
-    start: str | None = None
-    end: str | None = None
-    customer_external_id: str | None = None
+    quantity: Number
+    charge: Number
+    currency: Currency
+    start: Time | None = None
+    end: Time | None = None
+    customer_external_id: CustomerId | None = None
     dimensions: dict[str, str | None] | None = None
 
 
 class UsageReport(msgspec.Struct, rename="camel"):
-    """Sums of all events that were answered before `asOf`; `events` and `charged` are over all rows.
+    """Sums of usage.
 
-    currency and charged null: the rows are in several currencies, whose sums are in chargedByCurrency.
+    asOf: all events that were answered before are in it. granularity: as it was asked for. events: over all rows. currency: null where the
+    rows are in several currencies. charged: over all rows; null where they are in several currencies. chargedByCurrency: over all rows, by
+    the currency of the customers' wallets.
     """
 
-    as_of: str
-    from_: str | None = msgspec.field(name="from")
-    to: str | None
-    granularity: str | None
-    time_zone: str
-    currency: str | None
+    as_of: Time
+    from_: Time | None = msgspec.field(name="from")
+    to: Time | None
+    granularity: Granularity | None
+    time_zone: TimeZone
+    currency: Currency | None
     events: int
-    charged: str | None
-    charged_by_currency: dict[str, str]
+    charged: Number | None
+    charged_by_currency: dict[str, Number]
     data: list[UsageRow]
 
 
 class PriceLine(msgspec.Struct, rename="camel"):
-    """The line of a rate card that priced an event. line: from 0. price and per: null for a line with tiers, which has several."""
+    """The line of a rate card that priced an event.
+
+    line: its index in the card, from 0. price, per: null for a line with tiers, which has several.
+    """
 
     rate_card_id: str
     line: int
-    price: str | None
-    per: str | None
+    price: Number | None
+    per: Number | None
 
 
 class UsagePosting(msgspec.Struct, rename="camel"):
@@ -94,31 +108,32 @@ class UsagePosting(msgspec.Struct, rename="camel"):
 
     sequence: int
     kind: str
-    amount: str
+    amount: Number
     debit_account: str
     credit_account: str
-    balance_after: str
-    held_after: str
-    unbilled_after: str
+    balance_after: Number
+    held_after: Number
+    unbilled_after: Number
     grant_id: str | None
-    posted_at: str
+    posted_at: Time
 
 
 class RecordedEvent(msgspec.Struct, rename="camel"):
-    """An event as it was accepted. posting null and postings empty: free of charge.
+    """An event as it was accepted.
 
-    void: how it was taken back, null if it was not. amends, amendedBy: the key of the event it replaces, and of the one that replaces it.
+    price: the line that priced it. posting: the first of postings; null: free of charge. postings: those that carry the charge. void: how
+    it was taken back, null if it was not. amends: the key of the event it replaces. amendedBy: the key of the event that replaces it.
     """
 
     idempotency_key: str
-    customer_external_id: str
-    metric: str
-    quantity: str
-    occurred_at: str
-    accepted_at: str
-    dimensions: msgspec.Raw
-    charge: str
-    currency: str
+    customer_external_id: CustomerId
+    metric: MetricCode
+    quantity: Number
+    occurred_at: Time
+    accepted_at: Time
+    dimensions: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=DIMENSIONS)]
+    charge: Number
+    currency: Currency
     price: PriceLine
     posting: UsagePosting | None
     postings: list[UsagePosting]
@@ -227,7 +242,7 @@ async def find_event(call: Call, key: str) -> StoredEvent:
         return StoredEvent(commit_id, event, postings, *await corrections_of(connection, tenant_id, key))
 
 
-async def get_event(call: Call) -> Answer:
+async def get_usage_event(call: Call) -> Answer:
     """One event, its charge with the price behind it, and its postings."""
     key = call.path["idempotencyKey"]
     found = await find_event(call, key)
@@ -328,9 +343,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",
         path="/v1/usage-events/{idempotencyKey}",
-        handler=get_event,
+        handler=get_usage_event,
         summary="Get an event with its charge and its postings",
         tag="Usage",
+        description="The event as it was accepted, with its charge, the line that priced it, and how it was taken back, if it was.",
         answer=RecordedEvent,
         errors=("event_not_found",),
     ),

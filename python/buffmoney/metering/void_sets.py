@@ -25,6 +25,7 @@ from buffmoney.base.clock import to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import Currency, CustomerId, MetricCode, Number, Time
 from buffmoney.metering.voids import TRY_AGAIN, check_reason
 from buffmoney.wallets import commands
 from buffmoney.wallets.customers import check_external_id
@@ -46,17 +47,21 @@ _SQL = queries.load("buffmoney.metering", "voiding.sql")
 
 
 class VoidFilter(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Which events. from, to: of occurredAt, RFC 3339, half-open. dimensions: all of these values. One of them all is needed."""
+    """Which events; at least one of these is needed. dimensions: all of these values. from, to: of occurredAt, RFC 3339, half-open."""
 
-    customer_external_id: str | None = None
-    metric: str | None = None
+    customer_external_id: CustomerId | None = None
+    metric: MetricCode | None = None
     dimensions: dict[str, str] | None = None
-    from_: str | None = msgspec.field(default=None, name="from")
-    to: str | None = None
+    from_: Time | None = msgspec.field(default=None, name="from")
+    to: Time | None = None
 
 
 class VoidSetBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """preview true: what would be voided. preview false: void it; setId is the preview's."""
+    """What is to be voided.
+
+    filter: which events. preview: true: only tell what would be voided; false: void it. setId: the preview's, where preview is false.
+    reason: at most 255 bytes, kept with each void.
+    """
 
     filter: VoidFilter
     preview: bool
@@ -67,24 +72,24 @@ class VoidSetBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 class VoidedMetric(msgspec.Struct, rename="camel"):
     """The events of one metric in one currency."""
 
-    metric: str
+    metric: MetricCode
     events: int
-    quantity: str
-    charge: str
-    currency: str
+    quantity: Number
+    charge: Number
+    currency: Currency
 
 
 class VoidedCustomer(msgspec.Struct, rename="camel"):
     """The events of one customer."""
 
-    customer_external_id: str
+    customer_external_id: CustomerId
     events: int
-    charge: str
-    currency: str
+    charge: Number
+    currency: Currency
 
 
 class RefusedVoid(msgspec.Struct, rename="camel"):
-    """An event of the set that could not be voided."""
+    """An event of the set that could not be voided. code: why."""
 
     idempotency_key: str
     code: str
@@ -93,22 +98,24 @@ class RefusedVoid(msgspec.Struct, rename="camel"):
 class VoidSet(msgspec.Struct, rename="camel"):
     """A set of events, and how far its voiding is.
 
-    events, charge, byMetric, byCustomer (the largest first, of `customers`): of the whole set. voided: of it, so far. amount: given back
-    by this call. charge, amount and currency: null where there are several currencies; those have sums of their own. done: nothing is left
-    to do but what was refused; false: repeat the call as it was.
+    setId: names exactly these events. events: of the whole set. charge: of the whole set; null where there are several currencies.
+    currency: null where there are several. chargeByCurrency: the same by currency. byMetric: of the whole set. byCustomer: of the whole
+    set, the largest first. customers: how many there are. voided: how many are, so far. amount: given back by this call; null where there
+    are several currencies. amountByCurrency: the same by currency. refused: those that could not be voided. done: nothing is left to do but
+    what was refused; false: repeat the call as it was.
     """
 
     set_id: str
     events: int
-    charge: str | None
-    currency: str | None
-    charge_by_currency: dict[str, str]
+    charge: Number | None
+    currency: Currency | None
+    charge_by_currency: dict[str, Number]
     by_metric: list[VoidedMetric]
     customers: int
     by_customer: list[VoidedCustomer]
     voided: int
-    amount: str | None
-    amount_by_currency: dict[str, str]
+    amount: Number | None
+    amount_by_currency: dict[str, Number]
     refused: list[RefusedVoid]
     done: bool
 
@@ -124,7 +131,7 @@ class _Listed(msgspec.Struct):
     """by account and metric: events, quantity, charge"""
 
 
-async def void_set(call: Call) -> Answer:
+async def void_usage_events(call: Call) -> Answer:
     """Previews a set of events, or voids it piece by piece."""
     body: VoidSetBody = call.body
     reason = check_reason(body.reason)
@@ -298,7 +305,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST",
         path="/v1/usage-events/void",
-        handler=void_set,
+        handler=void_usage_events,
         summary="Take many events back, after a preview",
         tag="Corrections",
         description=f"With `preview`: how many events the filter finds, what they come to, and the setId of exactly these. Without: voids "
@@ -317,6 +324,5 @@ ROUTES: tuple[Route, ...] = (
             "void_too_large",
             *TRY_AGAIN,
         ),
-        body_example={"filter": {"customerExternalId": "acme", "from": "2026-10-01T00:00:00+08:00"}, "preview": True},
     ),
 )

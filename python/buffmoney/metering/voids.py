@@ -20,6 +20,7 @@ from buffmoney.base.clock import format_time
 from buffmoney.base.errors import CODES, Problem
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.ids import public
+from buffmoney.base.wire import DIMENSIONS, QUANTITY, Currency, CustomerId, MetricCode, Number, Time
 from buffmoney.ledger.accounts import OVERDRAFT_PART, UNBILLED_PART
 from buffmoney.wallets import commands
 
@@ -42,77 +43,91 @@ class GivenBack(msgspec.Struct, rename="camel"):
 
     account: CustomerAccount
     grant_id: str | None
-    amount: str
+    amount: Number
 
 
 class EventVoid(msgspec.Struct, rename="camel"):
-    """The void of an event. amount: all that was given back. postingSequence: its first posting; null if the event was free of charge.
+    """The void of an event.
 
-    balanceAfter: what was available after it, unbilledAfter: what was owed. setId: the set it was voided with; null: alone.
+    amount: all that was given back. postingSequence: its first posting; null if the event was free of charge. balanceAfter: what was
+    available after it, unbilledAfter: what was owed. setId: the set it was voided with; null: alone. voidedBy: the id of the API key.
+    commandId: of the void. givenBackTo: what came back to whom.
     """
 
-    voided_at: str
+    voided_at: Time
     voided_by: str
     command_id: str
     set_id: str | None
     reason: str | None
-    amount: str
+    amount: Number
     given_back_to: list[GivenBack]
     posting_sequence: int | None
-    balance_after: str
-    unbilled_after: str
+    balance_after: Number
+    unbilled_after: Number
     commit_id: str
 
 
 class VoidBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """reason: at most 255 bytes, kept with the void."""
+    """Why an event is taken back. reason: at most 255 bytes, kept with the void."""
 
     reason: str | None = None
 
 
 class AmendBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """The new event: idempotencyKey names it, and what is left out is as it was."""
+    """The new event.
+
+    idempotencyKey: names it. quantity, occurredAt, metric, dimensions: as they were where they are left out. reason: at most 255 bytes,
+    kept with the void.
+    """
 
     idempotency_key: str
-    quantity: Annotated[msgspec.Raw | msgspec.UnsetType, msgspec.Meta(extra_json_schema={"type": "string"})] = msgspec.UNSET
-    occurred_at: str | msgspec.UnsetType = msgspec.UNSET
-    metric: str | msgspec.UnsetType = msgspec.UNSET
-    dimensions: Annotated[msgspec.Raw | msgspec.UnsetType, msgspec.Meta(extra_json_schema={"type": "object"})] = msgspec.UNSET
+    quantity: Annotated[msgspec.Raw | msgspec.UnsetType, msgspec.Meta(extra_json_schema=QUANTITY)] = msgspec.UNSET
+    occurred_at: Time | msgspec.UnsetType = msgspec.UNSET
+    metric: MetricCode | msgspec.UnsetType = msgspec.UNSET
+    dimensions: Annotated[msgspec.Raw | msgspec.UnsetType, msgspec.Meta(extra_json_schema=DIMENSIONS)] = msgspec.UNSET
     reason: str | None = None
 
 
 class VoidedEvent(msgspec.Struct, rename="camel"):
-    """An event after its void. alreadyVoided: it was voided before, and this is what was said then."""
+    """An event after its void.
+
+    alreadyVoided: it was voided before, and this is what was said then. givenBackTo: what came back to whom. amount: all that was given
+    back. amendedBy: the key of the event in its place; null: none.
+    """
 
     already_voided: bool
     idempotency_key: str
-    customer_external_id: str
-    amount: str
-    currency: str
+    customer_external_id: CustomerId
+    amount: Number
+    currency: Currency
     given_back_to: list[GivenBack]
-    balance_after: str
-    unbilled_after: str
-    voided_at: str
+    balance_after: Number
+    unbilled_after: Number
+    voided_at: Time
     reason: str | None
     amended_by: str | None
 
 
 class AmendingEvent(msgspec.Struct, rename="camel"):
-    """The event that stands in the place of another."""
+    """The event that stands in the place of another. amends: the key of the event it replaces."""
 
     idempotency_key: str
     amends: str
-    charge: str
-    currency: str
+    charge: Number
+    currency: Currency
 
 
 class AmendedEvent(msgspec.Struct, rename="camel"):
-    """Both halves of an amendment, and what was available and owed unbilled after it."""
+    """Both halves of an amendment.
+
+    void: the event that was taken back. event: the one in its place. balanceAfter: what was available after both. unbilledAfter: what was
+    owed after both.
+    """
 
     void: VoidedEvent
     event: AmendingEvent
-    balance_after: str
-    unbilled_after: str
+    balance_after: Number
+    unbilled_after: Number
 
 
 def check_reason(reason: str | None) -> str | None:
@@ -128,7 +143,7 @@ def check_reason(reason: str | None) -> str | None:
     return reason
 
 
-async def void_event(call: Call) -> Answer:
+async def void_usage_event(call: Call) -> Answer:
     """Takes one event back."""
     body: VoidBody = call.body
     command: dict[str, object] = {
@@ -141,7 +156,7 @@ async def void_event(call: Call) -> Answer:
     return Answer(msgspec.json.encode(await commands.run(call, command)))
 
 
-async def amend_event(call: Call) -> Answer:
+async def amend_usage_event(call: Call) -> Answer:
     """Takes one event back and another one instead, or neither."""
     body: AmendBody = call.body
     reason = check_reason(body.reason)
@@ -226,7 +241,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST",
         path="/v1/usage-events/{idempotencyKey}/void",
-        handler=void_event,
+        handler=void_usage_event,
         summary="Take an event back",
         tag="Corrections",
         description="Gives its charge back to those who paid it and takes it out of all sums. The event stays on record and its "
@@ -235,12 +250,11 @@ ROUTES: tuple[Route, ...] = (
         answer=VoidedEvent,
         errors=("event_not_found", "invalid_reason", "too_many_grants", "amount_out_of_range", "idempotency_conflict", *TRY_AGAIN),
         idempotency="command",
-        body_example={"reason": "counted twice"},
     ),
     Route(
         method="POST",
         path="/v1/usage-events/{idempotencyKey}/amend",
-        handler=amend_event,
+        handler=amend_usage_event,
         summary="Replace an event by a corrected one",
         tag="Corrections",
         description="Voids the event and takes a new one of the same customer, in one commit or not at all. What is left out is as it was.",
@@ -268,6 +282,5 @@ ROUTES: tuple[Route, ...] = (
             *TRY_AGAIN,
         ),
         idempotency="command",
-        body_example={"idempotencyKey": "call-4711-in-corrected", "quantity": "900"},
     ),
 )

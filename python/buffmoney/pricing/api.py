@@ -17,6 +17,7 @@ from buffmoney.base.clock import format_time, to_datetime, to_us
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route, tell_core
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import Currency, MetricCode, Number, NumberInput, Time
 from buffmoney.pricing import cards, diff, products, versions
 
 if TYPE_CHECKING:
@@ -36,130 +37,150 @@ class TierBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     upTo: null for the last tier, and only for it. price: for `per` units.
     """
 
-    up_to: str | None
-    price: str
-    per: str = "1"
+    up_to: NumberInput | None
+    price: NumberInput
+    per: NumberInput = "1"
 
 
 class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
 
     What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price;
-    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume`
-    nothing: when the billing period is over, all its units cost the price of the tier in which their total lies. At least `minimum`,
-    with any model but `volume`. minimumPerPeriod: what a billing period costs at least in which the line was used, with any model; what
-    the events did not pay of it is charged when the period is over. `volume` and minimumPerPeriod are for pay-as-you-go. allowance:
-    units of the metric that are free for a customer in each billing period, with any model but `flat`; q is what lies beyond them, and
-    an event within them is free. In the card's currency unless it names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod`
-    (currency → amount) say it in several side by side. The currency of the customer's wallet decides.
+    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume` nothing:
+    when the billing period is over, all its units cost the price of the tier in which their total lies. In the card's currency unless it
+    names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod` say it in several side by side, and the currency of the customer's
+    wallet decides. minimum: what an event costs at least, with any model but `volume`. minimumPerPeriod: what a billing period costs at
+    least in which the line was used, with any model; what the events did not pay of it is charged when the period is over; like `volume`
+    for pay-as-you-go only. allowance: units of the metric that are free for a customer in each billing period, with any model but `flat`; q
+    is what lies beyond them, and an event within them is free. currency: the card's without it. prices: `price` by currency. costs: `cost`
+    by currency. minimums: `minimum` by currency. minimumsPerPeriod: `minimumPerPeriod` by currency.
     """
 
-    metric: str
-    model: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(cards.MODELS)})] = cards.PER_UNIT
-    price: str | UnsetType = UNSET
-    cost: str | UnsetType = UNSET
-    per: str | UnsetType = UNSET
-    percent: str | UnsetType = UNSET
-    minimum: str | UnsetType = UNSET
-    minimum_per_period: str | UnsetType = UNSET
-    allowance: str | UnsetType = UNSET
+    metric: MetricCode
+    model: cards.ModelName = cards.PER_UNIT
+    price: NumberInput | UnsetType = UNSET
+    cost: NumberInput | UnsetType = UNSET
+    per: NumberInput | UnsetType = UNSET
+    percent: NumberInput | UnsetType = UNSET
+    minimum: NumberInput | UnsetType = UNSET
+    minimum_per_period: NumberInput | UnsetType = UNSET
+    allowance: NumberInput | UnsetType = UNSET
     tiers: Annotated[list[TierBody], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": cards.MAX_TIERS})] | UnsetType = UNSET
     match: dict[str, str] = {}
-    currency: str | UnsetType = UNSET
-    prices: dict[str, str] | UnsetType = UNSET
-    costs: dict[str, str] | UnsetType = UNSET
-    minimums: dict[str, str] | UnsetType = UNSET
-    minimums_per_period: dict[str, str] | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    prices: dict[str, NumberInput] | UnsetType = UNSET
+    costs: dict[str, NumberInput] | UnsetType = UNSET
+    minimums: dict[str, NumberInput] | UnsetType = UNSET
+    minimums_per_period: dict[str, NumberInput] | UnsetType = UNSET
 
 
 ChargeBodies = Annotated[list[ChargeBody], msgspec.Meta(max_length=cards.MAX_CHARGES)]
 
 
 class RateCardBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A new rate card, published at once unless it is a draft. productId: the product with the code `default` without it.
+    """A new rate card, published at once unless it is a draft.
 
-    effectiveFrom: RFC 3339, in force at once without it. audience: `assigned` for a card that only customers meet to whom it is assigned.
+    productId: the product with the code `default` without it. effectiveFrom: RFC 3339, in force at once without it. audience: `assigned`
+    for a card that only customers meet to whom it is assigned. draft: it stays a draft until it is published. charges: its lines; the most
+    specific one that matches an event prices it.
     """
 
     name: str
-    currency: str
+    currency: Currency
     charges: ChargeBodies
-    effective_from: str | None = None
+    effective_from: Time | None = None
     product_id: str | None = None
     draft: bool = False
     audience: versions.Audience = "everyone"
 
 
 class DraftBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """All of a draft. productId: the draft stays with its product without it."""
+    """All of a draft.
+
+    productId: the draft stays with its product without it. charges: its lines. audience: `assigned` for a card that only customers meet to
+    whom it is assigned. effectiveFrom: RFC 3339, in force at once without it.
+    """
 
     name: str
-    currency: str
+    currency: Currency
     charges: ChargeBodies
-    effective_from: str | None = None
+    effective_from: Time | None = None
     product_id: str | None = None
     audience: versions.Audience = "everyone"
 
 
 class PublishBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """effectiveFrom: RFC 3339; without it what the draft says, else at once. audience: without it what the draft says."""
+    """How a draft is published.
 
-    effective_from: str | None = None
+    effectiveFrom: RFC 3339; without it what the draft says, else at once. audience: without it what the draft says.
+    """
+
+    effective_from: Time | None = None
     audience: versions.Audience | None = None
 
 
 class ChargeLine(msgspec.Struct, rename="camel"):
-    """A line of a rate card, with the fields of its model. currency: where it is not the card's."""
+    """A line of a rate card, with the fields of its model.
 
-    metric: str
-    model: str
+    currency: where it is not the card's. prices: by currency. costs: by currency. minimums: by currency. minimumsPerPeriod: by currency.
+    """
+
+    metric: MetricCode
+    model: cards.ModelName
     match: dict[str, str]
-    price: str | UnsetType = UNSET
-    cost: str | UnsetType = UNSET
-    per: str | UnsetType = UNSET
-    percent: str | UnsetType = UNSET
-    minimum: str | UnsetType = UNSET
-    minimum_per_period: str | UnsetType = UNSET
-    currency: str | UnsetType = UNSET
-    prices: dict[str, str] | UnsetType = UNSET
-    costs: dict[str, str] | UnsetType = UNSET
-    minimums: dict[str, str] | UnsetType = UNSET
-    minimums_per_period: dict[str, str] | UnsetType = UNSET
-    allowance: str | UnsetType = UNSET
+    price: Number | UnsetType = UNSET
+    cost: Number | UnsetType = UNSET
+    per: Number | UnsetType = UNSET
+    percent: Number | UnsetType = UNSET
+    minimum: Number | UnsetType = UNSET
+    minimum_per_period: Number | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    prices: dict[str, Number] | UnsetType = UNSET
+    costs: dict[str, Number] | UnsetType = UNSET
+    minimums: dict[str, Number] | UnsetType = UNSET
+    minimums_per_period: dict[str, Number] | UnsetType = UNSET
+    allowance: Number | UnsetType = UNSET
     tiers: list[TierBody] | UnsetType = UNSET
 
 
 class RateCard(msgspec.Struct, rename="camel"):
-    """A rate card. version: null for a draft. effectiveFrom null: a version also prices what happened before it was made. audience:
-    `assigned`: only customers meet it to whom it is assigned."""
+    """A rate card.
+
+    version: null for a draft. effectiveFrom null: a version also prices what happened before it was made. audience: `assigned`: only
+    customers meet it to whom it is assigned. charges: its lines.
+    """
 
     rate_card_id: str
     product_id: str
     name: str
-    currency: str
+    currency: Currency
     audience: versions.Audience
     status: Status
     version: int | None
     charges: list[ChargeLine]
-    effective_from: str | None
-    created_at: str
-    published_at: str | None
+    effective_from: Time | None
+    created_at: Time
+    published_at: Time | None
 
 
 class RateCardSummary(msgspec.Struct, rename="camel"):
-    """A rate card in a list: the number of its lines in place of them."""
+    """A rate card in a list.
+
+    version: null for a draft. chargeCount: how many lines it has. audience: `assigned`: only customers meet it to whom it is assigned.
+    effectiveFrom null: a version also prices what happened before it was made.
+    """
 
     rate_card_id: str
     product_id: str
     name: str
-    currency: str
+    currency: Currency
     audience: versions.Audience
     status: Status
     version: int | None
     charge_count: int
-    effective_from: str | None
-    created_at: str
-    published_at: str | None
+    effective_from: Time | None
+    created_at: Time
+    published_at: Time | None
 
 
 class RateCardPage(msgspec.Struct, rename="camel"):
@@ -170,7 +191,7 @@ class RateCardPage(msgspec.Struct, rename="camel"):
 
 
 class RateCardQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A page of rate cards: of one product, of one status, or all."""
+    """A page of rate cards. productId: those of one product. status: those of one status."""
 
     limit: Limit = 50
     cursor: str | None = None
@@ -179,29 +200,33 @@ class RateCardQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class DeletedRateCard(msgspec.Struct, rename="camel"):
-    """A draft that is no more."""
+    """A draft that is no more. deleted: true."""
 
     rate_card_id: str
     deleted: bool
 
 
 class DiffQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """against: the card before; without it the version that this card follows."""
+    """What a card is compared with. against: the card before; without it the version that this card follows."""
 
     against: str | None = None
 
 
 class ChangedLine(msgspec.Struct, rename="camel"):
-    """A line that both cards have, with different prices in one currency."""
+    """A line that both cards have, with different prices in one currency. before: of `against`. after: of `rateCardId`."""
 
-    metric: str
+    metric: MetricCode
     match: dict[str, str]
     before: ChargeLine
     after: ChargeLine
 
 
 class RateCardDiff(msgspec.Struct, rename="camel"):
-    """From `against` to `rateCardId`. against null: there is no version before. text: the same for people."""
+    """What changes when a card takes the place of another.
+
+    against null: there is no version before. added: lines that only `rateCardId` has. removed: lines that only `against` has. changed:
+    lines that both have, with other prices. text: the same for people.
+    """
 
     rate_card_id: str
     against: str | None
@@ -219,12 +244,12 @@ class ProductBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class Product(msgspec.Struct, rename="camel"):
-    """What a merchant sells, with rate cards of its own."""
+    """What a merchant sells, with rate cards of its own. code: unique among the products."""
 
     product_id: str
     code: str
     name: str
-    created_at: str
+    created_at: Time
 
 
 class ProductList(msgspec.Struct, rename="camel"):
@@ -241,13 +266,13 @@ class MetricBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class Metric(msgspec.Struct, rename="camel"):
-    """Something that is counted. The built-in ones have ids below 100."""
+    """Something that is counted. metricId: below 100 for the built-in ones. unit: for people. builtIn: every merchant has it."""
 
     metric_id: int
     code: str
     unit: str
     built_in: bool
-    created_at: str
+    created_at: Time
 
 
 class MetricList(msgspec.Struct, rename="camel"):
@@ -503,15 +528,6 @@ def _time(moment: datetime | None) -> str | None:
     return None if moment is None else format_time(moment)
 
 
-_CARD_EXAMPLE = {
-    "name": "standard",
-    "currency": "CNY",
-    "charges": [
-        {"metric": "tokens_input", "per": "1000000", "price": "4", "match": {"model": "gpt-4o"}},
-        {"metric": "tokens_output", "per": "1000000", "price": "16", "match": {"model": "gpt-4o"}},
-    ],
-}
-
 _CARD_ERRORS = (
     "invalid_rate_card",
     "invalid_price",
@@ -537,7 +553,6 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         errors=_CARD_ERRORS,
         idempotency="stored",
-        body_example=_CARD_EXAMPLE,
     ),
     Route(
         method="GET",
@@ -545,6 +560,7 @@ ROUTES: tuple[Route, ...] = (
         handler=list_rate_cards,
         summary="List rate cards",
         tag="Pricing",
+        description="Newest first, drafts among them; each with the number of its lines in place of them.",
         query=RateCardQuery,
         answer=RateCardPage,
         errors=("invalid_cursor",),
@@ -555,6 +571,7 @@ ROUTES: tuple[Route, ...] = (
         handler=get_rate_card,
         summary="Get a rate card",
         tag="Pricing",
+        description="One rate card with all its lines.",
         answer=RateCard,
         errors=("rate_card_not_found",),
     ),
@@ -564,10 +581,10 @@ ROUTES: tuple[Route, ...] = (
         handler=replace_rate_card,
         summary="Replace a draft",
         tag="Pricing",
+        description="Only a draft can be replaced: a published card never changes.",
         body=DraftBody,
         answer=RateCard,
         errors=(*_CARD_ERRORS, "rate_card_not_found", "rate_card_published"),
-        body_example=_CARD_EXAMPLE,
     ),
     Route(
         method="DELETE",
@@ -575,6 +592,7 @@ ROUTES: tuple[Route, ...] = (
         handler=delete_rate_card,
         summary="Delete a draft",
         tag="Pricing",
+        description="Only a draft can be deleted: a published card stays for good.",
         answer=DeletedRateCard,
         errors=("rate_card_not_found", "rate_card_published"),
     ),
@@ -602,7 +620,15 @@ ROUTES: tuple[Route, ...] = (
         answer=RateCardDiff,
         errors=("rate_card_not_found",),
     ),
-    Route(method="GET", path="/v1/products", handler=list_products, summary="List products", tag="Pricing", answer=ProductList),
+    Route(
+        method="GET",
+        path="/v1/products",
+        handler=list_products,
+        summary="List products",
+        tag="Pricing",
+        description="All products, the oldest first.",
+        answer=ProductList,
+    ),
     Route(
         method="POST",
         path="/v1/products",
@@ -615,7 +641,6 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         errors=("invalid_product", "product_exists", "too_many_products", "not_found"),
         idempotency="stored",
-        body_example={"code": "image_studio", "name": "Image studio"},
     ),
     Route(
         method="GET",
@@ -623,21 +648,30 @@ ROUTES: tuple[Route, ...] = (
         handler=get_product,
         summary="Get a product",
         tag="Pricing",
+        description="One product.",
         answer=Product,
         errors=("product_not_found",),
     ),
-    Route(method="GET", path="/v1/metrics", handler=list_metrics, summary="List metrics", tag="Pricing", answer=MetricList),
+    Route(
+        method="GET",
+        path="/v1/metrics",
+        handler=list_metrics,
+        summary="List metrics",
+        tag="Pricing",
+        description="The built-in metrics and the merchant's own.",
+        answer=MetricList,
+    ),
     Route(
         method="POST",
         path="/v1/metrics",
         handler=create_metric,
         summary="Create a metric",
         tag="Pricing",
+        description="Something of your own to count, beside the built-in metrics.",
         body=MetricBody,
         answer=Metric,
         status=201,
         errors=("invalid_metric", "metric_exists", "too_many_metrics", "not_found"),
         idempotency="stored",
-        body_example={"code": "video_seconds", "unit": "second"},
     ),
 )

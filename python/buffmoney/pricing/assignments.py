@@ -17,6 +17,7 @@ from buffmoney.base.clock import format_time, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route, tell_core
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import CustomerId, Time
 from buffmoney.pricing import products, versions
 
 if TYPE_CHECKING:
@@ -32,21 +33,22 @@ State = Literal["past", "in_force", "scheduled", "replaced"]
 
 
 class AssignmentBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """rateCardId: a published version; null: the default cards of the product. productId: only with null, the default product without it.
+    """Which card a customer meets.
 
+    rateCardId: a published version; null: the default cards of the product. productId: only with null, the default product without it.
     effectiveFrom: RFC 3339, by when usage occurred; at once without it.
     """
 
     rate_card_id: str | None
     product_id: str | None = None
-    effective_from: str | None = None
+    effective_from: Time | None = None
 
 
 class EndQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """productId: the default product without it. effectiveFrom: RFC 3339, at once without it."""
+    """Which assignment ends, and when. productId: the default product without it. effectiveFrom: RFC 3339, at once without it."""
 
     product_id: str | None = None
-    effective_from: str | None = None
+    effective_from: Time | None = None
 
 
 class Assignment(msgspec.Struct, rename="camel"):
@@ -55,14 +57,14 @@ class Assignment(msgspec.Struct, rename="camel"):
     state: `replaced` by a later one with the same start, else `past`, `in_force` or `scheduled`.
     """
 
-    customer_external_id: str
+    customer_external_id: CustomerId
     product_id: str
     rate_card_id: str | None
     name: str | None
     version: int | None
-    effective_from: str
+    effective_from: Time
     state: State
-    created_at: str
+    created_at: Time
 
 
 class AssignmentList(msgspec.Struct, rename="camel"):
@@ -210,7 +212,6 @@ ROUTES: tuple[Route, ...] = (
         body=AssignmentBody,
         answer=Assignment,
         errors=("rate_card_not_found", "currency_mismatch", *_ERRORS),
-        body_example={"rateCardId": "rc_0197a1b2c3d4e5f607182930"},
     ),
     Route(
         method="DELETE",
@@ -229,6 +230,7 @@ ROUTES: tuple[Route, ...] = (
         handler=list_assignments,
         summary="List the rate cards assigned to a customer",
         tag="Pricing",
+        description="Everything that was ever assigned to the customer, newest first.",
         answer=AssignmentList,
         errors=("unknown_customer",),
     ),

@@ -6,7 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -51,6 +51,7 @@ MODELS = {
 q * cost / per and `percent` on top; of each part of q, by the tier it lies in within the period, part * price / per.
 The first `allowance` units of a period are free: q is what lies beyond them. Of a volume line an event costs nothing; when its period is
 over, all units of it cost the price of the one tier in which their total, less the allowance, lies"""
+ModelName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(MODELS)})]
 AMOUNTS = ("price", "cost", "per", "percent", "minimum", "minimumPerPeriod", "allowance")
 """the fields of a line that are numbers"""
 SIDE_BY_SIDE = {"prices": "price", "costs": "cost", "minimums": "minimum", "minimumsPerPeriod": "minimumPerPeriod"}

@@ -13,6 +13,7 @@ from fractions import Fraction
 import msgspec
 
 from buffmoney.base import money
+from buffmoney.base.wire import Number
 from buffmoney.pricing.cards import VOLUME, Tier
 
 ROUNDING = f"half to even at {money.SCALE} decimals"
@@ -51,7 +52,10 @@ class Line:
 
 
 class ChargeStep(msgspec.Struct, rename="camel"):
-    """One step of a calculation. amount: what the formula gives, exactly; `a/b` where that takes more than 18 decimals."""
+    """One step of a calculation.
+
+    what: in words. formula: with its numbers. amount: what the formula gives, exactly; `a/b` where that takes more than 18 decimals.
+    """
 
     what: str
     formula: str
@@ -62,10 +66,10 @@ class PricedTier(msgspec.Struct, rename="camel"):
     """The part of an event that lies in one tier. number: from 1. amount: quantity × price ÷ per, before any rounding."""
 
     number: int
-    up_to: str | None
-    quantity: str
-    price: str
-    per: str
+    up_to: Number | None
+    quantity: Number
+    price: Number
+    per: Number
     amount: str
 
 

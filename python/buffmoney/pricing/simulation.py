@@ -30,6 +30,7 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Route
 from buffmoney.base.periods import Periods, time_zone
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import Currency, CustomerId, Date, MetricCode, Number, Time, TimeZone
 from buffmoney.pricing import cards
 
 if TYPE_CHECKING:
@@ -336,69 +337,79 @@ async def _name_customers(connection: Connection, tenant_id: int, report: Report
 
 
 class SimulateBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Which past usage. from, to: RFC 3339, half-open, by when it occurred. timeZone: where its days begin. currency: of which customers;
-    without it that of the one asked for, else the merchant's."""
+    """Which past usage.
 
-    from_: str | None = msgspec.field(default=None, name="from")
-    to: str | None = None
-    customer_external_id: str | None = None
-    time_zone: str = "Asia/Shanghai"
-    currency: str | None = None
+    customerExternalId: of one customer. from, to: RFC 3339, half-open, by when it occurred. timeZone: where its days begin. currency: of
+    which customers; without it that of the one asked for, else the merchant's.
+    """
+
+    from_: Time | None = msgspec.field(default=None, name="from")
+    to: Time | None = None
+    customer_external_id: CustomerId | None = None
+    time_zone: TimeZone = "Asia/Shanghai"
+    currency: Currency | None = None
 
 
 class SimulatedSums(msgspec.Struct, rename="camel"):
-    """Sums over some events. before: what was charged; after: what the card would have charged. unpricedEvents: those that no line of the
-    card matches, so that it would have refused them; unpricedBefore: what was charged for them."""
+    """Sums over some events.
+
+    before: what was charged; after: what the card would have charged. unpricedEvents: those that no line of the card matches, so that it
+    would have refused them; unpricedBefore: what was charged for them. difference: after less before.
+    """
 
     events: int
-    before: str
-    after: str
-    difference: str
+    before: Number
+    after: Number
+    difference: Number
     unpriced_events: int
-    unpriced_before: str
+    unpriced_before: Number
 
 
 class SimulatedMetric(SimulatedSums, rename="camel", kw_only=True):
     """The events of one metric."""
 
-    metric: str
+    metric: MetricCode
 
 
 class SimulatedDay(SimulatedSums, rename="camel", kw_only=True):
-    """The events of one day."""
+    """The events of one day. day: in the time zone that was asked for."""
 
-    day: str
+    day: Date
 
 
 class SimulatedCustomer(SimulatedSums, rename="camel", kw_only=True):
     """The events of one customer."""
 
-    customer_external_id: str
+    customer_external_id: CustomerId
 
 
 class SimulatedGroup(SimulatedSums, rename="camel", kw_only=True):
-    """The events of one customer, metric and day."""
+    """The events of one customer, metric and day. day: in the time zone that was asked for."""
 
-    customer_external_id: str
-    metric: str
-    day: str
+    customer_external_id: CustomerId
+    metric: MetricCode
+    day: Date
 
 
 class SimulationReport(SimulatedSums, rename="camel", kw_only=True):
-    """What a card would have earned. byCustomer and data hold those that change most, of the `customers` and `groups` there are; every
-    other sum is over all events. outOfRangeEvents: their charge would be too large to be kept. otherProducts…: events of metrics that
-    another product prices, which are in no other sum."""
+    """What a card would have earned; sums are over all events.
+
+    byMetric: all metrics. byDay: all days. byCustomer: those that change most. customers: how many there are. data: by customer, metric and
+    day, those that change most. groups: how many of them there are. outOfRangeEvents: their charge would be too large to be kept.
+    otherProductsEvents: of metrics that another product prices, which are in no other sum. otherProductsBefore: what was charged for those.
+    rateCardId null: a card that is not stored.
+    """
 
     rate_card_id: str | None
     name: str
-    currency: str
-    from_: str | None = msgspec.field(name="from")
-    to: str | None
-    customer_external_id: str | None
-    time_zone: str
+    currency: Currency
+    from_: Time | None = msgspec.field(name="from")
+    to: Time | None
+    customer_external_id: CustomerId | None
+    time_zone: TimeZone
     out_of_range_events: int
     other_products_events: int
-    other_products_before: str
+    other_products_before: Number
     by_metric: list[SimulatedMetric]
     by_day: list[SimulatedDay]
     by_customer: list[SimulatedCustomer]
@@ -489,6 +500,5 @@ ROUTES: tuple[Route, ...] = (
             "amount_out_of_range",
             "overloaded",
         ),
-        body_example={"from": "2026-10-01T00:00:00+08:00", "to": "2026-11-01T00:00:00+08:00"},
     ),
 )

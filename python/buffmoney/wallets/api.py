@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from buffmoney.base.http import Route
+from buffmoney.base.wire import EVENT_CODES
 from buffmoney.wallets import balances, customers, grants, history, holds
 
 _TRY_AGAIN = ("redis_unavailable", "core_unavailable", "outcome_unknown", "overloaded")
-_HOLD_EXAMPLE = {"amount": "2.5", "ttlSeconds": 900}
-_EVENT_CODES = ("too_many_events", "invalid_batch", "empty_batch", "invalid_event", "invalid_quantity", "invalid_time", "invalid_metric")
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -16,11 +15,11 @@ ROUTES: tuple[Route, ...] = (
         handler=customers.configure_customer,
         summary="Create a customer or change its settings",
         tag="Customers",
+        description="Makes the customer if there is none with this id; what is left out of the body stays as it is.",
         body=customers.CustomerBody,
         answer=customers.Customer,
         errors=("invalid_customer", "invalid_amount", "invalid_currency", "currency_mismatch", *_TRY_AGAIN),
         idempotency="command",
-        body_example={"externalId": "acme", "overdraftLimit": "0", "lowBalanceThreshold": "10"},
     ),
     Route(
         method="GET",
@@ -28,6 +27,7 @@ ROUTES: tuple[Route, ...] = (
         handler=customers.list_customers,
         summary="List customers",
         tag="Customers",
+        description="All customers, in the order of their making.",
         query=customers.PageQuery,
         answer=customers.CustomerPage,
         errors=("invalid_cursor",),
@@ -38,6 +38,7 @@ ROUTES: tuple[Route, ...] = (
         handler=customers.get_customer,
         summary="Get a customer",
         tag="Customers",
+        description="One customer with the settings of its wallet.",
         answer=customers.Customer,
         errors=("unknown_customer", "invalid_customer"),
     ),
@@ -64,7 +65,6 @@ ROUTES: tuple[Route, ...] = (
             *_TRY_AGAIN,
         ),
         idempotency="command",
-        body_example={"amount": "100", "currency": "CNY", "kind": "paid"},
     ),
     Route(
         method="GET",
@@ -72,6 +72,7 @@ ROUTES: tuple[Route, ...] = (
         handler=grants.list_grants,
         summary="List a customer's grants",
         tag="Wallets",
+        description="Everything that was ever given to the customer, newest first, each with what is left of it.",
         query=customers.PageQuery,
         answer=grants.GrantPage,
         errors=("unknown_customer", "invalid_customer", "invalid_cursor"),
@@ -92,6 +93,7 @@ ROUTES: tuple[Route, ...] = (
         handler=history.get_history,
         summary="Get a wallet's postings with the running balance",
         tag="Wallets",
+        description="Newest first, by kind and by time of posting. Each posting says what was available, on hold and owed after it.",
         query=history.HistoryQuery,
         answer=history.HistoryPage,
         errors=("unknown_customer", "invalid_customer", "invalid_cursor", "invalid_time", "invalid_parameter"),
@@ -102,6 +104,8 @@ ROUTES: tuple[Route, ...] = (
         handler=holds.create_hold,
         summary="Hold money for work to be done",
         tag="Holds",
+        description="Sets an amount aside, or what the given events would cost, before the work is done. Capture it with what the work "
+        "came to, or release it; otherwise it is released when its time is over.",
         body=holds.HoldBody,
         answer=holds.Hold,
         status=201,
@@ -115,11 +119,10 @@ ROUTES: tuple[Route, ...] = (
             "unknown_metric",
             "amount_out_of_range",
             "idempotency_conflict",
-            *_EVENT_CODES,
+            *EVENT_CODES,
             *_TRY_AGAIN,
         ),
         idempotency="command",
-        body_example=_HOLD_EXAMPLE,
     ),
     Route(
         method="GET",
@@ -127,6 +130,7 @@ ROUTES: tuple[Route, ...] = (
         handler=holds.get_hold,
         summary="Get a hold",
         tag="Holds",
+        description="The hold as it stands, and what became of it.",
         answer=holds.HoldState,
         errors=("hold_not_found",),
     ),
@@ -148,11 +152,10 @@ ROUTES: tuple[Route, ...] = (
             "invalid_customer",
             "customer_mismatch",
             "idempotency_conflict",
-            *_EVENT_CODES,
+            *EVENT_CODES,
             *_TRY_AGAIN,
         ),
         idempotency="command",
-        body_example={"amount": "1.25"},
     ),
     Route(
         method="POST",
@@ -160,6 +163,7 @@ ROUTES: tuple[Route, ...] = (
         handler=holds.release_hold,
         summary="Release a hold",
         tag="Holds",
+        description="Gives all of it back to the grants that it was taken from.",
         body=holds.ReleaseBody,
         answer=holds.ClosedHold,
         errors=("hold_not_found", "hold_closed", "hold_expired", "idempotency_conflict", *_TRY_AGAIN),

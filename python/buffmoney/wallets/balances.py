@@ -20,6 +20,7 @@ from buffmoney.base.clock import to_us
 from buffmoney.base.errors import Problem, RedisUnavailable
 from buffmoney.base.http import Answer, Call
 from buffmoney.base.redis import pack
+from buffmoney.base.wire import Currency, Number, Time
 from buffmoney.wallets.customers import check_external_id, unknown_customer
 from buffmoney.wallets.grants import Kind, read_parts
 
@@ -40,11 +41,11 @@ _warming: set[asyncio.Task[None]] = set()
 
 
 class BalanceByKind(msgspec.Struct, rename="camel"):
-    """What is available of each kind of grant."""
+    """What is available of each kind of grant. paid: paid for. bonus: on top of what was paid for. promotional: given without a payment."""
 
-    paid: str
-    bonus: str
-    promotional: str
+    paid: Number
+    bonus: Number
+    promotional: Number
 
 
 class OpenGrant(msgspec.Struct, rename="camel"):
@@ -53,21 +54,22 @@ class OpenGrant(msgspec.Struct, rename="camel"):
     grant_id: str
     kind: Kind
     priority: int
-    remaining: str
-    expires_at: str | None
+    remaining: Number
+    expires_at: Time | None
 
 
 class Balance(msgspec.Struct, rename="camel"):
-    """A wallet. available may be negative within the overdraft limit, where customers pay before. sequence: of the last posting in it.
+    """A wallet.
 
-    unbilled: where they pay after, what the customer owes and was not invoiced for, what open holds took of it included. It is no part of
-    available, and credits do not repay it.
+    available: negative only within the overdraft limit, where customers pay before. sequence: of the last posting in it. unbilled: where
+    they pay after, what the customer owes and was not invoiced for, what open holds took of it included; it is no part of available, and
+    credits do not repay it. byKind: what is available, by kind of grant. grants: those with something left, in the order of spending.
     """
 
-    available: str
-    held: str
-    unbilled: str
-    currency: str
+    available: Number
+    held: Number
+    unbilled: Number
+    currency: Currency
     by_kind: BalanceByKind
     grants: list[OpenGrant]
     sequence: int

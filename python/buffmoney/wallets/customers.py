@@ -11,6 +11,7 @@ from buffmoney.base import cursors, money, queries
 from buffmoney.base.clock import format_time
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call
+from buffmoney.base.wire import Currency, CustomerId, Number, NumberInput, Time
 from buffmoney.wallets import commands
 
 if TYPE_CHECKING:
@@ -25,25 +26,27 @@ _SQL = queries.load("buffmoney.wallets")
 class CustomerBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A customer to make or to change; what is left out stays as it is.
 
-    overdraftLimit: how far below zero the balance may go, or, where customers pay after, how much may be owed unbilled; null: without
-    end. lowBalanceThreshold: falling below it is recorded; null: none.
-    currency: of the wallet, for good; the merchant's without it.
+    overdraftLimit: how far below zero the balance may go, or, where customers pay after, how much may be owed unbilled; null: without end.
+    lowBalanceThreshold: falling below it is recorded; null: none. currency: of the wallet, for good; the merchant's without it.
     """
 
-    external_id: str
-    currency: str | msgspec.UnsetType = msgspec.UNSET
-    overdraft_limit: str | msgspec.UnsetType | None = msgspec.UNSET
-    low_balance_threshold: str | msgspec.UnsetType | None = msgspec.UNSET
+    external_id: CustomerId
+    currency: Currency | msgspec.UnsetType = msgspec.UNSET
+    overdraft_limit: NumberInput | msgspec.UnsetType | None = msgspec.UNSET
+    low_balance_threshold: NumberInput | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Customer(msgspec.Struct, rename="camel"):
-    """A customer. overdraftLimit null: no floor, and no limit to what may be owed unbilled."""
+    """A customer.
 
-    external_id: str
-    currency: str
-    overdraft_limit: str | None
-    low_balance_threshold: str | None
-    created_at: str
+    overdraftLimit null: no floor, and no limit to what may be owed unbilled. lowBalanceThreshold: falling below it is recorded; null: none.
+    """
+
+    external_id: CustomerId
+    currency: Currency
+    overdraft_limit: Number | None
+    low_balance_threshold: Number | None
+    created_at: Time
 
 
 class CustomerPage(msgspec.Struct, rename="camel"):

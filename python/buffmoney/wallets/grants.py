@@ -15,6 +15,7 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call
 from buffmoney.base.ids import public
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import Currency, CustomerId, Number, NumberInput, Time
 from buffmoney.wallets import commands
 from buffmoney.wallets.customers import PageQuery, account_of, check_external_id
 
@@ -26,34 +27,38 @@ Kind = Literal["paid", "bonus", "promotional"]
 
 
 class GrantBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Money to give. priority: 0 to 1000, lower is spent first. expiresAt: RFC 3339; what is left then is lost."""
+    """Money to give.
 
-    amount: str
-    currency: str
+    amount: above zero. kind: `paid` for, `bonus` on top of what was paid for, or `promotional`. priority: 0 to 1000, lower is spent first.
+    expiresAt: RFC 3339; what is left then is lost.
+    """
+
+    amount: NumberInput
+    currency: Currency
     kind: Kind
     priority: Annotated[int, msgspec.Meta(ge=0, le=1000)] = DEFAULT_PRIORITY
-    expires_at: str | None = None
+    expires_at: Time | None = None
 
 
 class BalanceAfter(msgspec.Struct, rename="camel"):
     """The wallet right after the movement."""
 
-    available: str
-    held: str
-    unbilled: str
+    available: Number
+    held: Number
+    unbilled: Number
 
 
 class Grant(msgspec.Struct, rename="camel"):
     """A grant just made."""
 
     grant_id: str
-    customer_external_id: str
-    amount: str
-    currency: str
+    customer_external_id: CustomerId
+    amount: Number
+    currency: Currency
     kind: Kind
     priority: int
-    expires_at: str | None
-    created_at: str
+    expires_at: Time | None
+    created_at: Time
     balance: BalanceAfter
 
 
@@ -62,14 +67,14 @@ class GrantInList(msgspec.Struct, rename="camel"):
     expired."""
 
     grant_id: str
-    amount: str
-    remaining: str
-    currency: str
+    amount: Number
+    remaining: Number
+    currency: Currency
     kind: Kind
     priority: int
     status: Literal["open", "spent", "expired"]
-    expires_at: str | None
-    created_at: str
+    expires_at: Time | None
+    created_at: Time
 
 
 class GrantPage(msgspec.Struct, rename="camel"):

@@ -12,6 +12,7 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call
 from buffmoney.base.ids import public
 from buffmoney.base.times import parse_time
+from buffmoney.base.wire import Currency, Number, Time
 from buffmoney.wallets.customers import account_of, check_external_id
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class HistoryQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
     cursor: str | None = None
     kind: list[PostingKind] | None = None
-    from_: str | None = msgspec.field(default=None, name="from")
-    to: str | None = None
+    from_: Time | None = msgspec.field(default=None, name="from")
+    to: Time | None = None
 
 
 class HistoryEntry(msgspec.Struct, rename="camel"):
@@ -56,23 +57,23 @@ class HistoryEntry(msgspec.Struct, rename="camel"):
 
     sequence: int
     kind: PostingKind
-    amount: str
+    amount: Number
     debit_account: str
     credit_account: str
-    balance_after: str
-    held_after: str
-    unbilled_after: str
+    balance_after: Number
+    held_after: Number
+    unbilled_after: Number
     grant_id: str | None
     reference: str | None
     idempotency_key: str | None
-    posted_at: str
+    posted_at: Time
 
 
 class HistoryPage(msgspec.Struct, rename="camel"):
     """Newest first. nextCursor null: the last page."""
 
     data: list[HistoryEntry]
-    currency: str
+    currency: Currency
     next_cursor: str | None
 
 

@@ -14,6 +14,7 @@ from buffmoney.base.clock import format_time
 from buffmoney.base.errors import CODES, Problem
 from buffmoney.base.http import Answer, Call
 from buffmoney.base.ids import parse_public, public
+from buffmoney.base.wire import DIMENSIONS, QUANTITY, Currency, CustomerId, EventResult, MetricCode, Number, NumberInput, Time
 from buffmoney.wallets import commands
 from buffmoney.wallets.customers import check_external_id
 from buffmoney.wallets.grants import BalanceAfter
@@ -27,82 +28,98 @@ Status = Literal["open", "captured", "released", "expired"]
 
 
 class EstimatedEvent(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
-    """Usage that is expected. What is left out is filled in: the hold's customer, and now."""
+    """Usage that is expected.
 
-    metric: str
-    quantity: msgspec.Raw
-    dimensions: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    occurred_at: str | msgspec.UnsetType = msgspec.UNSET
-    customer_external_id: str | msgspec.UnsetType = msgspec.UNSET
+    customerExternalId: the hold's customer without it. occurredAt: now without it. idempotencyKey: of no effect: nothing of an estimate is
+    recorded.
+    """
+
+    metric: MetricCode
+    quantity: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=QUANTITY)]
+    dimensions: Annotated[msgspec.Raw | msgspec.UnsetType, msgspec.Meta(extra_json_schema=DIMENSIONS)] = msgspec.UNSET
+    occurred_at: Time | msgspec.UnsetType = msgspec.UNSET
+    customer_external_id: CustomerId | msgspec.UnsetType = msgspec.UNSET
     idempotency_key: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class HoldBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Either `amount`, or `events` whose price is held. ttlSeconds: 1 second to 7 days."""
+    """What is held, either `amount` or the price of `events`.
 
-    amount: str | None = None
+    amount: above zero, in the currency of the wallet. events: usage that is expected, at most 500. ttlSeconds: 1 second to 7 days.
+    """
+
+    amount: NumberInput | None = None
     events: Annotated[list[EstimatedEvent], msgspec.Meta(min_length=1)] | None = None
     ttl_seconds: int = DEFAULT_TTL_S
 
 
 class CaptureBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """`amount` captures a part, `events` the actual usage (as in POST /v1/usage-events), neither the whole. The rest is released."""
+    """What the work came to; the rest is released.
 
-    amount: str | None = None
+    amount: a part of what is held. events: the actual usage, as in POST /v1/usage-events; without either the whole is taken.
+    """
+
+    amount: NumberInput | None = None
     events: Annotated[
         msgspec.Raw | msgspec.UnsetType,
-        msgspec.Meta(extra_json_schema={"type": "array", "items": {"type": "object"}, "maxItems": MAX_EVENTS}),
+        msgspec.Meta(extra_json_schema={"type": "array", "items": {"$ref": "#/components/schemas/UsageEvent"}, "maxItems": MAX_EVENTS}),
     ] = msgspec.UNSET
 
 
 class ReleaseBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Nothing."""
+    """No fields."""
 
 
 class Hold(msgspec.Struct, rename="camel"):
-    """A hold just made."""
+    """A hold just made. expiresAt: when it is released by itself."""
 
     hold_id: str
-    customer_external_id: str
-    amount: str
-    currency: str
+    customer_external_id: CustomerId
+    amount: Number
+    currency: Currency
     status: Status
-    expires_at: str
-    created_at: str
+    expires_at: Time
+    created_at: Time
     balance: BalanceAfter
 
 
 class HoldState(msgspec.Struct, rename="camel"):
-    """A hold as it stands. captured, released: null while it is open."""
+    """A hold as it stands. captured, released: null while it is open. expiresAt: when it is released by itself."""
 
     hold_id: str
-    customer_external_id: str
-    amount: str
-    currency: str
+    customer_external_id: CustomerId
+    amount: Number
+    currency: Currency
     status: Status
-    captured: str | None
-    released: str | None
-    expires_at: str
-    created_at: str
+    captured: Number | None
+    released: Number | None
+    expires_at: Time
+    created_at: Time
 
 
 class CapturedUsage(msgspec.Struct, rename="camel"):
-    """What became of the events of a capture; results as in POST /v1/usage-events."""
+    """What became of the events of a capture.
+
+    accepted, duplicates, rejected: how many had this outcome. results: what was not accepted, as in POST /v1/usage-events.
+    """
 
     accepted: int
     duplicates: int
     rejected: int
-    charged: str
-    results: list[dict[str, Any]]
+    charged: Number
+    results: list[EventResult]
 
 
 class ClosedHold(msgspec.Struct, rename="camel"):
-    """A hold after its capture or release. usage: only of a capture with events."""
+    """A hold after its capture or release.
+
+    captured: what was taken. released: what was given back. usage: only of a capture with events.
+    """
 
     hold_id: str
     status: Status
-    captured: str
-    released: str
+    captured: Number
+    released: Number
     balance: BalanceAfter
     usage: CapturedUsage | None = None
 
