@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benches import measures
+from benches import callbacks, measures
 from benches.hardware import ROOT, commit, hardware
 
 RESULTS = ROOT / "benches" / "results" / "latest.json"
@@ -30,6 +30,7 @@ MEASURES: dict[str, Measure] = {
     "tiered": measures.tiered,
     "holds": measures.holds,
     "simulate": measures.simulate,
+    "callbacks": callbacks.callbacks,
     "wallets": measures.wallets,
     "growth": measures.growth,
     "soak": measures.soak,

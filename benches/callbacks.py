@@ -1,0 +1,280 @@
+"""Payment callbacks: thousands of orders are made and paid in the sandbox as payers do it, and then told of at an even pace.
+
+The simulator's own courier would take the processors from what is measured, so it is switched off, and what it would send is signed just
+before by its own code with its own keys; who sends it stands for WeChat and Alipay, which are other machines. Orders are paid by turns
+through WeChat Pay and Alipay, with and without a bonus, each by a customer of its own. When an order was committed is PostgreSQL's word
+(`track_commit_timestamp`), and credits count as readable when a balance that has them was received.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import math
+import re
+import signal
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from benches.connection import Target
+from benches.load import Prepared
+from benches.measures import Figures, Pace, Say
+from benches.product import Product
+from buffmoney.base.clock import SystemClock
+from buffmoney.base.config import Settings
+from buffmoney.collection import checkout_assets, top_ups
+from buffmoney.simulator.alipay import notices as alipay_notices
+from buffmoney.simulator.keys import PlatformKey
+from buffmoney.simulator.wechat import notices as wechat_notices
+
+RATE = 200
+MERCHANTS = 4
+WARM_UP = 200
+CONNECTIONS = 48
+UNPACED_S = 10
+"""without a pace as many callbacks are sent as the pace would take that long for"""
+REPEATED = 500
+"""callbacks that are sent once more, as the channels do"""
+WATCH_EACH = 20
+"""every so many callbacks, somebody waits for the credits"""
+KINDS = (("native", "30", "30"), ("precreate", "100", "120"), ("native", "100", "120"), ("precreate", "30", "30"))
+"""way to pay, amount, balance afterwards"""
+PROMOTION = {"name": "welcome", "buy": "100", "get": "20", "firstPurchaseOnly": True}
+PAGES_PER_S = 25
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order that was paid at its channel. key: of its merchant. balance: of its customer once the credits are there."""
+
+    order_no: str
+    customer: str
+    key: str
+    balance: str
+
+
+class Till:
+    """A product whose payments nobody has told it of yet."""
+
+    def __init__(self, product: Product, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self.product = product
+        self.sql = connection
+        self.settings = Settings.from_environment({"BUFFMONEY_DATA_DIR": str(product.data_dir)})
+        self.keys: dict[int, str] = {}
+
+    async def send(self, url: str, requests: list[Prepared], **plan: Any) -> dict[str, Any]:
+        """Sends prepared requests, each once."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(msgspec.msgpack.encode(requests))
+            file.flush()
+            return await self.product.load("prepared", url=url, prepared=file.name, requests=len(requests), **plan)
+
+    async def merchant(self) -> int:
+        """A merchant's sandbox with a promotion. Its tenant."""
+        made = self.product.command("merchants", "create", "--name", "Bench")
+        key = made["sandboxKey"]
+        tenant: int = await self.sql.fetchval(
+            "SELECT tenant_id FROM tenants WHERE merchant_id = $1 AND mode = 'sandbox'", made["merchantId"]
+        )
+        self.keys[tenant] = key
+        headers = {"Authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(base_url=self.product.url, headers=headers, timeout=30, trust_env=False) as client:
+            (await client.post("/v1/promotions", json=PROMOTION)).raise_for_status()
+        return tenant
+
+    async def top_ups(self, tenants: list[int], count: int) -> None:
+        """Makes open top-ups, by turns of these tenants."""
+        requests = []
+        start = await self.sql.fetchval("SELECT count(*) FROM top_ups")
+        for number in range(start, start + count):
+            _, amount, _ = KINDS[number // len(tenants) % len(KINDS)]
+            target = Target(self.product.url, self.keys[tenants[number % len(tenants)]])
+            body = json.dumps({"customerExternalId": f"customer-{number:06d}", "amount": amount}).encode()
+            requests.append(Prepared(target.post("/v1/top-ups", len(body), f"top-up-{number}"), body, 201))
+        await self.send(self.product.url, requests, connections=16)
+
+    async def orders(self, tenants: list[int], count: int) -> list[Order]:
+        """Makes that many payment orders and pays them at the channel, which says nothing of it."""
+        await self.top_ups(tenants, count)
+        rows = await self.sql.fetch(
+            "SELECT tenant_id, top_up_id, customer FROM top_ups u WHERE tenant_id = ANY ($1) "
+            "AND NOT EXISTS (SELECT FROM payment_orders o WHERE o.tenant_id = u.tenant_id AND o.top_up_id = u.top_up_id) ORDER BY customer",
+            tenants,
+        )
+        started, balances = [], {}
+        target = Target(self.product.url, "")
+        for row in rows:
+            product, _, balances[row["customer"]] = KINDS[int(row["customer"][-6:]) // len(tenants) % len(KINDS)]
+            path = f"/pay/{top_ups.token_of(self.settings, row['tenant_id'], row['top_up_id'])}/start"
+            body = f"product={product}".encode()
+            started.append(Prepared(target.send(path, FORM, len(body)), body, 303))
+        await self.send(self.product.url, started, connections=16)
+        # A payer takes seconds and not minutes, so that worker and page do not come to ask about most orders.
+        await self.sql.execute("UPDATE payment_orders SET next_poll_at = next_poll_at + interval '1 hour' WHERE status = 'pending'")
+        made = await self.sql.fetch(
+            "SELECT u.tenant_id, o.order_no, u.customer, o.started->>'qr_content' AS code FROM payment_orders o "
+            "JOIN top_ups u USING (tenant_id, top_up_id) WHERE tenant_id = ANY ($1) AND customer = ANY ($2) ORDER BY customer",
+            tenants,
+            list(balances),
+        )
+        simulator, paid = Target(self.settings.simulator_url, ""), []
+        for row in made:
+            body = json.dumps({"code": row["code"]}).encode()
+            paid.append(Prepared(simulator.send("/phone/pay", JSON, len(body)), body, 200))
+        await self.send(self.settings.simulator_url, paid, connections=4)
+        return [Order(row["order_no"], row["customer"], self.keys[row["tenant_id"]], balances[row["customer"]]) for row in made]
+
+    def signed(self, orders: list[Order]) -> list[tuple[Order, Prepared]]:
+        """The channels' callbacks of these orders, each with a wait for its credits every so often. Good for five minutes."""
+        target, clock = Target(self.product.url, ""), SystemClock()
+        by_number = {order.order_no: order for order in orders}
+        with closing(sqlite3.connect(f"file:{self.product.data_dir}/simulator/simulator.sqlite?mode=ro", uri=True)) as store:
+            store.row_factory = sqlite3.Row
+            keys = {row["channel"]: _platform_key(row) for row in store.execute("SELECT * FROM platform_keys")}
+            secrets = dict(store.execute("SELECT collector_id, api_v3_key FROM merchants").fetchall())
+            notices = store.execute("SELECT n.*, o.order_no FROM notices n JOIN orders o USING (order_id) ORDER BY n.seq").fetchall()
+        found = []
+        for row in notices:
+            order = by_number.get(row["order_no"])
+            if order is None:
+                continue
+            now, kept, key = clock.now_us(), json.loads(row["content"]), keys[row["channel"]]
+            if row["channel"] == "wechat":
+                headers, body = wechat_notices.request(
+                    row["notice_id"], kept, row["created_at_us"], secrets[row["collector_id"]], key, now // 1_000_000, "genuine"
+                )
+            else:
+                headers, body = alipay_notices.request(row["notice_id"], kept, key, now, "genuine")
+            one = Prepared(target.send(urlsplit(row["url"]).path, headers, len(body)), body, 204 if row["channel"] == "wechat" else 200)
+            if len(found) % WATCH_EACH == 0:
+                one.watch = Target(self.product.url, order.key).get(f"/v1/customers/{order.customer}/balance")
+                one.sign = f'"available":"{order.balance}"'.encode()
+            found.append((order, one))
+        assert len(found) == len(orders), f"{len(orders)} orders, but {len(found)} callbacks"
+        return found
+
+    async def tell(self, orders: list[Order], **plan: Any) -> dict[str, Any]:
+        """Sends the callbacks of these orders. The report has `readable_ms`, sorted, from commits to balances, and `backlog`: grants that
+        were not given when the last answer came. Raises if an answer is wrong or an order is not credited, and that once."""
+        callbacks = self.signed(orders)
+        # As if the orders were made just now.
+        await self.sql.execute("UPDATE payment_orders SET next_poll_at = now() + interval '1 minute' WHERE status = 'pending'")
+        report = await self.send(self.product.url, [one for _, one in callbacks], **plan)
+        report["backlog"] = await self.sql.fetchval("SELECT count(*) FROM wallet_outbox WHERE result IS NULL")
+        if report["refused"]:
+            raise RuntimeError(f"{report['refused']} callbacks were refused with 429 or 503")
+        await self.check(orders)
+        commits = dict(await self.sql.fetch(COMMITS, [order.order_no for order in orders]))
+        if not all(report["seen"].values()):
+            raise RuntimeError("there are credits that could not be read in time")
+        waits = [seen - commits[callbacks[int(number)][0].order_no].timestamp() for number, seen in report["seen"].items()]
+        report["readable_ms"] = sorted(wait * 1e3 for wait in waits)
+        await self.send(self.product.url, [msgspec.structs.replace(one, watch=b"") for _, one in callbacks[:REPEATED]], connections=CONNECTIONS)
+        await self.check(orders)
+        return report
+
+    async def check(self, orders: list[Order]) -> None:
+        """Raises unless each of these orders was settled by its callback, credited once, and its credits given."""
+        expected = len(orders), sum(2 if order.balance == "120" else 1 for order in orders)
+        deadline = time.monotonic() + 20
+        while (found := tuple(await self.sql.fetchrow(CREDITED, [order.order_no for order in orders]) or ())) != (*expected, expected[1]):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"orders, commands, grants: {found} in place of {(*expected, expected[1])}")
+            await asyncio.sleep(0.1)
+
+
+COMMITS = """
+SELECT o.order_no, pg_xact_commit_timestamp(c.xmin) FROM cash_postings c JOIN payment_orders o USING (tenant_id, order_id)
+WHERE c.kind = 'payment' AND o.order_no = ANY ($1)
+"""
+CREDITED = """
+SELECT count(DISTINCT o.order_id), count(w.command_id), count(g.grant_id)
+FROM payment_orders o
+JOIN cash_postings c ON c.tenant_id = o.tenant_id AND c.order_id = o.order_id AND c.kind = 'payment' AND c.amount = o.amount
+JOIN top_ups u ON u.tenant_id = o.tenant_id AND u.top_up_id = o.top_up_id AND u.paid_order_id = o.order_id
+JOIN wallet_outbox w ON w.tenant_id = u.tenant_id AND w.command_id IN (u.paid_grant_id, u.bonus_grant_id)
+LEFT JOIN grants g ON g.tenant_id = w.tenant_id AND g.grant_id = w.command_id AND w.applied_at IS NOT NULL
+WHERE o.order_no = ANY ($1) AND o.outcome = 'credited' AND o.settled_by = 'callback'
+"""
+
+
+async def callbacks(pace: Pace, say: Say) -> Figures:
+    """At an even pace, and as fast as answers come: of several merchants, and of one. Then what the checkout page weighs and takes."""
+    figures: Figures = {}
+    with Product(environment={"BUFFMONEY_PLATFORM_FEE_BPS": "100"}) as product:
+        async with _till(product) as till:
+            tenants = [await till.merchant() for _ in range(MERCHANTS + 1)]
+            few = tenants[:1]
+            await till.tell(await till.orders(tenants, WARM_UP), rate=RATE, connections=CONNECTIONS)
+            for suffix, some in (("", tenants[1:]), ("_single_merchant", few)):
+                figures.update({f"{name}{suffix}": value for name, value in (await _at_pace(till, some, pace, say)).items()})
+            figures.update(await _pages(till, tenants, pace, say))
+        product.command("ledger", "verify")
+        say("  every order credited once; ledger verified")
+    return figures
+
+
+async def _at_pace(till: Till, tenants: list[int], pace: Pace, say: Say) -> Figures:
+    seconds = pace.latency_seconds / 2
+    began = time.monotonic()
+    paced, unpaced = [await till.orders(tenants, round(RATE * span)) for span in (seconds, min(seconds, UNPACED_S))]
+    say(f"  {len(tenants)} merchants: {len(paced) + len(unpaced):,} orders made and paid in {time.monotonic() - began:.0f} s")
+    report = await till.tell(paced, rate=RATE, connections=CONNECTIONS)
+    readable = report["readable_ms"]
+    figures = {
+        "callbacks_per_s": round(report["requests"] / report["seconds"]),
+        "callback_p50_ms": report["p50_ms"],
+        "callback_p99_ms": report["p99_ms"],
+        "callbacks_backlog": report["backlog"],
+        "credit_readable_p50_ms": round(statistics.median(readable), 1),
+        "credit_readable_p99_ms": round(readable[math.ceil(len(readable) * 0.99) - 1], 1),
+    }
+    say(f"  {figures}, generator late by {report['late_ms']} ms at most, {len(readable)} balances")
+    report = await till.tell(unpaced, connections=CONNECTIONS)
+    figures["callbacks_per_s_most"] = round(report["requests"] / report["seconds"])
+    say(f"  unpaced: {figures['callbacks_per_s_most']} callbacks/s, p99 {report['p99_ms']} ms, backlog {report['backlog']}")
+    return figures
+
+
+async def _pages(till: Till, tenants: list[int], pace: Pace, say: Say) -> Figures:
+    return {}
+
+
+@asynccontextmanager
+async def _till(product: Product) -> AsyncIterator[Till]:
+    """With commits that know their time and a simulator that tells nobody."""
+    connection = await asyncpg.connect(product.database_url)
+    await connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+    await connection.close()
+    product.restart_postgres()
+    connection = await asyncpg.connect(product.database_url)
+    try:
+        till = Till(product, connection)
+        answer = httpx.post(f"{till.settings.simulator_url}/control/callbacks", json={"mode": "off"}, trust_env=False)
+        answer.raise_for_status()
+        yield till
+    finally:
+        await connection.close()
+
+
+def _platform_key(row: sqlite3.Row) -> PlatformKey:
+    private = serialization.load_pem_private_key(row["private_pem"].encode(), None)
+    assert isinstance(private, RSAPrivateKey)
+    return PlatformKey(row["key_id"], row["kind"], private, row["certificate_pem"], row["created_at_us"], row["retires_at_us"])
