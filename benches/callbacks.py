@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 import math
 import re
-import signal
 import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,7 +36,8 @@ from benches.measures import Figures, Pace, Say
 from benches.product import Product
 from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
-from buffmoney.collection import checkout_assets, top_ups
+from buffmoney.collection import checkout_assets
+from buffmoney.collection.top_ups import token_of
 from buffmoney.simulator.alipay import notices as alipay_notices
 from buffmoney.simulator.keys import PlatformKey
 from buffmoney.simulator.wechat import notices as wechat_notices
@@ -52,22 +52,42 @@ REPEATED = 500
 """callbacks that are sent once more, as the channels do"""
 WATCH_EACH = 20
 """every so many callbacks, somebody waits for the credits"""
-KINDS = (("native", "30", "30"), ("precreate", "100", "120"), ("native", "100", "120"), ("precreate", "30", "30"))
-"""way to pay, amount, balance afterwards"""
-PROMOTION = {"name": "welcome", "buy": "100", "get": "20", "firstPurchaseOnly": True}
+PAGES = 50
+"""open top-ups whose pages are looked at: each with a choice, and as many with a code"""
 PAGES_PER_S = 25
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """An order that was paid at its channel. key: of its merchant. balance: of its customer once the credits are there."""
+class Kind:
+    """A way to pay, and what is paid. balance: of the customer afterwards, from so many grants."""
 
-    order_no: str
+    product: str
+    amount: str
+    balance: str
+    grants: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """A top-up. key: of its merchant. token: of its checkout."""
+
+    top_up_id: str
     customer: str
     key: str
-    balance: str
+    token: str
+    kind: Kind
+
+
+KINDS = (
+    Kind("native", "30", "30", 1),
+    Kind("precreate", "100", "120", 2),
+    Kind("native", "100", "120", 2),
+    Kind("precreate", "30", "30", 1),
+)
+PROMOTION = {"name": "welcome", "buy": "100", "get": "20", "firstPurchaseOnly": True}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+JSON = {"Content-Type": "application/json"}
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Chrome/141.0.0.0", "Accept-Language": "zh-CN"}
 
 
 class Till:
@@ -99,61 +119,61 @@ class Till:
             (await client.post("/v1/promotions", json=PROMOTION)).raise_for_status()
         return tenant
 
-    async def top_ups(self, tenants: list[int], count: int) -> None:
+    async def top_ups(self, tenants: list[int], count: int) -> list[TopUp]:
         """Makes open top-ups, by turns of these tenants."""
+        first = await self.sql.fetchval("SELECT count(*) FROM top_ups")
         requests = []
-        start = await self.sql.fetchval("SELECT count(*) FROM top_ups")
-        for number in range(start, start + count):
-            _, amount, _ = KINDS[number // len(tenants) % len(KINDS)]
+        kinds: dict[str, Kind] = {}
+        for number in range(first, first + count):
+            customer, kind = f"customer-{number:06d}", KINDS[number // len(tenants) % len(KINDS)]
+            kinds[customer] = kind
             target = Target(self.product.url, self.keys[tenants[number % len(tenants)]])
-            body = json.dumps({"customerExternalId": f"customer-{number:06d}", "amount": amount}).encode()
+            body = json.dumps({"customerExternalId": customer, "amount": kind.amount}).encode()
             requests.append(Prepared(target.post("/v1/top-ups", len(body), f"top-up-{number}"), body, 201))
         await self.send(self.product.url, requests, connections=16)
+        rows = await self.sql.fetch("SELECT * FROM top_ups WHERE customer = ANY ($1) ORDER BY customer", list(kinds))
+        return [
+            TopUp(row["top_up_id"], row["customer"], self.keys[row["tenant_id"]], token, kinds[row["customer"]])
+            for row in rows
+            for token in [token_of(self.settings, row["tenant_id"], row["top_up_id"])]
+        ]
 
-    async def orders(self, tenants: list[int], count: int) -> list[Order]:
-        """Makes that many payment orders and pays them at the channel, which says nothing of it."""
-        await self.top_ups(tenants, count)
-        rows = await self.sql.fetch(
-            "SELECT tenant_id, top_up_id, customer FROM top_ups u WHERE tenant_id = ANY ($1) "
-            "AND NOT EXISTS (SELECT FROM payment_orders o WHERE o.tenant_id = u.tenant_id AND o.top_up_id = u.top_up_id) ORDER BY customer",
-            tenants,
-        )
-        started, balances = [], {}
-        target = Target(self.product.url, "")
-        for row in rows:
-            product, _, balances[row["customer"]] = KINDS[int(row["customer"][-6:]) // len(tenants) % len(KINDS)]
-            path = f"/pay/{top_ups.token_of(self.settings, row['tenant_id'], row['top_up_id'])}/start"
-            body = f"product={product}".encode()
-            started.append(Prepared(target.send(path, FORM, len(body)), body, 303))
-        await self.send(self.product.url, started, connections=16)
-        # A payer takes seconds and not minutes, so that worker and page do not come to ask about most orders.
+    async def start(self, made: list[TopUp]) -> None:
+        """Has their payers choose how to pay."""
+        target, requests = Target(self.product.url, ""), []
+        for top_up in made:
+            body = f"product={top_up.kind.product}".encode()
+            requests.append(Prepared(target.send(f"/pay/{top_up.token}/start", FORM, len(body)), body, 303))
+        await self.send(self.product.url, requests, connections=16)
+        # A payer takes seconds and not minutes, so that the worker does not come to ask about most orders.
         await self.sql.execute("UPDATE payment_orders SET next_poll_at = next_poll_at + interval '1 hour' WHERE status = 'pending'")
-        made = await self.sql.fetch(
-            "SELECT u.tenant_id, o.order_no, u.customer, o.started->>'qr_content' AS code FROM payment_orders o "
-            "JOIN top_ups u USING (tenant_id, top_up_id) WHERE tenant_id = ANY ($1) AND customer = ANY ($2) ORDER BY customer",
-            tenants,
-            list(balances),
-        )
-        simulator, paid = Target(self.settings.simulator_url, ""), []
-        for row in made:
-            body = json.dumps({"code": row["code"]}).encode()
-            paid.append(Prepared(simulator.send("/phone/pay", JSON, len(body)), body, 200))
-        await self.send(self.settings.simulator_url, paid, connections=4)
-        return [Order(row["order_no"], row["customer"], self.keys[row["tenant_id"]], balances[row["customer"]]) for row in made]
 
-    def signed(self, orders: list[Order]) -> list[tuple[Order, Prepared]]:
-        """The channels' callbacks of these orders, each with a wait for its credits every so often. Good for five minutes."""
+    async def orders(self, tenants: list[int], count: int) -> dict[str, TopUp]:
+        """Makes that many top-ups and pays them at their channels, which say nothing of it. By their orders' numbers."""
+        made = {top_up.top_up_id: top_up for top_up in await self.top_ups(tenants, count)}
+        await self.start(list(made.values()))
+        rows = await self.sql.fetch(
+            "SELECT top_up_id, order_no, started->>'qr_content' AS code FROM payment_orders WHERE top_up_id = ANY ($1)", list(made)
+        )
+        simulator, requests = Target(self.settings.simulator_url, ""), []
+        for row in rows:
+            body = json.dumps({"code": row["code"]}).encode()
+            requests.append(Prepared(simulator.send("/phone/pay", JSON, len(body)), body, 200))
+        await self.send(self.settings.simulator_url, requests, connections=4)
+        return {row["order_no"]: made[row["top_up_id"]] for row in rows}
+
+    def signed(self, orders: dict[str, TopUp]) -> list[tuple[str, Prepared]]:
+        """The channels' callbacks of these orders, every so often with a wait for the credits. They are good for five minutes."""
         target, clock = Target(self.product.url, ""), SystemClock()
-        by_number = {order.order_no: order for order in orders}
         with closing(sqlite3.connect(f"file:{self.product.data_dir}/simulator/simulator.sqlite?mode=ro", uri=True)) as store:
             store.row_factory = sqlite3.Row
             keys = {row["channel"]: _platform_key(row) for row in store.execute("SELECT * FROM platform_keys")}
             secrets = dict(store.execute("SELECT collector_id, api_v3_key FROM merchants").fetchall())
             notices = store.execute("SELECT n.*, o.order_no FROM notices n JOIN orders o USING (order_id) ORDER BY n.seq").fetchall()
-        found = []
+        found: list[tuple[str, Prepared]] = []
         for row in notices:
-            order = by_number.get(row["order_no"])
-            if order is None:
+            top_up = orders.get(row["order_no"])
+            if top_up is None:
                 continue
             now, kept, key = clock.now_us(), json.loads(row["content"]), keys[row["channel"]]
             if row["channel"] == "wechat":
@@ -164,13 +184,13 @@ class Till:
                 headers, body = alipay_notices.request(row["notice_id"], kept, key, now, "genuine")
             one = Prepared(target.send(urlsplit(row["url"]).path, headers, len(body)), body, 204 if row["channel"] == "wechat" else 200)
             if len(found) % WATCH_EACH == 0:
-                one.watch = Target(self.product.url, order.key).get(f"/v1/customers/{order.customer}/balance")
-                one.sign = f'"available":"{order.balance}"'.encode()
-            found.append((order, one))
+                one.watch = Target(self.product.url, top_up.key).get(f"/v1/customers/{top_up.customer}/balance")
+                one.sign = f'"available":"{top_up.kind.balance}"'.encode()
+            found.append((row["order_no"], one))
         assert len(found) == len(orders), f"{len(orders)} orders, but {len(found)} callbacks"
         return found
 
-    async def tell(self, orders: list[Order], **plan: Any) -> dict[str, Any]:
+    async def tell(self, orders: dict[str, TopUp], **plan: Any) -> dict[str, Any]:
         """Sends the callbacks of these orders. The report has `readable_ms`, sorted, from commits to balances, and `backlog`: grants that
         were not given when the last answer came. Raises if an answer is wrong or an order is not credited, and that once."""
         callbacks = self.signed(orders)
@@ -181,20 +201,22 @@ class Till:
         if report["refused"]:
             raise RuntimeError(f"{report['refused']} callbacks were refused with 429 or 503")
         await self.check(orders)
-        commits = dict(await self.sql.fetch(COMMITS, [order.order_no for order in orders]))
+        commits = {row[0]: row[1] for row in await self.sql.fetch(COMMITS, list(orders))}
         if not all(report["seen"].values()):
             raise RuntimeError("there are credits that could not be read in time")
-        waits = [seen - commits[callbacks[int(number)][0].order_no].timestamp() for number, seen in report["seen"].items()]
+        waits = [seen - commits[callbacks[int(number)][0]].timestamp() for number, seen in report["seen"].items()]
         report["readable_ms"] = sorted(wait * 1e3 for wait in waits)
-        await self.send(self.product.url, [msgspec.structs.replace(one, watch=b"") for _, one in callbacks[:REPEATED]], connections=CONNECTIONS)
+        await self.send(
+            self.product.url, [msgspec.structs.replace(one, watch=b"") for _, one in callbacks[:REPEATED]], connections=CONNECTIONS
+        )
         await self.check(orders)
         return report
 
-    async def check(self, orders: list[Order]) -> None:
+    async def check(self, orders: dict[str, TopUp]) -> None:
         """Raises unless each of these orders was settled by its callback, credited once, and its credits given."""
-        expected = len(orders), sum(2 if order.balance == "120" else 1 for order in orders)
+        expected = len(orders), sum(top_up.kind.grants for top_up in orders.values())
         deadline = time.monotonic() + 20
-        while (found := tuple(await self.sql.fetchrow(CREDITED, [order.order_no for order in orders]) or ())) != (*expected, expected[1]):
+        while (found := tuple(await self.sql.fetchrow(CREDITED, list(orders)) or ())) != (*expected, expected[1]):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"orders, commands, grants: {found} in place of {(*expected, expected[1])}")
             await asyncio.sleep(0.1)
@@ -254,7 +276,38 @@ async def _at_pace(till: Till, tenants: list[int], pace: Pace, say: Say) -> Figu
 
 
 async def _pages(till: Till, tenants: list[int], pace: Pace, say: Say) -> Figures:
-    return {}
+    """What the checkout weighs without its code, and how long its page takes beside half of the callbacks: every other one shows a code, so
+    that its channel is asked as well."""
+    opened = await till.top_ups(tenants, 2 * PAGES)
+    await till.start(opened[::2])
+    seconds = pace.latency_seconds / 2
+    orders = await till.orders(tenants, round(RATE / 2 * seconds))
+    plain, gzipped = (max(_weight(till, top_up.token, pack) for top_up in opened[:PAGES]) for pack in (bytes, gzip.compress))
+    target = Target(till.product.url, "")
+    views = [target.look(f"/pay/{top_up.token}", BROWSER) for top_up in opened]
+    requests = [Prepared(head, b"", 200) for head in itertools.islice(itertools.cycle(views), round(PAGES_PER_S * seconds))]
+    report: dict[str, Any]
+    _, report = await asyncio.gather(
+        till.tell(orders, rate=RATE / 2, connections=CONNECTIONS), till.send(till.product.url, requests, rate=PAGES_PER_S, connections=8)
+    )
+    figures: Figures = {
+        "checkout_page_kb": round(plain / 1e3, 1),
+        "checkout_page_gzipped_kb": round(gzipped / 1e3, 1),
+        "checkout_page_p50_ms": report["p50_ms"],
+        "checkout_page_p99_ms": report["p99_ms"],
+    }
+    say(f"  {figures}")
+    return figures
+
+
+def _weight(till: Till, token: str, pack: Callable[[bytes], bytes]) -> int:
+    """Bytes of a page and of all that it loads, each packed, without the code."""
+    with httpx.Client(base_url=till.product.url, headers=BROWSER, trust_env=False) as client:
+        page = client.get(f"/pay/{token}").raise_for_status().text
+        files = [client.get(path).raise_for_status().content for path in sorted(set(re.findall(r'"(/pay/assets/[^"]+)"', page)))]
+    assert len(files) == len(checkout_assets.ASSETS), "the page loads other files than there are"
+    bare = re.sub(r'(<div class="qr [^>]*>).*?</div>', r"\1</div>", page, flags=re.DOTALL)
+    return sum(len(pack(content)) for content in (bare.encode(), *files))
 
 
 @asynccontextmanager
@@ -267,8 +320,8 @@ async def _till(product: Product) -> AsyncIterator[Till]:
     connection = await asyncpg.connect(product.database_url)
     try:
         till = Till(product, connection)
-        answer = httpx.post(f"{till.settings.simulator_url}/control/callbacks", json={"mode": "off"}, trust_env=False)
-        answer.raise_for_status()
+        async with httpx.AsyncClient(trust_env=False) as client:
+            (await client.post(f"{till.settings.simulator_url}/control/callbacks", json={"mode": "off"})).raise_for_status()
         yield till
     finally:
         await connection.close()

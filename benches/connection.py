@@ -99,8 +99,15 @@ class Target:
 
     def send(self, path: str, headers: Mapping[str, str], length: int) -> bytes:
         """The head of a POST request without a key, with these headers and a body of so many bytes."""
-        fields = "".join(f"{name}: {value}\r\n" for name, value in {**headers, "Content-Length": str(length)}.items())
-        return f"POST {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{fields}\r\n".encode()
+        return self._head("POST", path, {**headers, "Content-Length": str(length)})
+
+    def look(self, path: str, headers: Mapping[str, str]) -> bytes:
+        """The bytes of a GET request without a key."""
+        return self._head("GET", path, headers)
+
+    def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"{method} {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{fields}\r\n".encode()
 
     def post(self, path: str, length: int, idempotency_key: str | None = None) -> bytes:
         """The head of a POST request with a JSON body of so many bytes."""

@@ -34,7 +34,10 @@ BACK_OFF_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to send. work: ingest, retry, balance, hold, grant or prepared. rate: requests a second (open loop); None: as fast as answers come."""
+    """What to send. work: ingest, retry, balance, hold, grant or prepared.
+
+    rate: requests a second (open loop); None: as fast as answers come.
+    """
 
     url: str
     api_key: str
