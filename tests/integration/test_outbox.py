@@ -80,7 +80,8 @@ async def test_what_is_rolled_back_never_was(shop: Merchant) -> None:
     async with paid_at(shop) as place:
         with pytest.raises(RuntimeError, match="no payment"):
             async with place.database.tenant(place.tenant.tenant_id) as connection:
-                command_id = await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, "payment:1", grant("acme", "5"))
+                undone = await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, "payment:1", grant("acme", "5"))
+                command_id = undone.command_id
                 raise RuntimeError("no payment")
         with pytest.raises(ValueError, match="no command"):
             await place.deliver(command_id)
@@ -389,10 +390,12 @@ async def test_the_database_keeps_what_was_enqueued_and_decided(shop: Merchant) 
         with pytest.raises(refused):
             await owner.execute(statement)
     await owner.close()
-    async with paid_at(shop.live) as place, place.database.tenant(place.tenant.tenant_id) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM wallet_outbox") == 0
+    async with paid_at(shop.live) as place:
+        async with place.database.tenant(place.tenant.tenant_id) as connection:
+            assert await connection.fetchval("SELECT count(*) FROM wallet_outbox") == 0
         with pytest.raises(denied):
-            await outbox.enqueue(connection, place.clock, shop.tenant_id, "payment:3", grant("acme", "5"))
+            async with place.database.tenant(place.tenant.tenant_id) as connection:
+                await outbox.enqueue(connection, place.clock, shop.tenant_id, "payment:3", grant("acme", "5"))
 
 
 async def test_credit_is_there_when_the_payment_is(shop: Merchant) -> None:
