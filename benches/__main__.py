@@ -55,6 +55,13 @@ GOALS: dict[str, tuple[str, float]] = {
     "simulate_events_per_core_s": (">=", 500_000),
     "growth_ratio_20m": (">=", 0.5),
     "retry_storm_ratio": (">=", 2),
+    "callbacks_per_s": (">=", 200),
+    "callback_p99_ms": ("<=", 200),
+    "credit_readable_p99_ms": ("<=", 100),
+    "callbacks_per_s_single_merchant": (">=", 200),
+    "callback_p99_ms_single_merchant": ("<=", 200),
+    "credit_readable_p99_ms_single_merchant": ("<=", 100),
+    "checkout_page_kb": ("<=", 50),
     "edge_memory_mb": ("<=", 250),
     "core_memory_mb_1m_wallets": ("<=", 1024),
 }

@@ -115,6 +115,26 @@ async def test_enqueued_and_delivered_many_times_is_once(shop: Merchant) -> None
     assert len(shop.ok("GET", "/v1/customers/acme/history")["data"]) == 2
 
 
+async def test_commands_of_one_transaction_are_delivered_together(shop: Merchant) -> None:
+    """Proves: who has just committed several commands gets each one's answer, applied or refused, and all are kept; again, the same."""
+    wanted = {"paid": grant("acme", "5"), "bonus": grant("acme", "1", "bonus"), "refund": refund("acme", (bytes(16), "1"))}
+    async with paid_at(shop) as place:
+        async with place.database.tenant(place.tenant.tenant_id) as connection:
+            commands = [
+                await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, f"payment:1:{name}", command)
+                for name, command in wanted.items()
+            ]
+        answers = [await outbox.deliver(place.inbox, place.database, place.clock, place.tenant, commands) for _ in range(2)]
+        assert [answer and answer["ok"] for answer in answers[0]] == [True, True, False]
+        assert answers[0] == answers[1]
+        found = await place.find(*(command.command_id for command in commands))
+        assert [one.answer for one in found] == answers[0]
+        code = (answers[0][2] or {})["code"]
+        assert [(one.refused, one.applied_at is None) for one in found] == [(None, False), (None, False), (code, True)]
+        assert await outbox.deliver(place.inbox, place.database, place.clock, place.tenant, []) == []
+    assert available(shop) == 6
+
+
 def start_till(shop: Merchant, sources: list[str], die: str, delay_ms: float = 0) -> subprocess.Popen[bytes]:
     """A till in a process of its own, ¥1 for each source."""
     told = {

@@ -341,7 +341,7 @@ async def test_a_wrong_statement_is_not_a_connection_failure(settings: Settings)
 
 
 async def test_only_who_asks_for_it_does_not_wait_for_the_disk(settings: Settings) -> None:
-    """Proves: durability is given up for one transaction, which sees its tenant nevertheless, and is back in the next on this connection."""
+    """Proves: durability is given up for one transaction, which sees its tenant nevertheless, and is back in the connection's next."""
     database = await Database.open(settings, "edge", size=1)
     query = "SELECT current_tenant(), current_setting('synchronous_commit')"
     for durable in (False, True):
