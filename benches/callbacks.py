@@ -133,10 +133,10 @@ class Till:
             requests.append(Prepared(target.post("/v1/top-ups", len(body), f"top-up-{number}"), body, 201))
         await self.send(self.product.url, requests, connections=16)
         rows = await self.sql.fetch("SELECT * FROM top_ups WHERE customer = ANY ($1) ORDER BY customer", list(kinds))
+        tokens = [token_of(self.settings, row["tenant_id"], row["top_up_id"]) for row in rows]
         return [
             TopUp(row["top_up_id"], row["customer"], self.keys[row["tenant_id"]], token, kinds[row["customer"]])
-            for row in rows
-            for token in [token_of(self.settings, row["tenant_id"], row["top_up_id"])]
+            for row, token in zip(rows, tokens, strict=True)
         ]
 
     async def start(self, made: list[TopUp]) -> None:
@@ -246,7 +246,7 @@ async def callbacks(pace: Pace, say: Say) -> Figures:
             tenants = [await till.merchant() for _ in range(MERCHANTS + 1)]
             await till.tell(await till.orders(tenants, WARM_UP), rate=RATE, connections=CONNECTIONS)
             figures.update(await _at_pace(till, tenants[1:], pace.latency_seconds / 2, say))
-            alone = await _at_pace(till, tenants[:1], pace.latency_seconds / 4, say)
+            alone = await _at_pace(till, tenants[:1], pace.latency_seconds / 6, say)
             figures.update({f"{name}_single_merchant": value for name, value in alone.items()})
             figures.update(await _pages(till, tenants, pace, say))
         product.command("ledger", "verify")

@@ -242,6 +242,9 @@ class Load:
 
     async def _watch(self, number: int, one: Prepared) -> None:
         connection = self._watchers.pop() if self._watchers else await self.target.connect()
+        if not connection.alive:
+            # One that was idle for long is closed by the server.
+            connection = await self.target.connect()
         seen, deadline = 0.0, time.monotonic() + WATCHED_FOR_S
         while not seen and time.monotonic() < deadline:
             _, answer = await connection.request(one.watch)
