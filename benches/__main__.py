@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benches import measures
+from benches import callbacks, measures
 from benches.hardware import ROOT, commit, hardware
 from benches.sdk import sdk
 
@@ -32,6 +32,7 @@ MEASURES: dict[str, Measure] = {
     "holds": measures.holds,
     "simulate": measures.simulate,
     "sdk": sdk,
+    "callbacks": callbacks.callbacks,
     "wallets": measures.wallets,
     "growth": measures.growth,
     "soak": measures.soak,
@@ -58,6 +59,13 @@ GOALS: dict[str, tuple[str, float]] = {
     "retry_storm_ratio": (">=", 2),
     "sdk_fetch_ratio": (">=", 0.8),
     "sdk_buffer_us_per_event": ("<=", 2),
+    "callbacks_per_s": (">=", 200),
+    "callback_p99_ms": ("<=", 200),
+    "credit_readable_p99_ms": ("<=", 100),
+    "callbacks_per_s_single_merchant": (">=", 200),
+    "callback_p99_ms_single_merchant": ("<=", 200),
+    "credit_readable_p99_ms_single_merchant": ("<=", 100),
+    "checkout_page_kb": ("<=", 50),
     "edge_memory_mb": ("<=", 250),
     "core_memory_mb_1m_wallets": ("<=", 1024),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import cast
 from urllib.parse import urlsplit
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time. Answers must carry Content-Length."""
+    """One request at a time. Answers must carry Content-Length, or be 204."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -41,10 +42,13 @@ class Connection(asyncio.Protocol):
             head = bytes(buffer[:at]).lower()
             self._status = int(head[9:12])
             field = head.find(b"\r\ncontent-length:")
-            if field < 0:
+            if field >= 0:
+                stop = head.find(b"\r\n", field + 2)
+                length = int(head[field + 17 : stop if stop >= 0 else len(head)])
+            elif self._status == 204:
+                length = 0
+            else:
                 raise ValueError(f"an answer without Content-Length: {head!r}")
-            stop = head.find(b"\r\n", field + 2)
-            length = int(head[field + 17 : stop if stop >= 0 else len(head)])
             self._body_start = at + 4
             self._end = at + 4 + length
         if len(buffer) < self._end:
@@ -92,6 +96,18 @@ class Target:
     def get(self, path: str) -> bytes:
         """The bytes of a GET request."""
         return f"GET {path} HTTP/1.1".encode() + self.fields + b"\r\n"
+
+    def send(self, path: str, headers: Mapping[str, str], length: int) -> bytes:
+        """The head of a POST request without a key, with these headers and a body of so many bytes."""
+        return self._head("POST", path, {**headers, "Content-Length": str(length)})
+
+    def look(self, path: str, headers: Mapping[str, str]) -> bytes:
+        """The bytes of a GET request without a key."""
+        return self._head("GET", path, headers)
+
+    def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"{method} {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{fields}\r\n".encode()
 
     def post(self, path: str, length: int, idempotency_key: str | None = None) -> bytes:
         """The head of a POST request with a JSON body of so many bytes."""

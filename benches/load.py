@@ -16,21 +16,28 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvloop
 
 from benches.batches import EVENTS_PER_BATCH, MARK, Shape, batch_marks, templates
 from benches.connection import Connection, Target
 
 RETRIED_BATCHES = 128
+WATCH_EVERY_S = 0.003
+WATCHED_FOR_S = 20.0
 BACK_OFF_S = 0.05
 """pause after a 429 or 503, much shorter than Retry-After asks, so that refusals show up as refusals and not as lower load"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to send. work: ingest, retry, balance, hold or grant. rate: requests a second (open loop); None: as fast as answers come."""
+    """What to send. work: ingest, retry, balance, hold, grant or prepared.
+
+    rate: requests a second (open loop); None: as fast as answers come.
+    """
 
     url: str
     api_key: str
@@ -45,6 +52,18 @@ class Plan:
     prefix: str = "customer"
     seed: int = 1
     amount: str = "1000000"
+    prepared: str = ""
+    """for that work: a file with a msgpack array of `Prepared`, each of which is sent once, in this order"""
+
+
+class Prepared(msgspec.Struct, array_like=True):
+    """A request and what its answer must be. watch: a GET that is sent again and again once that has come, until its answer has `sign`."""
+
+    head: bytes
+    body: bytes
+    status: int
+    watch: bytes = b""
+    sign: bytes = b""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +85,8 @@ class Report:
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     max_ms: float = 0.0
+    seen: dict[int, float] = field(default_factory=dict)
+    """by the number of a prepared request, from 0: seconds since 1970 when what it watches for was first read, 0 if it was not"""
     late_ms: float = 0.0
     """how far the generator itself fell behind an open-loop plan, at most"""
     latencies: list[float] = field(default_factory=list)
@@ -94,6 +115,8 @@ class Load:
         self.report = Report()
         self.shape = Shape(plan.customers, plan.own, plan.prefix)
         self.chance = random.Random(plan.seed)
+        self._watching: list[asyncio.Task[None]] = []
+        self._watchers: list[Connection] = []
 
     def _wrong(self, status: int, body: bytes) -> bool:
         if status in (429, 503):
@@ -202,6 +225,36 @@ class Load:
 
         return send
 
+    def prepared(self) -> Send:
+        """What the plan's file holds."""
+        waiting = enumerate(msgspec.msgpack.decode(Path(self.plan.prepared).read_bytes(), type=list[Prepared]))
+
+        async def send(connection: Connection) -> bool:
+            number, one = next(waiting)
+            status, answer = await connection.request(one.head, one.body)
+            if status != one.status:
+                return self._wrong(status, answer)
+            if one.watch:
+                self._watching.append(asyncio.create_task(self._watch(number, one)))
+            return True
+
+        return send
+
+    async def _watch(self, number: int, one: Prepared) -> None:
+        connection = self._watchers.pop() if self._watchers else await self.target.connect()
+        if not connection.alive:
+            # One that was idle for long is closed by the server.
+            connection = await self.target.connect()
+        seen, deadline = 0.0, time.monotonic() + WATCHED_FOR_S
+        while not seen and time.monotonic() < deadline:
+            _, answer = await connection.request(one.watch)
+            if one.sign in answer:
+                seen = time.time()
+            else:
+                await asyncio.sleep(WATCH_EVERY_S)
+        self.report.seen[number] = seen
+        self._watchers.append(connection)
+
     async def run(self) -> Report:
         """Carries the plan out."""
         send: Send = await self.retry() if self.plan.work == "retry" else getattr(self, self.plan.work)()
@@ -215,7 +268,8 @@ class Load:
         else:
             await self._open(connections, send, started)
         self.report.finish(started)
-        for connection in connections:
+        await asyncio.gather(*self._watching)
+        for connection in [*connections, *self._watchers]:
             connection.close()
         return self.report
 

@@ -120,6 +120,13 @@ class Product:
         self._process = None
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
+    def restart_postgres(self) -> None:
+        """Ends PostgreSQL, upon which `up` starts it again, and waits until everything is ready."""
+        server = psutil.Process(int((self.data_dir / "postgres" / "cluster" / "postmaster.pid").read_text().split("\n", 1)[0]))
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=60)
+        self._wait_until_ready()
+
     def memory_mb(self) -> dict[str, float]:
         """Resident memory of each kind of process in MiB: the largest of its kind, with what its children hold."""
         assert self._process is not None

@@ -73,6 +73,36 @@ ROWS: tuple[tuple[str, str, str], ...] = (
         "≥ 0.8",
     ),
     ("Its buffer, on top of the encoding of an event", "{sdk_buffer_us_per_event} µs", "≤ 2 µs"),
+    (
+        "Payment callbacks of four merchants, half of them with a bonus: verified, booked, committed; answer p50, p99",
+        "{callbacks_per_s:,}/s, {callback_p50_ms:.1f}, {callback_p99_ms:.1f} ms",
+        "≥ 200/s, p99 ≤ 200 ms",
+    ),
+    (
+        "Their credits in the balance, from the commit on, p50, p99",
+        "{credit_readable_p50_ms:.1f}, {credit_readable_p99_ms:.1f} ms",
+        "p99 ≤ 100 ms",
+    ),
+    (
+        "Callbacks of one single merchant: answer p99, credits in the balance p99",
+        "{callbacks_per_s_single_merchant:,}/s, {callback_p99_ms_single_merchant:.1f}, {credit_readable_p99_ms_single_merchant:.1f} ms",
+        "≥ 200/s, ≤ 200, ≤ 100 ms",
+    ),
+    (
+        "The most callbacks, as fast as answers come: four merchants, one",
+        "{callbacks_per_s_most:,}/s, {callbacks_per_s_most_single_merchant:,}/s",
+        "",
+    ),
+    (
+        "Checkout page with style, script and icon, without the code",
+        "{checkout_page_kb} kB, gzipped {checkout_page_gzipped_kb} kB",
+        "≤ 50 kB",
+    ),
+    (
+        "The page beside half of those callbacks, p50, p99; of every other one the channel is asked",
+        "{checkout_page_p50_ms:.1f}, {checkout_page_p99_ms:.1f} ms",
+        "",
+    ),
     ("Memory: an edge after all of this", "{edge_memory_mb:.0f} MiB", "≤ 250"),
     ("Memory: a core with a million wallets", "{core_memory_mb_1m_wallets:.0f} MiB", "≤ 1,024"),
 )

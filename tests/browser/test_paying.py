@@ -146,11 +146,18 @@ def test_wechat_whose_bridge_comes_late(payer: Callable[..., Payer], top_ups: To
 
 
 def test_without_scripts(payer: Callable[..., Payer], top_ups: TopUps) -> None:
-    """Proves: choosing, the code and the result need no script."""
+    """Proves: choosing, the amount, a code that a scanner reads, and the result need no script."""
     shown = top_ups.add()
-    page = payer("desktop", java_script_enabled=False).open(shown.token)
+    one = payer("desktop", java_script_enabled=False)
+    page = one.open(shown.token)
+    expect(page.locator(".amount")).to_have_text("¥100.00")
     page.get_by_role("button", name=re.compile("^微信支付")).click()
-    expect(page.get_by_role("img", name=re.compile("二维码"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("二维码，金额 ¥100.00"))).to_be_visible()
+    expect(page.locator(".amount")).to_have_text("¥100.00")
+    with Image.open(one.picture("scriptless-native")) as picture:
+        (code,) = zxingcpp.read_barcodes(picture)
+    assert code.text == QR_CONTENT["native"]
+    assert not any(address.endswith(".js") for address in one.requests)
     top_ups.pay(shown.token)
     expect(page.locator(HEADING)).to_have_text("已收到付款", timeout=8_000)
     top_ups.change(shown.token, status="credited", balance=Decimal("120"))

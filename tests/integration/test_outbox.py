@@ -80,7 +80,8 @@ async def test_what_is_rolled_back_never_was(shop: Merchant) -> None:
     async with paid_at(shop) as place:
         with pytest.raises(RuntimeError, match="no payment"):
             async with place.database.tenant(place.tenant.tenant_id) as connection:
-                command_id = await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, "payment:1", grant("acme", "5"))
+                undone = await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, "payment:1", grant("acme", "5"))
+                command_id = undone.command_id
                 raise RuntimeError("no payment")
         with pytest.raises(ValueError, match="no command"):
             await place.deliver(command_id)
@@ -112,6 +113,26 @@ async def test_enqueued_and_delivered_many_times_is_once(shop: Merchant) -> None
         await place.decided(outbox.command_id(shop.tenant_id, "payment:2"))
     assert available(shop) == 10
     assert len(shop.ok("GET", "/v1/customers/acme/history")["data"]) == 2
+
+
+async def test_commands_of_one_transaction_are_delivered_together(shop: Merchant) -> None:
+    """Proves: who has just committed several commands gets each one's answer, applied or refused, and all are kept; again, the same."""
+    wanted = {"paid": grant("acme", "5"), "bonus": grant("acme", "1", "bonus"), "refund": refund("acme", (bytes(16), "1"))}
+    async with paid_at(shop) as place:
+        async with place.database.tenant(place.tenant.tenant_id) as connection:
+            commands = [
+                await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, f"payment:1:{name}", command)
+                for name, command in wanted.items()
+            ]
+        answers = [await outbox.deliver(place.inbox, place.database, place.clock, place.tenant, commands) for _ in range(2)]
+        assert [answer and answer["ok"] for answer in answers[0]] == [True, True, False]
+        assert answers[0] == answers[1]
+        found = await place.find(*(command.command_id for command in commands))
+        assert [one.answer for one in found] == answers[0]
+        code = (answers[0][2] or {})["code"]
+        assert [(one.refused, one.applied_at is None) for one in found] == [(None, False), (None, False), (code, True)]
+        assert await outbox.deliver(place.inbox, place.database, place.clock, place.tenant, []) == []
+    assert available(shop) == 6
 
 
 def start_till(shop: Merchant, sources: list[str], die: str, delay_ms: float = 0) -> subprocess.Popen[bytes]:
@@ -389,10 +410,12 @@ async def test_the_database_keeps_what_was_enqueued_and_decided(shop: Merchant) 
         with pytest.raises(refused):
             await owner.execute(statement)
     await owner.close()
-    async with paid_at(shop.live) as place, place.database.tenant(place.tenant.tenant_id) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM wallet_outbox") == 0
+    async with paid_at(shop.live) as place:
+        async with place.database.tenant(place.tenant.tenant_id) as connection:
+            assert await connection.fetchval("SELECT count(*) FROM wallet_outbox") == 0
         with pytest.raises(denied):
-            await outbox.enqueue(connection, place.clock, shop.tenant_id, "payment:3", grant("acme", "5"))
+            async with place.database.tenant(place.tenant.tenant_id) as connection:
+                await outbox.enqueue(connection, place.clock, shop.tenant_id, "payment:3", grant("acme", "5"))
 
 
 async def test_credit_is_there_when_the_payment_is(shop: Merchant) -> None:

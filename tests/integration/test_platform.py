@@ -340,6 +340,18 @@ async def test_a_wrong_statement_is_not_a_connection_failure(settings: Settings)
     await database.close()
 
 
+async def test_only_who_asks_for_it_does_not_wait_for_the_disk(settings: Settings) -> None:
+    """Proves: durability is given up for one transaction, which sees its tenant nevertheless, and is back in the connection's next."""
+    database = await Database.open(settings, "edge", size=1)
+    query = "SELECT current_tenant(), current_setting('synchronous_commit')"
+    for durable in (False, True):
+        async with database.tenant(2, durable=durable) as connection:
+            assert tuple(await connection.fetchrow(query) or ()) == (2, "on" if durable else "off")
+        async with database.transaction(durable=durable) as connection:
+            assert tuple(await connection.fetchrow(query) or ()) == (None, "on" if durable else "off")
+    await database.close()
+
+
 async def test_pipelines_of_many_tasks_get_their_own_answers(settings: Settings) -> None:
     pipe = RedisPipe(settings.redis_url)
 

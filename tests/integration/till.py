@@ -57,11 +57,11 @@ class Till:
     async def enqueue(self, source: str, command: dict[str, object]) -> bytes:
         """In a transaction of its own."""
         async with self.database.tenant(self.tenant.tenant_id) as connection:
-            return await outbox.enqueue(connection, self.clock, self.tenant.tenant_id, source, command)
+            return (await outbox.enqueue(connection, self.clock, self.tenant.tenant_id, source, command)).command_id
 
     async def deliver(self, command_id: bytes, **options: float) -> dict[str, Any] | None:
-        """What `outbox.deliver` gives."""
-        return await outbox.deliver(self.inbox, self.database, self.clock, self.tenant, command_id, **options)
+        """What `outbox.deliver_one` gives."""
+        return await outbox.deliver_one(self.inbox, self.database, self.clock, self.tenant, command_id, **options)
 
     async def find(self, *command_ids: bytes) -> list[outbox.Delivery]:
         """What became of commands, in this order."""
@@ -102,12 +102,12 @@ def _die() -> None:
 
 async def _enqueue_and_die(place: Till, source: str, command: dict[str, object], die: str | None) -> bytes:
     async with place.database.tenant(place.tenant.tenant_id) as connection:
-        command_id = await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, source, command)
+        enqueued = await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, source, command)
         if die == "before_commit":
             _die()
     if die == "after_commit":
         _die()
-    return command_id
+    return enqueued.command_id
 
 
 async def _main(told: dict[str, Any]) -> None:

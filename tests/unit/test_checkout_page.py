@@ -69,7 +69,7 @@ def texts_of(html: str) -> str:
 @pytest.mark.parametrize("name", STATES)
 def test_every_page_is_whole(name: str) -> None:
     """Proves, for each state on each device in each language with each notice: well-formed HTML, closed elements, unique ids, one
-    heading, one main, a name for everything to press, nothing inline, nothing from elsewhere, small."""
+    heading, one main, a name for everything to press, nothing inline, no script before the page, nothing from elsewhere, small."""
     for device, locale, notice in itertools.product(DEVICES, LOCALES, (None, *get_args(Notice))):
         html = shown(STATES[name], visitor(device, locale), notice=notice, go=True)
         document = parsed(html)
@@ -85,6 +85,7 @@ def test_every_page_is_whole(name: str) -> None:
             assert not [attribute for attribute in element.attrib if attribute.startswith("on")]
             if element.tag == "script":
                 assert element.get("src") and not element.text
+                assert element.get("defer") is not None, "a script that keeps the page waiting"
             address = element.get("src") or (element.get("href") if element.tag == "link" else None) or element.get("action")
             assert address is None or address.startswith("/pay/")
         opened = [tag for tag in re.findall(r"<([a-z0-9]+)[ >]", html) if tag not in VOID]

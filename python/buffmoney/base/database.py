@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 15.0
 
+Isolation = Literal["read_committed", "repeatable_read", "serializable"]
+
 CONNECTION_FAILURES = (
     OSError,
     asyncio.TimeoutError,
@@ -40,6 +42,11 @@ CONNECTION_FAILURES = (
     asyncpg.exceptions.InternalClientError,
 )
 """What the driver raises when the server is away, starting, stopping, full or hanging, and not when a statement is wrong."""
+
+
+_FOR_TENANT = "SELECT set_config('buffmoney.tenant_id', $1, true)"
+_FOR_TENANT_AND_MEMORY = f"{_FOR_TENANT}, set_config('synchronous_commit', 'off', true)"
+"""both settings in one round trip"""
 
 
 @contextmanager
@@ -125,23 +132,24 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, *, isolation: Literal["read_committed", "repeatable_read", "serializable"] = "read_committed", readonly: bool = False
+        self, *, isolation: Isolation = "read_committed", readonly: bool = False, durable: bool = True
     ) -> AsyncIterator[Connection]:
-        """A transaction without a tenant. Commits at the end, rolls back on any exception. Raises DatabaseUnavailable."""
+        """A transaction without a tenant. Commits at the end, rolls back on any exception. Raises DatabaseUnavailable.
+
+        durable False: its commit does not wait for the disk, so a crash of PostgreSQL may take it back.
+        """
         async with self.connection() as connection, connection.transaction(isolation=isolation, readonly=readonly):
+            if not durable:
+                await connection.execute("SET LOCAL synchronous_commit = off")
             yield connection
 
     @asynccontextmanager
     async def tenant(
-        self,
-        tenant_id: int,
-        *,
-        isolation: Literal["read_committed", "repeatable_read", "serializable"] = "read_committed",
-        readonly: bool = False,
+        self, tenant_id: int, *, isolation: Isolation = "read_committed", readonly: bool = False, durable: bool = True
     ) -> AsyncIterator[Connection]:
         """A transaction that sees the rows of one tenant only: row-level security reads `buffmoney.tenant_id`, set for this transaction."""
         async with self.transaction(isolation=isolation, readonly=readonly) as connection:
-            await connection.execute("SELECT set_config('buffmoney.tenant_id', $1, true)", str(tenant_id))
+            await connection.execute(_FOR_TENANT if durable else _FOR_TENANT_AND_MEMORY, str(tenant_id))
             yield connection
 
     async def close(self) -> None:

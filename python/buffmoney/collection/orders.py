@@ -52,7 +52,7 @@ class Settled(msgspec.Struct, frozen=True):
 
     verdict: Verdict
     order_id: str | None = None
-    commands: tuple[bytes, ...] = ()
+    commands: tuple[outbox.Command, ...] = ()
     refund_id: str | None = None
 
     @property
@@ -140,7 +140,7 @@ async def _use(connection: Connection, books: Books, tenant_id: int, row: asyncp
         grants = [await _grant(connection, books.clock, tenant_id, row, "paid", amount, row["paid_valid_days"], now)]
         if bonus:
             grants.append(await _grant(connection, books.clock, tenant_id, row, "bonus", bonus, row["bonus_valid_days"], now))
-        ids = [UUID(bytes=grant) for grant in grants]
+        ids = [UUID(bytes=grant.command_id) for grant in grants]
         await connection.execute(_SQL["credit"], *fixed, bonus, ids[0], ids[1] if bonus else None)
         settled = Settled("credited", order_id, tuple(grants))
     else:
@@ -212,7 +212,7 @@ async def _grant(
     amount: Decimal,
     valid_days: int | None,
     now: datetime,
-) -> bytes:
+) -> outbox.Command:
     command: dict[str, object] = {
         "type": "grant",
         "customer": row["customer"],

@@ -44,9 +44,7 @@ async def close_here(desk: Desk, connection: Connection, tenant: Tenant, account
 async def follow(desk: Desk, tenant: Tenant, settled: Settled) -> None:
     """What comes after the commit: credits are delivered, a refund is begun. Raises nothing: what fails, a worker goes on with."""
     try:
-        answers = await asyncio.gather(
-            *(outbox.deliver(desk.commands, desk.database, desk.clock, tenant, command_id) for command_id in settled.commands)
-        )
+        answers = await outbox.deliver(desk.commands, desk.database, desk.clock, tenant, settled.commands)
         if answers and answers[0] is not None and not answers[0].get("ok") and settled.order_id is not None:
             await pay_back_refused(desk, tenant, settled.order_id)
     except Exception:

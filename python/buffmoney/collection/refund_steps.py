@@ -86,7 +86,7 @@ async def _step(desk: Desk, tenant: Tenant, refund_id: str) -> bool:
 
 
 async def _take_credits(desk: Desk, tenant: Tenant, row: asyncpg.Record) -> bool:
-    answer = await outbox.deliver(desk.commands, desk.database, desk.clock, tenant, row["command_id"].bytes)
+    answer = await outbox.deliver_one(desk.commands, desk.database, desk.clock, tenant, row["command_id"].bytes)
     if answer is None:
         await _wait(desk, tenant, row["refund_id"], None)
         return False
@@ -136,7 +136,7 @@ async def _refused(desk: Desk, tenant: Tenant, opened: accounts.Opened, row: asy
 
 async def apply(desk: Desk, tenant: Tenant, refund_id: str, state: RefundState) -> None:
     """Follows the channel's word about a refund: under the lock, once, and never a step back."""
-    commands: list[bytes] = []
+    commands: list[outbox.Command] = []
     now = to_datetime(desk.clock.now_us())
     async with desk.database.tenant(tenant.tenant_id) as connection:
         locked = await connection.fetchrow(_SQL["lock_refund"], tenant.tenant_id, refund_id)
@@ -169,8 +169,7 @@ async def apply(desk: Desk, tenant: Tenant, refund_id: str, state: RefundState) 
             if row["status"] == "ready":
                 await _set(connection, desk.clock, tenant, row, "processing", state)
             await _wait_in(connection, desk.clock, tenant, refund_id, row["steps"], None)
-    for command_id in commands:
-        await outbox.deliver(desk.commands, desk.database, desk.clock, tenant, command_id)
+    await outbox.deliver(desk.commands, desk.database, desk.clock, tenant, commands)
 
 
 async def find(connection: Connection, tenant_id: int, refund_no: str) -> str | None:
@@ -200,7 +199,7 @@ async def _succeed(connection: Connection, desk: Desk, tenant: Tenant, row: asyn
     await cash.post(connection, orders.Books(desk.settings, desk.clock), tenant.tenant_id, entries)
 
 
-async def _give_back(connection: Connection, clock: Clock, tenant: Tenant, row: asyncpg.Record, now: datetime) -> list[bytes]:
+async def _give_back(connection: Connection, clock: Clock, tenant: Tenant, row: asyncpg.Record, now: datetime) -> list[outbox.Command]:
     """Grants in place of what was taken, of the same kind, priority and expiry."""
     terms = {
         one["grant_id"]: one

@@ -145,7 +145,7 @@ async def create_refund(call: Call) -> Answer:
             "customer": row["customer"],
             "parts": [{"grantId": grant.hex, "amount": money.format_decimal(part)} for grant, part in parts],
         }
-        command_id = await outbox.enqueue(connection, clock, tenant_id, f"refund:{refund_id}:take", command)
+        taking = await outbox.enqueue(connection, clock, tenant_id, f"refund:{refund_id}:take", command)
         await connection.execute(
             _SQL["insert_refund"],
             tenant_id,
@@ -157,7 +157,7 @@ async def create_refund(call: Call) -> Answer:
             amount,
             paid_taken,
             bonus_taken,
-            UUID(bytes=command_id),
+            UUID(bytes=taking.command_id),
             body.reason,
             "requested",
             call.tenant.key_id,

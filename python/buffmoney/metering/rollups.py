@@ -59,8 +59,7 @@ async def roll_up(database: Database, partition_id: int, *, patience: timedelta 
 async def _derived(database: Database) -> AsyncIterator[Connection]:
     """A transaction that a crash may undo as a whole, since its work is done again from the ledger. It does not wait for the disk: at the
     lowest priority it would keep the lock on PostgreSQL's log long after the disk has answered, and every commit of a core behind it."""
-    async with database.transaction() as connection:
-        await connection.execute("SET LOCAL synchronous_commit = off")
+    async with database.transaction(durable=False) as connection:
         yield connection
 
 

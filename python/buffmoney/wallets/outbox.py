@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -67,16 +67,23 @@ class Delivery(msgspec.Struct, frozen=True):
     answer: dict[str, Any] | None
 
 
+class Command(msgspec.Struct, frozen=True):
+    """A command as it is stored: the core tells a repetition from another command by these bytes."""
+
+    command_id: bytes
+    text: str
+
+
 def command_id(tenant_id: int, source: str) -> bytes:
     """The id of the command that comes from a source. It is also the id of the grant that the command makes."""
     return _core.key_hash(tenant_id, f"outbox\0{source}")
 
 
-async def enqueue(connection: Connection, clock: Clock, tenant_id: int, source: str, command: dict[str, object]) -> bytes:
-    """Writes a command in the caller's transaction and gives its id, which the command must not carry yet.
+async def enqueue(connection: Connection, clock: Clock, tenant_id: int, source: str, command: dict[str, object]) -> Command:
+    """Writes a command in the caller's transaction and gives it as it is stored, to be delivered after the commit.
 
-    command: as the core takes it, of a type that names a `customer` and carries no events. source: what it follows from, 1 to 255
-    bytes; the same source again with the same command is the same command. Raises ValueError if it comes with another one.
+    command: as the core takes it, without an id, of a type that names a `customer` and carries no events. source: what it follows from, 1
+    to 255 bytes; the same source again with the same command is the same command. Raises ValueError if it comes with another one.
     Commands may be applied in any order: one that needs the effect of another is enqueued once that is applied.
     """
     if not 1 <= len(source.encode()) <= MAX_SOURCE_BYTES:
@@ -85,19 +92,30 @@ async def enqueue(connection: Connection, clock: Clock, tenant_id: int, source: 
     text = _encode({**command, "commandId": identity.hex(), "decideOnce": True}).decode()
     now = to_datetime(clock.now_us())
     arguments = (tenant_id, UUID(bytes=identity), source, command["customer"], text, now, now + HEAD_START)
-    if await connection.fetchval(_SQL["enqueue"], *arguments) is None and not await connection.fetchval(
-        _SQL["is_same"], *arguments[:2], text
-    ):
+    stored = await connection.fetchval(_SQL["enqueue"], *arguments) or await connection.fetchval(_SQL["same"], *arguments[:2], text)
+    if stored is None:
         raise ValueError(f"{source} has enqueued another command before")
-    return identity
+    return Command(identity, stored)
 
 
 async def deliver(
+    bus: CommandBus, database: Database, clock: Clock, tenant: Tenant, commands: Sequence[Command], *, patience_s: float = PATIENCE_S
+) -> list[dict[str, Any] | None]:
+    """Sends commands of which the caller has just seen the commit to the core, keeps its answers, and gives them.
+
+    An answer is `{"ok": true, …}` or `{"ok": false, "code", "detail"}`. None: not decided yet, a worker goes on; raises nothing of that.
+    """
+    if not commands:
+        return []
+    return await _send(bus, database, clock, tenant, commands, patience_s)
+
+
+async def deliver_one(
     bus: CommandBus, database: Database, clock: Clock, tenant: Tenant, command_id: bytes, *, patience_s: float = PATIENCE_S
 ) -> dict[str, Any] | None:
-    """Sends a committed command to the core and keeps its answer, `{"ok": true, …}` or `{"ok": false, "code", "detail"}`, and gives it.
+    """The same with one that was enqueued some time ago, whoever did it. If it was decided before, its answer is the one from then.
 
-    None: not decided yet, a worker goes on; raises nothing of that. A command that was decided before gets its answer from then.
+    Raises ValueError if there is no such command.
     """
     try:
         async with database.tenant(tenant.tenant_id) as connection:
@@ -107,7 +125,7 @@ async def deliver(
         if row["result"] is not None:
             answer: dict[str, Any] = _decode(row["result"])
             return answer
-        return await _send(bus, database, clock, tenant, command_id, row["command"], patience_s)
+        return (await _send(bus, database, clock, tenant, [Command(command_id, row["command"])], patience_s))[0]
     except (DatabaseUnavailable, asyncpg.PostgresError, OSError) as failure:
         _in_vain(failure)
         return None
@@ -158,9 +176,8 @@ async def keep_delivering(bus: CommandBus, database: Database, clock: Clock, sto
 async def _claim(database: Database, clock: Clock, most: int) -> list[asyncpg.Record]:
     """Commands that are due, as many as there are and at most `most`; nobody else takes them for a moment."""
     now = to_datetime(clock.now_us())
-    async with database.transaction() as connection:
-        # Not waiting for the disk, under the load of which it would hold up commits: what a crash takes back is claimed again.
-        await connection.execute("SET LOCAL synchronous_commit = off")
+    # Not waiting for the disk, under the load of which it would hold up commits: what a crash takes back is claimed again.
+    async with database.transaction(durable=False) as connection:
         rows = await connection.fetch(_SQL["claim"], now, most, LONGEST_REST_S)
         LAG.set(await connection.fetchval(_SQL["lag"], now))
     return rows
@@ -168,38 +185,45 @@ async def _claim(database: Database, clock: Clock, most: int) -> list[asyncpg.Re
 
 async def _redeliver(bus: CommandBus, database: Database, clock: Clock, row: asyncpg.Record) -> None:
     tenant = Tenant(row["tenant_id"], row["merchant_id"], row["mode"], row["partition_id"], row["currency"], key_id="")
-    await _send(bus, database, clock, tenant, row["command_id"].bytes, row["command"], None)
+    await _send(bus, database, clock, tenant, [Command(row["command_id"].bytes, row["command"])], None)
 
 
 async def _send(
-    bus: CommandBus, database: Database, clock: Clock, tenant: Tenant, identity: bytes, command: str, patience_s: float | None
-) -> dict[str, Any] | None:
+    bus: CommandBus, database: Database, clock: Clock, tenant: Tenant, commands: Sequence[Command], patience_s: float | None
+) -> list[dict[str, Any] | None]:
+    answers = await asyncio.gather(*(_ask(bus, tenant, command, patience_s) for command in commands))
+    decided = [(command, answer) for command, answer in zip(commands, answers, strict=True) if answer is not None]
     try:
-        # From the stored text, and so the same bytes every time: the core tells a repetition from another command by them.
+        if decided:
+            await _settle(database, clock, tenant, decided)
+    except (DatabaseUnavailable, asyncpg.PostgresError, OSError) as failure:
+        # They are decided all the same: a worker will get the same answers and keep them.
+        _in_vain(failure)
+    return answers
+
+
+async def _ask(bus: CommandBus, tenant: Tenant, command: Command, patience_s: float | None) -> dict[str, Any] | None:
+    try:
         async with asyncio.timeout(patience_s):
-            answer = await bus.command(tenant, _decode(command))
+            return await bus.command(tenant, _decode(command.text))
     except (Problem, TimeoutError) as failure:
         _in_vain(failure)
         return None
-    try:
-        await _settle(database, clock, tenant, identity, answer)
-    except (DatabaseUnavailable, asyncpg.PostgresError, OSError) as failure:
-        # It is decided all the same: a worker will get the same answer and keep it.
-        _in_vain(failure)
-    return answer
 
 
-async def _settle(database: Database, clock: Clock, tenant: Tenant, identity: bytes, answer: dict[str, Any]) -> None:
-    refused = None if answer.get("ok") else str(answer.get("code", ""))
-    arguments = (tenant.tenant_id, UUID(bytes=identity), to_datetime(clock.now_us()), refused, _encode(answer).decode())
-    async with database.tenant(tenant.tenant_id) as connection:
-        # Not waiting for the disk: what a crash takes back, the core says again.
-        await connection.execute("SET LOCAL synchronous_commit = off")
-        first = await connection.fetchval(_SQL["settle"], *arguments)
-    if first is not None:
-        DECIDED.labels(refused or "applied").inc()
-        if refused is not None:
-            _log.warning("command_refused", tenant=tenant.tenant_id, command=identity.hex(), code=refused, detail=answer.get("detail"))
+async def _settle(database: Database, clock: Clock, tenant: Tenant, decided: Sequence[tuple[Command, dict[str, Any]]]) -> None:
+    answers = {UUID(bytes=command.command_id): answer for command, answer in decided}
+    refused = [None if answer.get("ok") else str(answer.get("code", "")) for answer in answers.values()]
+    texts = [_encode(answer).decode() for answer in answers.values()]
+    # Not waiting for the disk: what a crash takes back, the core says again.
+    async with database.tenant(tenant.tenant_id, durable=False) as connection:
+        kept = await connection.fetch(_SQL["settle"], tenant.tenant_id, to_datetime(clock.now_us()), list(answers), refused, texts)
+    for row in kept:
+        answer = answers[row["command_id"]]
+        DECIDED.labels("applied" if answer.get("ok") else str(answer.get("code", ""))).inc()
+        if not answer.get("ok"):
+            told = {"code": answer.get("code"), "detail": answer.get("detail")}
+            _log.warning("command_refused", tenant=tenant.tenant_id, command=row["command_id"].hex, **told)
 
 
 def _in_vain(failure: Exception) -> None:

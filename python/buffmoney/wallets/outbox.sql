@@ -3,10 +3,11 @@
 -- name: enqueue
 -- No row: the command is there already.
 INSERT INTO wallet_outbox (tenant_id, command_id, source, customer, command, created_at, next_at) VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7)
-ON CONFLICT (tenant_id, command_id) DO NOTHING RETURNING true
+ON CONFLICT (tenant_id, command_id) DO NOTHING RETURNING command::text
 
--- name: is_same
-SELECT command = $3::jsonb FROM wallet_outbox WHERE tenant_id = $1 AND command_id = $2
+-- name: same
+-- No row: another command is there under this id.
+SELECT command::text FROM wallet_outbox WHERE tenant_id = $1 AND command_id = $2 AND command = $3::jsonb
 
 -- name: read_one
 SELECT command::text AS command, result::text AS result FROM wallet_outbox WHERE tenant_id = $1 AND command_id = $2
@@ -29,7 +30,8 @@ RETURNING o.tenant_id, o.command_id, o.command::text AS command, t.merchant_id, 
 SELECT coalesce(extract(epoch FROM $1::timestamptz - min(created_at)), 0)::float8 FROM wallet_outbox WHERE result IS NULL
 
 -- name: settle
--- No row: somebody else has kept the core's answer, which is the same.
-UPDATE wallet_outbox SET applied_at = CASE WHEN $4::text IS NULL THEN $3::timestamptz END, refused = $4, result = $5::jsonb
-WHERE tenant_id = $1 AND command_id = $2 AND result IS NULL
-RETURNING true
+-- Without those of which somebody else has kept the core's answer, which is the same.
+UPDATE wallet_outbox AS o SET applied_at = CASE WHEN one.refused IS NULL THEN $2::timestamptz END, refused = one.refused, result = one.result::jsonb
+FROM unnest($3::uuid[], $4::text[], $5::text[]) AS one (command_id, refused, result)
+WHERE o.tenant_id = $1 AND o.command_id = one.command_id AND o.result IS NULL
+RETURNING o.command_id
