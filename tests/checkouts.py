@@ -51,6 +51,7 @@ def view(**changes: Any) -> CheckoutView:
         "now": now,
         "expires_at": now + timedelta(minutes=30),
         "attempts": [],
+        "channels": ("wechat", "alipay"),
         "return_url": "https://shop.example/wallet?tab=credits",
     }
     return CheckoutView(**{**plain, **changes})

@@ -18,7 +18,7 @@ import pytest
 
 from buffmoney.collection import checkout_assets, checkout_page
 from buffmoney.collection.checkout_page import TEXTS, Notice, render, render_failure, shown_amount, state_of
-from buffmoney.collection.checkout_view import CHANNEL_OF, CheckoutView, Locale, PayProduct
+from buffmoney.collection.checkout_view import CHANNEL_OF, CheckoutReturn, CheckoutView, Locale, PayProduct
 from buffmoney.collection.visitor import Device, Visitor
 from tests.checkouts import JSAPI, attempt, view
 
@@ -37,6 +37,17 @@ def states() -> dict[str, CheckoutView]:
     found = {status: view(now=NOW, status=status) for status in ("open", "paid", "expired", "canceled", "credited")}
     found["credited with balance"] = view(now=NOW, status="credited", balance=Decimal("-3.5"))
     found["over before anybody noted it"] = view(now=NOW, expires_at=NOW)
+    found["nobody to pay"] = view(now=NOW, channels=())
+    found["wechat alone"] = view(now=NOW, channels=("wechat",))
+    found["alipay alone"] = view(now=NOW, channels=("alipay",))
+    found["under review"] = view(now=NOW, under_review=True)
+    for done in (False, True):
+        found[f"refunded {done}"] = view(now=NOW, status="credited", returns=(CheckoutReturn(amount=Decimal(100), done=done),))
+        found[f"part {done}"] = view(
+            now=NOW, status="credited", returns=(CheckoutReturn(amount=Decimal(40), done=done),), under_review=True
+        )
+        found[f"second {done}"] = view(now=NOW, status="credited", returns=(CheckoutReturn(amount=Decimal(100), extra=True, done=done),))
+        found[f"unused {done}"] = view(now=NOW, status="canceled", returns=(CheckoutReturn(amount=Decimal(100), extra=True, done=done),))
     found["no bonus, no way back"] = view(now=NOW, bonus=Decimal(0), return_url=None, sandbox=True)
     for product, status in itertools.product(PRODUCTS, ("created", "pending", "paid", "closed", "failed")):
         found[f"{product} {status}"] = view(now=NOW, attempts=[attempt(product, plain, status=status)])
@@ -104,8 +115,10 @@ def test_texts_are_complete() -> None:
     everything = "\n".join((*templates, Path(checkout_page.__file__).read_text()))
     # Names that are put together from a step, a channel, a product or a notice.
     composed = re.compile(
-        r"(choose|jsapi|paid|credited|expired|canceled|missing|trouble|(scan|leave)_(wechat|alipay))_(title|lead|go)"
-        r"|(other|scan_label)_(wechat|alipay)|pay_(native|precreate|h5|wap|jsapi)|notice_(failed|lapsed|unavailable|refused)|wechat|alipay"
+        r"(choose|nowhere|jsapi|paid|credited|expired|canceled|returning|returned|review|missing|trouble"
+        r"|(scan|leave|choose)_(wechat|alipay))_(title|lead|go)"
+        r"|(other|scan_label|nowhere_lead)_(wechat|alipay)|pay_(native|precreate|h5|wap|jsapi)"
+        r"|notice_(lapsed|unavailable|refused|refused_only|nothing_yet)|note_(part|second|unused)_(returning|returned)|wechat|alipay"
     )
     assert [name for name in zh if not re.search(rf"\b{name}\b", everything) and not composed.fullmatch(name)] == []
 

@@ -150,6 +150,13 @@ async def for_order(desk: Desk, tenant: Tenant, channel: Channel) -> Opened:
         return await opened(desk, connection, tenant, found)
 
 
+async def available(connection: Connection, settings: Settings, tenant: Tenant) -> tuple[Channel, ...]:
+    """The channels at which new orders can be made: those of a live tenant's accounts; in the sandbox all that the simulator stands for."""
+    if tenant.mode == "sandbox":
+        return tuple(LIVE_BASE_URLS) if settings.simulator_url else ()
+    return tuple(row["channel"] for row in await connection.fetch(_SQL["active_channels"], tenant.tenant_id))
+
+
 def _base_url(settings: Settings, tenant: Tenant, channel: Channel) -> str:
     if tenant.mode == "live":
         return LIVE_BASE_URLS[channel]
