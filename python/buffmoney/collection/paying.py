@@ -136,7 +136,7 @@ async def _order(
 ) -> asyncpg.Record:
     """The open order of this product, or a new one."""
     tenant_id, clock = found.tenant.tenant_id, services.clock
-    opened = await accounts.for_order(services, found.tenant, channel)
+    opened = await accounts.for_order(services, found.tenant, channel, found.merchant_name)
     async with services.database.tenant(tenant_id) as connection:
         # Under the top-up's lock, so that of two equal requests the second finds the first one's order.
         top_up = await _check_open(services, connection, found, lock=True)
