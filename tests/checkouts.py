@@ -41,7 +41,7 @@ def view(**changes: Any) -> CheckoutView:
     plain: dict[str, Any] = {
         "tenant_id": 7,
         "top_up_id": "tu_0197a1b2c3d4e5f607182930",
-        "token": checkout_token.new(),
+        "token": token_like(),
         "merchant_name": "Nimbus AI 云图",
         "customer": "acme-42",
         "amount": Decimal("100"),
@@ -51,6 +51,7 @@ def view(**changes: Any) -> CheckoutView:
         "now": now,
         "expires_at": now + timedelta(minutes=30),
         "attempts": [],
+        "channels": ("wechat", "alipay"),
         "return_url": "https://shop.example/wallet?tab=credits",
     }
     return CheckoutView(**{**plain, **changes})

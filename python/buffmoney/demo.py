@@ -210,10 +210,11 @@ class Demo:
 
     async def _top_up(self, sandbox_key: str) -> None:
         simulator_url = str(read_run_file(self.data_dir)["simulatorUrl"])
-        bought = await demo_top_up.buy(self.url, sandbox_key, self._database_url, simulator_url)
+        bought = await demo_top_up.buy(self.url, sandbox_key, simulator_url)
         self._say(
-            f"[green]✓[/green] sandbox: ¥{demo_top_up.AMOUNT} bought on the checkout page ({bought.page_bytes / 1000:.1f} kB), paid on the "
-            f"simulator's phone; ¥{bought.balance_before} of credits after {bought.credited_s * 1e3:.0f} ms, ¥{demo_top_up.SPENT} spent"
+            f"[green]✓[/green] sandbox: ¥{demo_top_up.AMOUNT} bought on the checkout page ({bought.page_bytes / 1000:.1f} kB), its code "
+            f"scanned and paid on the simulator's phone; ¥{bought.balance_before} of credits after {bought.credited_s * 1e3:.0f} ms, "
+            f"¥{demo_top_up.SPENT} spent"
         )
 
     # ---- traffic

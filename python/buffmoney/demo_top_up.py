@@ -1,18 +1,18 @@
-"""The demo's payer: buys credits on the hosted checkout, pays the code with the simulator's phone, and spends them. In the sandbox, where
-no money moves; every request is the one that a browser, a phone or an AI product would send."""
+"""The demo's payer: buys credits on the hosted checkout, scans the code that the page draws, pays it with the simulator's phone, and spends
+them. In the sandbox, where no money moves; every request is the one that a browser, a phone or an AI product would send."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import asyncpg
 import httpx
+
+from buffmoney import demo_camera
 
 BUYER = "first-buyer"
 AMOUNT, BONUS, SPENT = "100", "20", "18"
@@ -34,7 +34,7 @@ class Bought:
     balance_after: Decimal
 
 
-async def buy(url: str, sandbox_key: str, database_url: str, simulator_url: str) -> Bought:
+async def buy(url: str, sandbox_key: str, simulator_url: str) -> Bought:
     """A top-up of ¥100 with a bonus of ¥20, from the checkout page to spent credits. Raises TopUpError, httpx.HTTPError."""
     keyed = {"Authorization": f"Bearer {sandbox_key}"}
     async with (
@@ -47,12 +47,12 @@ async def buy(url: str, sandbox_key: str, database_url: str, simulator_url: str)
         made = await _ok(product.post("/v1/top-ups", json={"customerExternalId": BUYER, "amount": AMOUNT}))
         page = await browser.get(made["checkoutUrl"])
         chosen = await browser.post(f"{made['checkoutUrl']}/start", data={"product": "native"}, follow_redirects=True)
-        if page.status_code != 200 or chosen.status_code != 200 or "<svg" not in chosen.text:
-            raise TopUpError(f"the checkout answered {page.status_code}, then {chosen.status_code}, without a code to scan")
+        try:
+            code = demo_camera.read(chosen.text)
+        except ValueError as failure:
+            raise TopUpError(f"the checkout answered {page.status_code}, then {chosen.status_code}, and {failure}") from failure
         paid = time.monotonic()
-        scanned = await browser.post(
-            f"{simulator_url}/phone/pay", json={"code": await _code(database_url, made["topUpId"]), "outcome": "pay"}
-        )
+        scanned = await browser.post(f"{simulator_url}/phone/pay", json={"code": code, "outcome": "pay"})
         if not scanned.is_success:
             raise TopUpError(f"the phone could not pay: {scanned.text[:300]}")
         while (await _ok(product.get(f"/v1/top-ups/{made['topUpId']}")))["status"] != "credited":
@@ -76,16 +76,6 @@ async def buy(url: str, sandbox_key: str, database_url: str, simulator_url: str)
     ):
         raise TopUpError(f"¥{AMOUNT} and ¥{BONUS} were bought and ¥{SPENT} spent: the balance was {before}, then {bought.balance_after}")
     return bought
-
-
-async def _code(database_url: str, top_up_id: str) -> str:
-    """What the code on the page says, which a phone's camera would read."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        started = await connection.fetchval("SELECT started FROM payment_orders WHERE top_up_id = $1 AND started IS NOT NULL", top_up_id)
-    finally:
-        await connection.close()
-    return str(json.loads(started)["qr_content"])
 
 
 async def _balance(product: httpx.AsyncClient) -> Decimal:

@@ -58,6 +58,9 @@ def test_scanned_on_a_desktop(payer: Callable[..., Payer], top_ups: TopUps, name
     with Image.open(one.picture(f"scanned-{product}")) as picture:
         (code,) = zxingcpp.read_barcodes(picture)
     assert code.text == QR_CONTENT[product]
+    expect(page.locator(".whose .mark")).to_be_visible()
+    widths = page.evaluate("[...document.querySelectorAll('.qr, .qr svg')].map(one => one.getBoundingClientRect().width)")
+    assert widths[1] > widths[0] - 4, "the code fills its box: its own quiet zone is enough"
     mark(page)
     top_ups.pay(shown.token)
     expect(page.locator(HEADING)).to_have_text("已收到付款", timeout=LIVE_MS)
@@ -175,6 +178,50 @@ def test_without_scripts_on_a_phone(payer: Callable[..., Payer], top_ups: TopUps
     assert cashier.visits == [("/h5?order=1", f"{one.url}/")]
 
 
+def test_without_scripts_inside_wechat(payer: Callable[..., Payer], top_ups: TopUps) -> None:
+    """Proves: WeChat's own payment, which is nothing but a script, shows no dead button without one, but leads to a code."""
+    shown = top_ups.add()
+    one = payer("wechat", java_script_enabled=False)
+    page = one.open(shown.token, f"?openid={OPENID}")
+    page.get_by_role("button", name=re.compile("^微信支付")).click()
+    expect(page.locator("#jsapi")).to_be_hidden()
+    one.picture("jsapi-without-scripts-wechat")
+    page.get_by_role("button", name="显示二维码，用另一部手机扫码").click()
+    expect(page.get_by_role("img", name=re.compile("二维码"))).to_be_visible()
+    assert [product for _, product, _, _ in top_ups.started] == ["jsapi", "native"]
+
+
+def test_who_says_to_have_paid(payer: Callable[..., Payer], top_ups: TopUps) -> None:
+    """Proves: "I have paid" is answered, also if nothing has come, and the page goes on looking until it has."""
+    shown = view()
+    top_ups.put(view(token=shown.token, attempts=[attempt("h5", shown)]))
+    one = payer("phone")
+    page = one.open(shown.token)
+    page.get_by_role("link", name="我已完成付款").click()
+    expect(page.get_by_role("alert")).to_have_text("尚未收到付款，本页会继续查询。")
+    one.picture("asked-phone")
+    mark(page)
+    top_ups.pay(shown.token)
+    expect(page.locator(HEADING)).to_have_text("已收到付款", timeout=LIVE_MS)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert_live(page)
+
+
+def test_put_aside_while_somebody_looks(payer: Callable[..., Payer], top_ups: TopUps) -> None:
+    """Proves: a page that shows a code takes it away when a payment was put aside, and tells when it was decided."""
+    shown = view()
+    top_ups.put(view(token=shown.token, attempts=[attempt("native", shown)]))
+    page = payer("desktop").open(shown.token)
+    expect(page.locator(".qr")).to_be_visible()
+    mark(page)
+    top_ups.change(shown.token, attempts=[], under_review=True)
+    expect(page.locator(HEADING)).to_have_text("付款正在人工核对", timeout=LIVE_MS)
+    assert page.get_by_role("button").count() == 0
+    top_ups.change(shown.token, status="credited", balance=Decimal("120"), under_review=False)
+    expect(page.locator(HEADING)).to_have_text("充值成功", timeout=14_000)
+    assert_live(page)
+
+
 def test_first_paint_without_the_script(payer: Callable[..., Payer], top_ups: TopUps) -> None:
     """Proves: the page is whole on the screen while its script has not come, and all of it is less than 50 kB."""
     shown = top_ups.add()
@@ -211,15 +258,15 @@ def test_the_time_runs_out(payer: Callable[..., Payer], top_ups: TopUps) -> None
     expect(page.locator(HEADING)).to_have_text("充值成功", timeout=14_000)
 
 
-def test_a_failed_payment_is_repeated(payer: Callable[..., Payer], top_ups: TopUps) -> None:
-    """Proves: a payment that failed says so without a reload, and the next one works."""
+def test_a_lapsed_payment_is_repeated(payer: Callable[..., Payer], top_ups: TopUps) -> None:
+    """Proves: a payment that was not made in time says so without a reload, and the next one works."""
     shown = top_ups.add()
     page = payer("desktop", locale="en-GB").open(shown.token)
     page.get_by_role("button", name=re.compile("^Alipay")).click()
     expect(page.locator(".qr")).to_be_visible()
     mark(page)
-    top_ups.change(shown.token, attempts=[attempt("precreate", shown, status="failed")])
-    expect(page.get_by_role("alert")).to_have_text("The last payment did not go through. You can try again.", timeout=LIVE_MS)
+    top_ups.change(shown.token, attempts=[attempt("precreate", shown, expires_at=shown.now)])
+    expect(page.get_by_role("alert")).to_have_text("The last payment was not finished in time. Please choose again.", timeout=LIVE_MS)
     assert_live(page)
     page.get_by_role("button", name=re.compile("^WeChat Pay")).click()
     expect(page.locator(HEADING)).to_have_text("Scan with WeChat")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.product import Merchant, Product
+from tests.product import Merchant, Product, assert_problem
 
 
 def pem(*, private: bool) -> str:
@@ -43,10 +45,16 @@ def written(path: Path, credentials: dict[str, Any]) -> str:
 
 
 def test_an_account_from_its_first_day_to_its_last(product: Product, merchant: Merchant, tmp_path: Path) -> None:
-    """Proves: an account is added once, rotated to its own merchant's credentials only, retired; its secrets are nowhere to be read."""
+    """Proves: an account is added once, rotated to its own merchant's credentials only, retired; its secrets are nowhere to be read.
+    Without an account no top-up can be made in live mode, and its checkout offers only the channels that there are."""
+    live = merchant.live
+    body = {"customerExternalId": "acme", "amount": "100"}
+    assert_problem(live.call("POST", "/v1/top-ups", body), 422, "channel_not_configured")
     first = written(tmp_path / "first.json", wechat())
     add = ("channels", "add", "--merchant", merchant.merchant_id, "--credentials", first, "--json")
     account = json.loads(product.cli(*add).stdout)["channelAccountId"]
+    checkout = httpx.get(live.ok("POST", "/v1/top-ups", body)["checkoutUrl"], trust_env=False).text
+    assert re.findall(r'name="product" value="([a-z0-9]+)"', checkout) == ["native"]
     again = product.cli(*add, check=False)
     assert again.returncode == 1 and "[invalid_channel_account]" in again.stderr
     second = written(tmp_path / "second.json", wechat())
@@ -58,7 +66,7 @@ def test_an_account_from_its_first_day_to_its_last(product: Product, merchant: M
     (listed,) = json.loads(product.cli("channels", "list", "--merchant", merchant.merchant_id, "--json").stdout)["channelAccounts"]
     assert (listed["channelAccountId"], listed["collectorId"], listed["version"]) == (account, "1900000001", 2)
     assert listed["retiredAt"] is not None
-    live = merchant.live
+    assert_problem(live.call("POST", "/v1/top-ups", body), 422, "channel_not_configured")
     log = live.ok("GET", "/v1/audit-log?limit=50")["data"]
     told = [one["action"] for one in log if one["objectKind"] == "channel_account"]
     assert told == ["channel_account.retire", "channel_account.rotate", "channel_account.create"]

@@ -15,12 +15,13 @@ from urllib.parse import quote
 import html5lib
 import msgspec
 import pytest
+import segno
 
 from buffmoney.collection import checkout_assets, checkout_page
-from buffmoney.collection.checkout_page import TEXTS, Notice, render, render_failure, shown_amount, state_of
-from buffmoney.collection.checkout_view import CHANNEL_OF, CheckoutView, Locale, PayProduct
+from buffmoney.collection.checkout_page import TEXTS, Notice, render, render_failure, shown_amount, state_of, status_of
+from buffmoney.collection.checkout_view import CHANNEL_OF, CheckoutReturn, CheckoutView, Locale, PayChannel, PayProduct
 from buffmoney.collection.visitor import Device, Visitor
-from tests.checkouts import JSAPI, attempt, view
+from tests.checkouts import JSAPI, QR_CONTENT, attempt, view
 
 KEY = "bmret_" + "0" * 64
 OPENID = "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"
@@ -37,6 +38,17 @@ def states() -> dict[str, CheckoutView]:
     found = {status: view(now=NOW, status=status) for status in ("open", "paid", "expired", "canceled", "credited")}
     found["credited with balance"] = view(now=NOW, status="credited", balance=Decimal("-3.5"))
     found["over before anybody noted it"] = view(now=NOW, expires_at=NOW)
+    found["nobody to pay"] = view(now=NOW, channels=())
+    found["wechat alone"] = view(now=NOW, channels=("wechat",))
+    found["alipay alone"] = view(now=NOW, channels=("alipay",))
+    found["under review"] = view(now=NOW, under_review=True)
+    for done in (False, True):
+        found[f"refunded {done}"] = view(now=NOW, status="credited", returns=(CheckoutReturn(amount=Decimal(100), done=done),))
+        found[f"part {done}"] = view(
+            now=NOW, status="credited", returns=(CheckoutReturn(amount=Decimal(40), done=done),), under_review=True
+        )
+        found[f"second {done}"] = view(now=NOW, status="credited", returns=(CheckoutReturn(amount=Decimal(100), extra=True, done=done),))
+        found[f"unused {done}"] = view(now=NOW, status="canceled", returns=(CheckoutReturn(amount=Decimal(100), extra=True, done=done),))
     found["no bonus, no way back"] = view(now=NOW, bonus=Decimal(0), return_url=None, sandbox=True)
     for product, status in itertools.product(PRODUCTS, ("created", "pending", "paid", "closed", "failed")):
         found[f"{product} {status}"] = view(now=NOW, attempts=[attempt(product, plain, status=status)])
@@ -105,8 +117,10 @@ def test_texts_are_complete() -> None:
     everything = "\n".join((*templates, Path(checkout_page.__file__).read_text()))
     # Names that are put together from a step, a channel, a product or a notice.
     composed = re.compile(
-        r"(choose|jsapi|paid|credited|expired|canceled|missing|trouble|(scan|leave)_(wechat|alipay))_(title|lead|go)"
-        r"|(other|scan_label)_(wechat|alipay)|pay_(native|precreate|h5|wap|jsapi)|notice_(failed|lapsed|unavailable|refused)|wechat|alipay"
+        r"(choose|nowhere|jsapi|paid|credited|expired|canceled|returning|returned|review|missing|trouble"
+        r"|(scan|leave|choose)_(wechat|alipay))_(title|lead|go)"
+        r"|(other|scan_label|nowhere_lead)_(wechat|alipay)|pay_(native|precreate|h5|wap|jsapi)"
+        r"|notice_(lapsed|unavailable|refused|refused_only|nothing_yet)|note_(part|second|unused)_(returning|returned)|wechat|alipay"
     )
     assert [name for name in zh if not re.search(rf"\b{name}\b", everything) and not composed.fullmatch(name)] == []
 
@@ -164,6 +178,109 @@ def test_what_each_device_is_offered(device: Device, openid: str | None, product
     assert [button.get("value") for button in document.iter("button")] == products
     kept = {field.get("name"): field.get("value") for field in document.iter("input")}
     assert kept == ({"lang": "en", "openid": openid} if openid else {"lang": "en"})
+
+
+@pytest.mark.parametrize(
+    ("device", "openid", "channels", "products"),
+    [
+        ("desktop", None, ("alipay",), ["precreate", "page"]),
+        ("desktop", None, ("wechat",), ["native"]),
+        ("mobile", None, ("alipay",), ["wap"]),
+        ("mobile", None, ("wechat",), ["h5"]),
+        ("wechat", OPENID, ("alipay",), []),
+        ("alipay", None, ("wechat",), []),
+        ("desktop", None, (), []),
+    ],
+)
+def test_only_what_the_merchant_has_is_offered(
+    device: Device, openid: str | None, channels: tuple[PayChannel, ...], products: list[str]
+) -> None:
+    """Proves: no way to pay leads to a channel that the merchant does not have; where none is left, the page says what to do instead."""
+    one = view(now=NOW, channels=channels)
+    html = shown(one, visitor(device, openid=openid))
+    assert [button.get("value") for button in parsed(html).iter("button")] == products
+    words = texts_of(html)
+    assert ("This cannot be paid here" in words) == (not products)
+    assert ("open this page in your browser" in words) == (not products and device != "desktop")
+    other = "WeChat" if channels == ("alipay",) else "Alipay"
+    assert not products or f"confirm the payment in {other}" not in words
+    # Beside a way that was begun, neither.
+    plain = attempt("precreate" if channels == ("alipay",) else "native", one)
+    begun = shown(msgspec.structs.replace(one, attempts=[plain]), visitor("desktop"))
+    assert {CHANNEL_OF[button.get("value")] for button in parsed(begun).iter("button")} <= set(channels)
+
+
+WHOLE, PART = CheckoutReturn(amount=Decimal(100)), CheckoutReturn(amount=Decimal("99.99"), done=True)
+EXTRA = CheckoutReturn(amount=Decimal(100), extra=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words", "paces"),
+    [
+        ({"status": "open", "under_review": True}, "review", "do not pay again", "slow"),
+        ({"status": "expired", "under_review": True}, "review", "do not pay again", "slow"),
+        ({"status": "paid", "under_review": True}, "review", "do not pay again", "slow"),
+        ({"status": "credited", "under_review": True}, "credited", "Another payment of yours is being checked", ""),
+        ({"status": "paid", "returns": (WHOLE,)}, "refunded", "¥100.00 goes back to where you paid from", "slow"),
+        ({"status": "credited", "returns": (WHOLE,)}, "refunded", "¥100.00 goes back to where you paid from", "slow"),
+        ({"status": "credited", "returns": (PART,)}, "credited", "¥99.99 of it went back to where you paid from", ""),
+        ({"status": "credited", "returns": (EXTRA,)}, "credited", "the second payment of ¥100.00 goes back to you", "slow"),
+        ({"status": "canceled", "returns": (EXTRA,)}, "canceled", "Your payment of ¥100.00 goes back to you", "slow"),
+        ({"status": "open", "returns": (EXTRA,)}, "open", "Your payment of ¥100.00 goes back to you", "slow"),
+        ({"status": "credited", "returns": (PART, CheckoutReturn(amount=Decimal("0.01"), done=True))}, "refunded", "went back", ""),
+    ],
+)
+def test_what_has_become_of_a_payment(changes: dict[str, Any], status: str, words: str, paces: str) -> None:
+    """Proves: money that is put aside, goes back or has gone is told; nobody is asked to pay again, or promised what is not to come."""
+    one = view(now=NOW, balance=Decimal(0), **changes)
+    html = shown(one)
+    assert status_of(one) == status and f"bm_status={status}&amp;" in html
+    assert words in texts_of(html)
+    assert parsed(html).find(".//main").get("data-poll") == paces
+    assert (parsed(html).find(".//button") is not None) == (status == "open")
+    assert ("Bonus" in html) == (status in ("open", "credited")) and ("Balance" in html) == (status == "credited")
+
+
+def test_a_page_that_is_over_promises_nothing() -> None:
+    """Proves: what was to be had on top is not shown where nothing is to come any more."""
+    for status in ("expired", "canceled"):
+        words = texts_of(shown(view(now=NOW, status=status)))
+        assert "Amount ¥100.00" in words and "Bonus" not in words and "¥120.00" not in words
+
+
+def test_the_words_of_a_refusal() -> None:
+    """Proves: a refused way is told alike at once and after a reload, and nobody is sent to another one where there is none."""
+    plain = view(now=NOW)
+    for product, who, words in (("native", visitor(), "Please choose another."), ("jsapi", visitor("wechat"), "Please try again later")):
+        at_once = texts_of(shown(plain, who, notice="refused"))
+        after = texts_of(shown(view(now=NOW, attempts=[attempt(product, plain, status="failed")]), who))
+        assert words in at_once and words in after
+
+
+def test_nothing_has_arrived_yet() -> None:
+    """Proves: who says to have paid is told that nothing has come so far, and only while that is so."""
+    plain = view(now=NOW)
+    words = "Nothing has arrived yet."
+    begun = view(now=NOW, attempts=[attempt("h5", plain)])
+    html = shown(begun, visitor("mobile"))
+    asked = [link.get("href") for link in parsed(html).iter("a") if link.get("class") == "secondary"]
+    assert asked == [f"/pay/{begun.token}?lang=en&openid={OPENID}&asked=1"] and words not in texts_of(html)
+    assert words in texts_of(shown(begun, visitor("mobile"), notice="nothing_yet"))
+    for one in (plain, view(now=NOW, status="paid"), view(now=NOW, status="credited"), view(now=NOW, under_review=True)):
+        assert words not in texts_of(shown(one, visitor("mobile"), notice="nothing_yet"))
+
+
+def test_whose_code_it_is() -> None:
+    """Proves: a page with a code bears its channel's mark, and its drawing reaches to the edge of its box but for the quiet zone."""
+    marks = []
+    for product in ("native", "precreate"):
+        html = shown(view(now=NOW, attempts=[attempt(product, view(now=NOW))]))
+        document = parsed(html)
+        marks.append(document.find(".//svg[@class='mark']//rect").get("fill"))
+        size = int(document.find(".//*[@role='img']/svg").get("viewBox").split()[2])
+        drawing = segno.make(QR_CONTENT[product], error="m", micro=False)
+        assert size == drawing.symbol_size(border=4)[0]
+    assert len(set(marks)) == 2
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
@@ -274,6 +391,10 @@ def test_states_differ() -> None:
         msgspec.structs.replace(plain, status="credited"),
         msgspec.structs.replace(plain, status="credited", balance=Decimal(1)),
         msgspec.structs.replace(plain, status="canceled"),
+        msgspec.structs.replace(plain, channels=("alipay",)),
+        msgspec.structs.replace(plain, under_review=True),
+        msgspec.structs.replace(plain, status="credited", under_review=True),
+        *(msgspec.structs.replace(plain, status="credited", returns=(one,)) for one in (WHOLE, PART, EXTRA)),
     ]
     assert len({state_of(one) for one in different}) == len(different)
 

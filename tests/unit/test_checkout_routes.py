@@ -160,6 +160,21 @@ def test_a_start_that_fails(client: httpx.Client, top_ups: TopUps, code: str, st
     top_ups.change(shown.token, status="paid")
     answer = client.post(f"/pay/{shown.token}/start", data={"product": "native"}, headers=ENGLISH)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/pay/{shown.token}")
+    top_ups.refuse = None
+    top_ups.started.clear()
+    top_ups.change(shown.token, status="open", under_review=True)
+    answer = client.post(f"/pay/{shown.token}/start", data={"product": "native"}, headers=ENGLISH)
+    assert (answer.status_code, answer.headers["location"], top_ups.started) == (303, f"/pay/{shown.token}", [])
+
+
+def test_who_says_to_have_paid_is_answered(client: httpx.Client, top_ups: TopUps) -> None:
+    """Proves: the page's own link leads to its answer, and the channel was asked before."""
+    plain = view()
+    one = top_ups.put(view(token=plain.token, attempts=[attempt("page", plain)]))
+    assert "Nothing has arrived yet." not in client.get(f"/pay/{one.token}", headers=ENGLISH).text
+    answer = client.get(f"/pay/{one.token}?asked=1", headers=ENGLISH)
+    assert_page(answer, 200)
+    assert "Nothing has arrived yet." in answer.text and top_ups.polls[one.token] == 2
 
 
 def test_the_state(client: httpx.Client, top_ups: TopUps) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from buffmoney.base.config import Settings
-from buffmoney.collection import checkout_token, return_url
+from buffmoney.collection import checkout_token, return_url, top_ups
 from tests.product import ROOT
 
 SETTINGS = Settings(secret="a secret of the tests, long enough to derive keys")
@@ -107,8 +107,9 @@ def test_secrets_are_each_tenants_own() -> None:
 
 
 def test_tokens() -> None:
-    """Proves: 256 random bits, stored as a hash; what cannot be a token has none."""
-    made = {checkout_token.new() for _ in range(1_000)}
+    """Proves: each top-up of each tenant and installation has its own, stored as a hash; what cannot be a token has none."""
+    installations = (SETTINGS, Settings(secret="x" * 32))
+    made = {top_ups.token_of(one, tenant, f"tu_{number}") for one in installations for tenant in range(5) for number in range(100)}
     assert len(made) == len({checkout_token.hashed(token) for token in made}) == 1_000
     assert all(len(token) == 43 for token in made)
     for text in ("", "x" * 42, "x" * 44, "x" * 42 + "é", "x" * 42 + "\n", "../" + "x" * 40, "x" * 42 + "٣"):

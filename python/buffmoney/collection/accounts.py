@@ -131,8 +131,8 @@ async def opened(desk: Desk, connection: Connection, tenant: Tenant, channel_acc
     return found
 
 
-async def for_order(desk: Desk, tenant: Tenant, channel: Channel) -> Opened:
-    """The account that new orders of a channel go to; a sandbox tenant's is made if there is none.
+async def for_order(desk: Desk, tenant: Tenant, channel: Channel, merchant_name: str) -> Opened:
+    """The account that new orders of a channel go to; a sandbox tenant's is made if there is none, under the merchant's name.
 
     Raises Problem channel_not_configured or channel_unavailable.
     """
@@ -142,12 +142,19 @@ async def for_order(desk: Desk, tenant: Tenant, channel: Channel) -> Opened:
             return await opened(desk, connection, tenant, found)
     if tenant.mode != "sandbox" or not desk.settings.simulator_url:
         raise Problem("channel_not_configured", f"The merchant has no account at {channel}.", "channel")
-    credentials = await _onboard(desk, channel)
+    credentials = await _onboard(desk, channel, merchant_name)
     async with desk.database.tenant(tenant.tenant_id) as connection:
         # Of two requests that both onboarded, the first one's account stays.
         made = await _insert(connection, desk.settings, desk.clock, tenant.tenant_id, credentials)
         found = made or await connection.fetchval(_SQL["active"], tenant.tenant_id, channel)
         return await opened(desk, connection, tenant, found)
+
+
+async def available(connection: Connection, settings: Settings, tenant: Tenant) -> tuple[Channel, ...]:
+    """The channels at which new orders can be made: those of a live tenant's accounts; in the sandbox all that the simulator stands for."""
+    if tenant.mode == "sandbox":
+        return tuple(LIVE_BASE_URLS) if settings.simulator_url else ()
+    return tuple(row["channel"] for row in await connection.fetch(_SQL["active_channels"], tenant.tenant_id))
 
 
 def _base_url(settings: Settings, tenant: Tenant, channel: Channel) -> str:
@@ -158,10 +165,11 @@ def _base_url(settings: Settings, tenant: Tenant, channel: Channel) -> str:
     return settings.simulator_url
 
 
-async def _onboard(desk: Desk, channel: Channel) -> Credentials:
+async def _onboard(desk: Desk, channel: Channel, merchant_name: str) -> Credentials:
     """New credentials at the simulator. Raises Problem channel_unavailable."""
     private, public = await asyncio.to_thread(_key_pair)
-    body = {"merchantPublicKey": public, "mode": "direct"} if channel == "wechat" else {"appPublicKey": public}
+    keys = {"merchantPublicKey": public, "mode": "direct"} if channel == "wechat" else {"appPublicKey": public}
+    body = {"name": merchant_name, **keys}
     try:
         answer = await desk.http.post(f"{desk.settings.simulator_url}/onboarding/{channel}", json=body)
         answer.raise_for_status()

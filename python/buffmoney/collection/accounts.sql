@@ -7,6 +7,9 @@ SELECT tenant_id, merchant_id, mode, partition_id, currency, channel FROM callba
 -- name: active
 SELECT channel_account_id FROM channel_accounts WHERE tenant_id = $1 AND channel = $2 AND retired_at IS NULL;
 
+-- name: active_channels
+SELECT channel FROM channel_accounts WHERE tenant_id = $1 AND retired_at IS NULL ORDER BY channel;
+
 -- name: account
 -- With its credentials that are still good for something at $3, the newest first.
 SELECT a.channel_account_id, a.channel, a.mode, a.collector_id, a.app_id, a.sub_merchant_id, a.retired_at,

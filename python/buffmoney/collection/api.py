@@ -72,7 +72,7 @@ ROUTES: tuple[Route, ...] = (
         body=top_ups.TopUpBody,
         answer=top_ups.TopUp,
         status=201,
-        errors=("invalid_customer", "unknown_customer", "invalid_amount", "currency_mismatch", *_TRY_AGAIN),
+        errors=("invalid_customer", "unknown_customer", "invalid_amount", "currency_mismatch", "channel_not_configured", *_TRY_AGAIN),
         idempotency="stored",
     ),
     Route(

@@ -61,12 +61,14 @@ _log = telemetry.logger("checkout")
 class PageQuery(msgspec.Struct):
     """The page's own parameters. Others are let pass: channels and messengers add theirs on the way back.
 
-    lang: `zh` or `en`. openid: the payer's, inside WeChat, from the merchant. go: set by the start of a payment.
+    lang: `zh` or `en`. openid: the payer's, inside WeChat, from the merchant. go: set by the start of a payment. asked: the payer says
+    that it is paid.
     """
 
     lang: str | None = None
     openid: str | None = None
     go: str | None = None
+    asked: str | None = None
 
 
 class CheckoutState(msgspec.Struct, rename="camel"):
@@ -87,13 +89,20 @@ def routes(checkout: Checkout) -> tuple[Route, ...]:
         if view is not None and (view.status == "paid" or checkout_page.is_expected(view)):
             # Whoever comes back from paying, and every browser without scripts, is to see the truth now.
             view = await _asked(call, checkout, token) or view
-        return _page(call, view, _visitor(call, query.lang, query.openid), go=query.go == "1")
+        notice: Notice | None = "nothing_yet" if query.asked == "1" else None
+        return _page(call, view, _visitor(call, query.lang, query.openid), notice=notice, go=query.go == "1")
 
     async def start(call: Call) -> Answer:
         form = _form(call.raw_body)
         token = call.path["token"]
         who = _visitor(call, form.get("lang"), form.get("openid"))
         product = _product(form.get("product"), who)
+        view = await checkout.view(call.services, token)
+        if view is None:
+            raise _missing()
+        if checkout_page.status_of(view) != "open":
+            # An old page: what has become of it is what the payer has to see now, above all if a payment has come.
+            return _see_other(token, who)
         try:
             await checkout.start(call.services, token, CHANNEL_OF[product], product, call.client_ip() or None, who.openid)
         except Problem as problem:

@@ -21,8 +21,9 @@ from buffmoney.collection import checkout_assets, return_url
 from buffmoney.collection.checkout_view import CHANNEL_OF, CheckoutAttempt, CheckoutView, Locale, PayChannel, PayProduct
 from buffmoney.collection.visitor import Visitor
 
-Step = Literal["choose", "scan", "leave", "jsapi", "paid", "credited", "expired", "canceled"]
-Notice = Literal["failed", "lapsed", "unavailable", "refused"]
+Step = Literal["choose", "nowhere", "scan", "leave", "jsapi", "paid", "credited", "expired", "canceled", "returning", "returned", "review"]
+Status = Literal["open", "paid", "credited", "expired", "canceled", "refunded", "review"]
+Notice = Literal["lapsed", "unavailable", "refused", "nothing_yet"]
 Pace = Literal["fast", "slow", ""]
 
 REFRESH_S = 5
@@ -70,11 +71,13 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     heading: str
     lead: str
     notice: str | None
+    notes: list[str]
     merchant: str
     initial: str
     customer: str
     sandbox: bool
     amount: str
+    amount_label: str
     bonus: str | None
     credits: str
     balance: str | None
@@ -95,6 +98,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     back: str | None
     back_label: str
     address: str
+    asked_address: str
     start_address: str
     status_address: str
     other_address: str
@@ -129,13 +133,27 @@ def shown_amount(amount: Decimal, currency: str) -> str:
 def state_of(view: CheckoutView) -> str:
     """A short text that changes whenever the page would. The script compares it."""
     attempts = [(attempt.product, attempt.status, _is_open(attempt, view)) for attempt in view.attempts]
-    facts = (status_of(view), str(view.balance), attempts)
+    returns = [(str(one.amount), one.extra, one.done) for one in view.returns]
+    facts = (status_of(view), str(view.balance), attempts, returns, view.under_review, view.channels)
     return blake3(msgspec.json.encode(facts)).hexdigest()[:16]
 
 
-def status_of(view: CheckoutView) -> Literal["open", "paid", "credited", "expired", "canceled"]:
-    """The top-up's status. An open one whose time is up counts as expired before anybody has noted it."""
+def status_of(view: CheckoutView) -> Status:
+    """What has become of the top-up, for its payer.
+
+    An open one whose time is up is expired before anybody has noted it. One whose whole payment goes back, or has gone, is refunded,
+    also if its credits never came. A payment that people have to decide about is under review until its credits are there.
+    """
+    if view.status in ("paid", "credited") and _returned(view) >= view.amount:
+        return "refunded"
+    if view.under_review and view.status != "credited":
+        return "review"
     return "expired" if view.status == "open" and view.expires_at <= view.now else view.status
+
+
+def _returned(view: CheckoutView) -> Decimal:
+    """How much of the payment that was credited goes back, or has gone."""
+    return sum((one.amount for one in view.returns if not one.extra), Decimal(0))
 
 
 def is_expected(view: CheckoutView) -> bool:
@@ -166,25 +184,66 @@ def _notice(view: CheckoutView) -> Notice | None:
     last = view.attempts[-1] if view.attempts else None
     if last is None or last.status == "paid":
         return None
+    # An order fails only when its channel refuses to make it.
     if last.status == "failed":
-        return "failed"
+        return "refused"
     return None if _is_open(last, view) else "lapsed"
+
+
+def _offers(view: CheckoutView, visitor: Visitor) -> tuple[PayProduct, ...]:
+    """The ways to pay from here, the best first, at the channels that the merchant has."""
+    return tuple(product for product in visitor.offers() if CHANNEL_OF[product] in view.channels)
+
+
+def _step(view: CheckoutView, current: CheckoutAttempt | None, offers: tuple[PayProduct, ...]) -> Step:
+    status = status_of(view)
+    if status == "open":
+        return _PATH_STEPS[current.product] if current is not None else "choose" if offers else "nowhere"
+    if status == "refunded":
+        return "returned" if all(one.done for one in view.returns if not one.extra) else "returning"
+    return status
+
+
+def _text_key(step: Step, current: CheckoutAttempt | None, offers: tuple[PayProduct, ...], visitor: Visitor, view: CheckoutView) -> str:
+    """The name of the lead's text."""
+    if step == "scan" and visitor.device == "wechat":
+        return "scan_inside_wechat"
+    if step == "leave":
+        return "leave_lead"
+    if step == "nowhere":
+        return f"nowhere_lead_{visitor.device}" if view.channels and visitor.device in ("wechat", "alipay") else "nowhere_lead"
+    if step == "choose" and len({CHANNEL_OF[product] for product in offers}) == 1:
+        return f"choose_{CHANNEL_OF[offers[0]]}_lead"
+    return f"scan_{current.channel}_lead" if step == "scan" and current is not None else f"{step}_lead"
+
+
+def _notes(view: CheckoutView, step: Step, text: dict[str, str]) -> list[str]:
+    """What else the payer has to know: a line for each payment, or part of one, that goes back, and for one that people look at."""
+    found = []
+    for one in view.returns:
+        if one.extra or step not in ("returning", "returned"):
+            which = "part" if not one.extra else "second" if view.status in ("paid", "credited") else "unused"
+            note = text[f"note_{which}_{'returned' if one.done else 'returning'}"]
+            found.append(note.format(part=shown_amount(one.amount, view.currency)))
+    if view.under_review and step != "review":
+        found.append(text["note_review"])
+    return found
 
 
 def _page(view: CheckoutView, visitor: Visitor, text: dict[str, str], return_key: str, notice: Notice | None, go: bool) -> Page:
     status = status_of(view)
     current = _current(view, visitor) if status == "open" else None
-    step: Step = status if status != "open" else _PATH_STEPS[current.product] if current is not None else "choose"
+    offers = _offers(view, visitor)
+    step = _step(view, current, offers)
+    if notice == "nothing_yet" and step != "leave":
+        notice = None
     if step == "choose" and notice is None:
         notice = _notice(view)
     merchant = _UNSEEN.sub("", view.merchant_name)
     amount = shown_amount(view.amount, view.currency)
     total = shown_amount(view.amount + view.bonus, view.currency)
-    values = {"merchant": merchant, "amount": amount, "credits": total}
-    key = f"{step}_{current.channel}" if current is not None and step in ("scan", "leave") else step
-    lead = text["leave_lead" if step == "leave" else f"{key}_lead"]
-    if step == "scan" and visitor.device == "wechat":
-        lead = text["scan_inside_wechat"]
+    values = {"merchant": merchant, "amount": amount, "credits": total, "refunded": shown_amount(_returned(view), view.currency)}
+    title = f"{step}_{current.channel}_title" if current is not None and step in ("scan", "leave") else f"{step}_title"
     left = seconds_left(view)
     back = None
     if view.return_url is not None:
@@ -200,26 +259,30 @@ def _page(view: CheckoutView, visitor: Visitor, text: dict[str, str], return_key
     address = f"/pay/{quote(view.token, safe='')}"
     kept = visitor.kept()
     expected = status == "paid" or is_expected(view)
+    settled = status in ("paid", "credited")
     return Page(
         step=step,
         state=state_of(view),
-        pace="fast" if expected else "slow" if status in ("open", "expired") else "",
-        heading=text[f"{key}_title"].format(**values),
-        lead=lead.format(**values),
-        notice=None if notice is None else text[f"notice_{notice}"],
+        pace="fast" if expected else "slow" if _may_change(view) else "",
+        heading=text[title].format(**values),
+        lead=text[_text_key(step, current, offers, visitor, view)].format(**values),
+        notice=None if notice is None else text[_notice_key(notice, offers)].format(**values),
+        notes=_notes(view, step, text),
         merchant=merchant,
         initial=next((character.upper() for character in merchant if character.isalnum()), "¥"),
         customer=_UNSEEN.sub("", view.customer),
         sandbox=view.sandbox,
         amount=amount,
-        bonus=shown_amount(view.bonus, view.currency) if view.bonus else None,
+        amount_label=text["summary_due" if status == "open" else "summary_paid" if settled or status == "refunded" else "summary_amount"],
+        # Only where it is to come or has come: a page that is over promises nothing.
+        bonus=shown_amount(view.bonus, view.currency) if view.bonus and (settled or status == "open") else None,
         credits=total,
         balance=None if view.balance is None else shown_amount(view.balance, view.currency),
         clock=status == "open",
         seconds_left=left,
         minutes_left=text["time_minutes"].format(minutes=-(-left // 60)),
-        offers=visitor.offers(),
-        others=() if current is None else _others(current, visitor, text),
+        offers=offers,
+        others=() if current is None else _others(current, offers, text),
         channel=None if current is None else current.channel,
         code=None if current is None or current.qr_content is None else _code(current.qr_content),
         code_label="" if current is None else text[f"scan_label_{current.channel}"].format(**values),
@@ -228,10 +291,11 @@ def _page(view: CheckoutView, visitor: Visitor, text: dict[str, str], return_key
         jsapi=None if current is None or current.jsapi is None else json.dumps(current.jsapi),
         go=go and step in ("leave", "jsapi"),
         go_label=_go_label(step, current, text).format(**values),
-        over=status in ("credited", "expired", "canceled"),
+        over=status not in ("open", "paid"),
         back=back,
         back_label=text["back_open" if status == "open" else "back_done"].format(**values),
         address=_with(address, kept),
+        asked_address=_with(address, (*kept, ("asked", "1"))),
         start_address=f"{address}/start",
         status_address=f"{address}/status",
         other_address=_with(address, (("lang", text["other_language_code"]), *(pair for pair in kept if pair[0] != "lang"))),
@@ -240,10 +304,19 @@ def _page(view: CheckoutView, visitor: Visitor, text: dict[str, str], return_key
     )
 
 
-def _others(current: CheckoutAttempt, visitor: Visitor, text: dict[str, str]) -> tuple[tuple[PayProduct, str], ...]:
+def _may_change(view: CheckoutView) -> bool:
+    """Whether there may be news by and by, though no payment is expected at this moment."""
+    return status_of(view) in ("open", "expired", "review") or not all(one.done for one in view.returns)
+
+
+def _notice_key(notice: Notice, offers: tuple[PayProduct, ...]) -> str:
+    return "notice_refused_only" if notice == "refused" and len(offers) < 2 else f"notice_{notice}"
+
+
+def _others(current: CheckoutAttempt, offers: tuple[PayProduct, ...], text: dict[str, str]) -> tuple[tuple[PayProduct, str], ...]:
     """What to offer beside the way that was begun: the other channel's best, and Alipay's other one on a computer."""
     found: list[tuple[PayProduct, str]] = []
-    for product in visitor.offers():
+    for product in offers:
         if product != current.product and CHANNEL_OF[product] == current.channel:
             found.append((product, text[f"pay_{product}"]))
         elif CHANNEL_OF[product] != current.channel and all(CHANNEL_OF[other] == current.channel for other, _ in found):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 
 from blake3 import blake3
 
@@ -11,15 +10,10 @@ _FORM = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _CONTEXT = "buffmoney v1 checkout token"
 
 
-def new() -> str:
-    """256 random bits as 43 characters that need no escaping in an address."""
-    return secrets.token_urlsafe(32)
-
-
 def hashed(token: str) -> bytes | None:
     """The 32 bytes that are stored in the token's place; None for a text that cannot be a token.
 
-    A plain hash is enough for 256 random bits: there is nothing to guess.
+    A plain hash is enough for 256 bits that nobody without the key can work out (`top_ups.token_of`): there is nothing to guess.
     """
     if _FORM.fullmatch(token) is None:
         return None

@@ -40,11 +40,23 @@ class CheckoutAttempt(msgspec.Struct, frozen=True, kw_only=True):
     jsapi: dict[str, str] | None = None
 
 
+class CheckoutReturn(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that goes back to the payer, or has gone.
+
+    extra: of a payment that bought nothing; otherwise it is the payment that was credited, or a part of it. done: it is paid out.
+    """
+
+    amount: Decimal
+    extra: bool = False
+    done: bool = False
+
+
 class CheckoutView(msgspec.Struct, frozen=True, kw_only=True):
     """A top-up as its payer sees it. Times are aware UTC, `now` by the tenant's own clock.
 
-    amount: what is paid. bonus: what is given on top, 0 for none. balance: the wallet's, once credited. attempts: the oldest first.
-    return_url: the merchant's, as it gave it, without a signed result.
+    amount: what is paid. bonus: what is given on top, 0 for none. balance: the wallet's, once credited. attempts: the oldest first,
+    without those whose payment was put aside. channels: at which the merchant collects. returns: the oldest first. under_review: a
+    payment came that people have to decide about. return_url: the merchant's, as it gave it, without a signed result.
     """
 
     tenant_id: int
@@ -59,6 +71,9 @@ class CheckoutView(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     now: datetime
     attempts: list[CheckoutAttempt]
+    channels: tuple[PayChannel, ...]
+    returns: tuple[CheckoutReturn, ...] = ()
+    under_review: bool = False
     return_url: str | None = None
     balance: Decimal | None = None
     locale: Locale | None = None

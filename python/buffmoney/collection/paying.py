@@ -1,13 +1,16 @@
 """A payer before an open top-up: what the checkout shows, the attempts to pay, and the merchant's cancelling.
 
 Nothing that could still be paid is left behind: before another way to pay is opened, the orders of the ways before are closed at their
-channels, each after it was asked; one that turns out to be paid is settled in place of the new attempt.
+channels, each after it was asked; one that turns out to be paid is settled in place of the new attempt. Only a channel that does not answer
+is not waited for: its order is watched until it ends, and if both are paid, the second payment goes back.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -17,9 +20,9 @@ from buffmoney.base.clock import to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call, Services, Tenant
 from buffmoney.base.ids import new_bytes, public
-from buffmoney.collection import accounts, checkout_token, polling, promotions, top_up_settings, top_ups
+from buffmoney.collection import accounts, checkout_token, patience, polling, promotions, top_up_settings, top_ups
 from buffmoney.collection.channels import CHANNEL_OF, Channel, ChannelError, ChannelUnavailable, NewPayment, Product, Started
-from buffmoney.collection.checkout_view import CheckoutAttempt, CheckoutView
+from buffmoney.collection.checkout_view import CheckoutAttempt, CheckoutReturn, CheckoutView
 from buffmoney.collection.orders import number_of
 
 if TYPE_CHECKING:
@@ -33,9 +36,14 @@ SHORTEST_ORDER = timedelta(seconds=90)
 """both channels want at least a minute between an order and its end"""
 GOOD_FOR: dict[Product, timedelta] = {"h5": timedelta(minutes=4), "native": timedelta(minutes=110), "jsapi": timedelta(minutes=110)}
 """how long what the channel gave can be gone on with, a little less than it says; the others last as long as their order"""
+PAGE_WAITS_S = 1.5
+"""how long a page waits for what the channels say: then it shows what is known"""
+SWITCH_WAITS_S = 3.0
+"""how long another way to pay waits until the one before is closed at its channel"""
 PAID_ALREADY = ("ORDER_PAID", "TRADE_HAS_SUCCESS")
 
 _SQL = queries.load("buffmoney.collection", "orders.sql")
+_REFUNDS = queries.load("buffmoney.collection", "refunds.sql")
 _TOP_UPS = queries.load("buffmoney.collection", "top_ups.sql")
 _log = telemetry.logger("paying")
 
@@ -58,14 +66,20 @@ async def view(services: Services, token: str, /) -> CheckoutView | None:
 
 
 async def poll(services: Services, token: str, /) -> CheckoutView | None:
-    """As `view`, after asking the channels about what is open, unless that was done a moment ago."""
+    """As `view`, after asking the channels about what is open, unless that was done a moment ago.
+
+    A channel that takes longer than the payer should wait is heard the next time.
+    """
     found = await _find(services, token)
     if found is None:
         return None
     async with services.database.tenant(found.tenant.tenant_id) as connection:
         live = await _live(connection, found)
-    for row in live:
-        await polling.ask_for_page(services, found.tenant, row)
+    asks = (
+        patience.within(PAGE_WAITS_S, f"ask {row['channel']}", row["order_id"], partial(polling.ask_for_page, services, found.tenant, row))
+        for row in live
+    )
+    await asyncio.gather(*asks)
     return await view(services, token)
 
 
@@ -86,8 +100,7 @@ async def start(
     async with services.database.tenant(found.tenant.tenant_id) as connection:
         await _check_open(services, connection, found, lock=False)
         others = [row for row in await _live(connection, found) if not _is_same(row, product, openid)]
-    for row in others:
-        await _close(services, found.tenant, row)
+    await asyncio.gather(*(_close(services, found.tenant, row) for row in others))
     order = await _order(services, found, channel, product, client_ip, openid)
     if order["started"] is not None and not _is_stale(order, to_datetime(services.clock.now_us())):
         return msgspec.json.decode(order["started"], type=Started)
@@ -123,7 +136,7 @@ async def _order(
 ) -> asyncpg.Record:
     """The open order of this product, or a new one."""
     tenant_id, clock = found.tenant.tenant_id, services.clock
-    opened = await accounts.for_order(services, found.tenant, channel)
+    opened = await accounts.for_order(services, found.tenant, channel, found.merchant_name)
     async with services.database.tenant(tenant_id) as connection:
         # Under the top-up's lock, so that of two equal requests the second finds the first one's order.
         top_up = await _check_open(services, connection, found, lock=True)
@@ -200,11 +213,18 @@ async def _not_created(services: Services, tenant: Tenant, order: asyncpg.Record
 
 
 async def _close(services: Services, tenant: Tenant, row: asyncpg.Record) -> None:
-    """Closes the order of another way to pay. Raises Problem top_up_closed if it is paid, channel_unavailable if that is not known."""
+    """Closes the order of another way to pay. Raises Problem top_up_closed if it is paid.
+
+    If its channel does not say so in time, the order can still be paid until it ends, like one of Alipay's that nobody has scanned yet:
+    it goes on being closed and watched, and a second payment goes back by the rule. A channel that is away must not keep the payer from
+    the other one.
+    """
+    close = partial(polling.close, services, tenant, row["order_id"])
     try:
-        came_to = await polling.close(services, tenant, row["order_id"])
+        came_to = await patience.within(SWITCH_WAITS_S, f"close {row['channel']}", row["order_id"], close)
     except (ChannelError, ChannelUnavailable) as failure:
-        raise Problem("channel_unavailable", "The payment channel of the attempt before did not answer. Try again.") from failure
+        _log.warning("not_closed_before_another", order=row["order_id"], detail=str(failure))
+        return
     if came_to == "paid":
         raise Problem("top_up_closed", "The top-up is paid.")
 
@@ -268,6 +288,7 @@ async def _view(services: Services, connection: Connection, found: _Found, token
         # Promised, and meanwhile another payment of the customer's has used it up: the page must not promise it still.
         bonus = Decimal(0)
     balance = await connection.fetchval(_TOP_UPS["balance"], tenant_id, row["customer"]) if status == "credited" else None
+    returns, under_review = await _returns(connection, tenant_id, row, rows)
     return CheckoutView(
         tenant_id=tenant_id,
         top_up_id=found.top_up_id,
@@ -280,12 +301,33 @@ async def _view(services: Services, connection: Connection, found: _Found, token
         status=status,
         expires_at=row["expires_at"],
         now=now,
-        attempts=[_attempt(one) for one in rows],
+        attempts=[_attempt(one) for one in rows if one["suspended_at"] is None],
+        channels=await accounts.available(connection, services.settings, found.tenant) if status == "open" else (),
+        returns=returns,
+        under_review=under_review,
         return_url=row["return_url"],
         balance=balance,
         locale=row["locale"],
         sandbox=found.tenant.mode == "sandbox",
     )
+
+
+async def _returns(
+    connection: Connection, tenant_id: int, top_up: asyncpg.Record, rows: list[asyncpg.Record]
+) -> tuple[tuple[CheckoutReturn, ...], bool]:
+    """What goes back to the payer of these orders, and whether a payment is left that people have to decide about."""
+    suspended = {row["order_id"] for row in rows if row["suspended_at"] is not None}
+    if not suspended and not any(row["status"] == "paid" for row in rows):
+        return (), False
+    refunds = await connection.fetch(_REFUNDS["list_refunds"], tenant_id, top_up["top_up_id"])
+    going = [row for row in refunds if row["status"] not in ("closed", "refused")]
+    returns = tuple(
+        CheckoutReturn(amount=row["amount"], extra=row["order_id"] != top_up["paid_order_id"], done=row["status"] == "succeeded")
+        for row in going
+    )
+    # A merchant's refund that the channel refuses leaves everything as it was; of any other payment it leaves money that bought nothing.
+    failed = {row["order_id"] for row in refunds if row["cause"] != "merchant"}
+    return returns, bool((suspended | failed) - {row["order_id"] for row in going})
 
 
 def _attempt(row: asyncpg.Record) -> CheckoutAttempt:

@@ -4,7 +4,8 @@ To the merchant's return URL these parameters are added, in place of any of the 
 
     bm_top_up_id   the top-up, as in POST /v1/top-ups
     bm_status      credited: paid, and the credits are there; paid: paid, the credits are on their way;
-                   open: the payer came back without having paid so far; expired, canceled: nothing is to come
+                   open: the payer came back without having paid so far; expired, canceled: nothing is to come;
+                   refunded: what was paid goes back whole, or has gone; review: a payment came that people have to decide about
     bm_amount      what was to be paid, a decimal string
     bm_currency    CNY
     bm_time        when this was signed, seconds since 1970

@@ -19,7 +19,7 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.http import Answer, Call
 from buffmoney.base.ids import new_bytes, public
 from buffmoney.base.wire import Address, Currency, CustomerId, Number, NumberInput, Time
-from buffmoney.collection import checkout_token, promotions, return_url, top_up_settings
+from buffmoney.collection import accounts, checkout_token, promotions, return_url, top_up_settings
 from buffmoney.collection.channels import Channel
 from buffmoney.collection.checkout_view import Locale
 from buffmoney.collection.top_up_settings import CURRENCY, parse_yuan
@@ -135,6 +135,8 @@ async def create_top_up(call: Call) -> Answer:
     async with call.transaction() as connection:
         terms = await top_up_settings.read(connection, tenant_id)
         top_up_settings.check_amount(terms, amount)
+        if not await accounts.available(connection, settings, call.tenant):
+            raise Problem("channel_not_configured", "The merchant has no account at a payment channel: see `buffmoney channels add`.")
         await _check_buyer(call, connection, name)
         promised = await promotions.promise(connection, tenant_id, name, amount, now)
         top_up_id = public("tu", new_bytes(clock))

@@ -37,7 +37,7 @@ main{max-width:26rem;margin:0 auto;padding:1rem}
 .amount{font-size:2.6rem;font-weight:700;text-align:center;margin:.4rem 0 0;font-variant-numeric:tabular-nums}
 .for{text-align:center;color:#4a525b;margin:.1rem 0 1rem;overflow-wrap:anywhere}
 dl{display:grid;grid-template-columns:auto 1fr;gap:.35rem .9rem;margin:0;font-size:.875rem;border-top:1px solid #e4e7ea;padding-top:.9rem}
-dt{color:#4a525b}dd{margin:0;text-align:right;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
+dt{color:#4a525b}dd{margin:0;text-align:right;overflow-wrap:anywhere;text-wrap:balance;font-variant-numeric:tabular-nums}
 button,.button{display:block;width:100%;min-height:48px;margin-top:.7rem;padding:.6rem 1rem;border-radius:10px;border:1px solid #8b949e;
 background:#fff;color:#1c2024;font:inherit;font-weight:600;text-align:center;text-decoration:none;cursor:pointer}
 button.pay{background:var(--channel,#3a4250);border-color:transparent;color:#fff;font-size:1.1rem}
@@ -48,7 +48,7 @@ h1{font-size:1.25rem;text-align:center;margin:.4rem 0}h1 small{display:block;fon
 input[type=text]{width:100%;min-height:48px;padding:.5rem .7rem;border:1px solid #8b949e;border-radius:10px;font:inherit}
 ul{list-style:none;margin:0;padding:0}li a{display:flex;gap:.8rem;justify-content:space-between;padding:.8rem 1.1rem;color:inherit;
 text-decoration:none;border-top:1px solid #e4e7ea}li a b{font-variant-numeric:tabular-nums}
-li small{display:block;color:#4a525b;overflow-wrap:anywhere}
+li small{display:block;color:#4a525b;overflow-wrap:anywhere;text-wrap:balance}
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 # No form-action: it would hold for redirects too, and a payer is sent back to the merchant.
@@ -133,7 +133,8 @@ def index(waiting: Sequence[tuple[Order, str, str]]) -> str:
     """The phone without a code: a field to put one in, and what could be paid now as (order, merchant's name, code)."""
     rows = "".join(
         f'<li><a href="/phone?code={escape(quote(code, safe=""))}"><span>{escape(order.description)}'
-        f"<small>{escape(_CHANNELS[order.channel][0])} · {escape(merchant)} · {escape(order.order_no)}</small></span>"
+        f"<small>{escape(_CHANNELS[order.channel][0])} · {escape(merchant)} · {beijing(order.created_at_us)[11:]}</small>"
+        f"<small>{escape(order.order_no)}</small></span>"
         f"<b>¥{yuan(order.amount_fen)}</b></a></li>"
         for order, merchant, code in waiting
     )

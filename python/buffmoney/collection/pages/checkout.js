@@ -59,6 +59,7 @@
         const hadFocus = page().contains(document.activeElement);
         document.title = fresh.title;
         page().replaceWith(document.adoptNode(next));
+        show();
         const heading = document.getElementById("heading");
         const lead = heading.nextElementSibling.textContent;
         if (hadFocus || next.querySelector(".back .primary")) {
@@ -137,6 +138,12 @@
     else document.addEventListener("WeixinJSBridgeReady", call, { once: true });
   }
 
+  // Without this script the button could do nothing, so it is there only with it.
+  function show() {
+    const button = document.getElementById("jsapi");
+    if (button) button.hidden = false;
+  }
+
   function tell(words) {
     let notice = page().querySelector(".notice");
     if (!notice) {
@@ -171,6 +178,7 @@
     if (event.persisted) check();
   });
 
+  show();
   setEnd(Number(page().dataset.left));
   count();
   setInterval(count, 1000);
