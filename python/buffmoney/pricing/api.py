@@ -44,14 +44,16 @@ class TierBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
 
-    What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price;
-    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume`
+    What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each block of `per` units that it begins; `flat`
+    price; `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume`
     nothing: when the billing period is over, all its units cost the price of the tier in which their total lies. At least `minimum`,
     with any model but `volume`. minimumPerPeriod: what a billing period costs at least in which the line was used, with any model; what
     the events did not pay of it is charged when the period is over. `volume` and minimumPerPeriod are for pay-as-you-go. allowance:
     units of the metric that are free for a customer in each billing period, with any model but `flat`; q is what lies beyond them, and
-    an event within them is free. In the card's currency unless it names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod`
-    (currency → amount) say it in several side by side. The currency of the customer's wallet decides.
+    an event within them is free. blocks: whose blocks a package counts. `period`, which they are without it: those that a billing period
+    begins, so that what an event leaves of a block the customer's next ones use up; there is no `minimum` then. `event`: those of each
+    event by itself. In the card's currency unless it names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod` (currency →
+    amount) say it in several side by side. The currency of the customer's wallet decides.
     """
 
     metric: str
@@ -63,6 +65,7 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     minimum: str | UnsetType = UNSET
     minimum_per_period: str | UnsetType = UNSET
     allowance: str | UnsetType = UNSET
+    blocks: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(cards.BLOCKS)})] | UnsetType = UNSET
     tiers: Annotated[list[TierBody], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": cards.MAX_TIERS})] | UnsetType = UNSET
     match: dict[str, str] = {}
     currency: str | UnsetType = UNSET
@@ -126,6 +129,7 @@ class ChargeLine(msgspec.Struct, rename="camel"):
     minimums: dict[str, str] | UnsetType = UNSET
     minimums_per_period: dict[str, str] | UnsetType = UNSET
     allowance: str | UnsetType = UNSET
+    blocks: str | UnsetType = UNSET
     tiers: list[TierBody] | UnsetType = UNSET
 
 
@@ -453,8 +457,10 @@ def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
     charges = []
     for line, one in enumerate(body.charges):
         said = {wire: value for wire, name in _SAID.items() if (value := getattr(one, name)) is not UNSET}
-        tiers = None if one.tiers is UNSET else one.tiers
-        charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, tiers=tiers, **said)
+        for name in ("tiers", "blocks"):
+            if (value := getattr(one, name)) is not UNSET:
+                said[name] = value
+        charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, **said)
     if len(charges) > cards.MAX_CHARGES:
         raise Problem("invalid_rate_card", f"A rate card has at most {cards.MAX_CHARGES} prices, all currencies counted.", "charges")
     effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
@@ -490,6 +496,8 @@ def _line(charges: Sequence[cards.Charge], card_currency: str) -> ChargeLine:
         for name, one in cards.SIDE_BY_SIDE.items():
             if table := {charge.currency: charge.amounts[one] for charge in charges if one in charge.amounts}:
                 fields[name] = table
+    if first.blocks is not None:
+        fields["blocks"] = first.blocks
     if first.tiers:
         fields["tiers"] = [tier.wire for tier in first.tiers]
     return msgspec.convert(fields, ChargeLine)

@@ -38,7 +38,8 @@ class EstimatedEvent(msgspec.Struct, rename="camel", forbid_unknown_fields=True,
 
 
 class HoldBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Either `amount`, or `events` whose price is held. ttlSeconds: 1 second to 7 days."""
+    """Either `amount`, or `events` whose price is held: what they would be charged now, one after the other, on the customer's tiers,
+    allowances and blocks as they stand. That may be nothing, and then the hold is one of zero. ttlSeconds: 1 second to 7 days."""
 
     amount: str | None = None
     events: Annotated[list[EstimatedEvent], msgspec.Meta(min_length=1)] | None = None
@@ -46,7 +47,11 @@ class HoldBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class CaptureBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """`amount` captures a part, `events` the actual usage (as in POST /v1/usage-events), neither the whole. The rest is released."""
+    """`amount` captures a part, `events` the actual usage (as in POST /v1/usage-events), neither the whole. The rest is released.
+
+    Events may cost more than is held, as far as the balance covers them. Where it does not, the answer is 402 `insufficient_balance`,
+    nothing happens and the hold stays open: the same capture can be tried again after a top-up.
+    """
 
     amount: str | None = None
     events: Annotated[
