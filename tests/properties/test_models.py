@@ -48,7 +48,7 @@ def near_edges(line: Charge, count: int) -> list[int]:
 
 
 def through_engine(line: Charge, quantities: Sequence[int]) -> ModelRun:
-    """One event each, in batches as large as they may be, of a customer without a floor. ModelRun compares outcome and charge of each with the oracle's."""
+    """One event each, of a customer without a floor. ModelRun compares outcome and charge of each with the oracle's."""
     run = ModelRun(billing="pay-as-you-go")
     events = [Usage("acme", f"key-{number}", line.metric, quantity, START_US) for number, quantity in enumerate(quantities)]
     run.feed([ChangeCard(Card("one", (line,))), *(Batch(tuple(events[start : start + 500])) for start in range(0, len(events), 500))])
