@@ -11,6 +11,9 @@ const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 const NUMERIC_NEGATIVE: u16 = 0x4000;
 const GROUP: u128 = 10_000;
 const SCALE: u16 = 9;
+/// Types by their numbers in PostgreSQL's catalogue, which never change.
+const INT4_OID: u32 = 23;
+const NUMERIC_OID: u32 = 1700;
 
 /// Microseconds between the Unix epoch and PostgreSQL's (2000-01-01).
 pub const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
@@ -147,6 +150,35 @@ impl CopyWriter {
     pub fn int2(&mut self, value: i16) {
         self.stream.bytes.extend_from_slice(&2_i32.to_be_bytes());
         self.stream.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// A `boolean`.
+    pub fn boolean(&mut self, value: bool) {
+        self.stream.bytes.extend_from_slice(&[0, 0, 0, 1, u8::from(value)]);
+    }
+
+    /// An `integer[]`.
+    pub fn int4_array(&mut self, values: impl ExactSizeIterator<Item = i32>) {
+        self.array(INT4_OID, values, Self::int4);
+    }
+
+    /// A `numeric(38, 9)[]` from nano-units.
+    pub fn numeric_array(&mut self, nanos: impl ExactSizeIterator<Item = i128>) {
+        self.array(NUMERIC_OID, nanos, Self::numeric);
+    }
+
+    /// One dimension that begins at 1, without NULLs: the layout of `array_send`, in which elements are written as fields are.
+    fn array<T>(&mut self, element: u32, values: impl ExactSizeIterator<Item = T>, write: impl Fn(&mut Self, T)) {
+        let at = self.stream.bytes.len();
+        let count = u32::try_from(values.len()).unwrap_or(u32::MAX);
+        for word in [0, 1, 0, element, count, 1] {
+            self.stream.bytes.extend_from_slice(&word.to_be_bytes());
+        }
+        for value in values {
+            write(self, value);
+        }
+        let length = i32::try_from(self.stream.bytes.len() - at - 4).unwrap_or(i32::MAX);
+        self.stream.bytes[at..at + 4].copy_from_slice(&length.to_be_bytes());
     }
 
     /// A `timestamptz`, from microseconds since the Unix epoch.
@@ -391,10 +423,53 @@ pub fn read_numeric(field: &[u8]) -> Result<i128, CopyError> {
     Ok(if sign == NUMERIC_NEGATIVE { -total } else { total })
 }
 
+/// An array of one dimension without NULLs, as [`CopyWriter`] writes it.
+///
+/// # Errors
+/// When it is anything else, or an element is not what `read` takes.
+pub fn read_array<T>(field: &[u8], read: impl Fn(&[u8]) -> Result<T, CopyError>) -> Result<Vec<T>, CopyError> {
+    const BAD: CopyError = CopyError("not an array of one dimension");
+    let word = |at: usize| field.get(at..at + 4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]])).ok_or(BAD);
+    if (word(0)?, word(4)?, word(16)?) != (1, 0, 1) {
+        return Err(BAD);
+    }
+    let mut rest = field.get(20..).ok_or(BAD)?;
+    let mut values = Vec::new();
+    for _ in 0..word(12)? {
+        let (length, from) = rest.split_first_chunk::<4>().ok_or(BAD)?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| BAD)?;
+        values.push(read(from.get(..length).ok_or(BAD)?)?);
+        rest = &from[length..];
+    }
+    if rest.is_empty() { Ok(values) } else { Err(BAD) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_array_is_laid_out_as_array_send_does() {
+        let mut writer = Buffers::default().writer(0);
+        writer.row(2);
+        writer.int4_array([7, -1].into_iter());
+        writer.numeric_array([NANO, 0].into_iter());
+        let bytes = writer.finish();
+        // Dimensions, no NULLs, type, length, lower bound, then the elements as fields.
+        let first = [
+            0, 0, 0, 36, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 7, 0, 0, 0, 4, 255, 255, 255,
+            255,
+        ];
+        assert_eq!(&bytes[21..61], first);
+        assert_eq!(read_array(&bytes[25..61], read_int), Ok(vec![7, -1]));
+        let second = &bytes[65..bytes.len() - 2];
+        assert_eq!(read_array(second, read_numeric), Ok(vec![NANO, 0]));
+        for cut in 0..second.len() {
+            assert!(read_array(&second[..cut], read_numeric).is_err(), "{cut}");
+        }
+        assert!(read_array(&[second, &[0]].concat(), read_numeric).is_err());
+    }
 
     fn one(nano: i128) -> Vec<u8> {
         let mut writer = Buffers::default().writer(0);

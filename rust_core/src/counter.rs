@@ -43,6 +43,32 @@ pub struct Counters {
     /// As many as a power of two, a quarter of them free; or none.
     slots: Vec<Counter>,
     len: usize,
+    /// What is stored of each period's counters. A period or two, nearly always.
+    stored: Vec<Stored>,
+}
+
+/// How the rows of one period's counters stand. A commit writes those that it moved; so that whoever loads them need not read all
+/// rows there ever were, it writes all of the period once as many were written since that was done last.
+#[derive(Debug, Clone, Copy)]
+struct Stored {
+    period_start_us: i64,
+    /// Counters of the period that are not zero.
+    used: usize,
+    /// Quantities written since the last row that had all of them. What is written first of a period, or first since it was
+    /// loaded, is all of it: [`NEVER`].
+    since_whole: usize,
+}
+
+/// More than is ever written.
+const NEVER: usize = usize::MAX;
+
+/// What a row that a group writes of a period changed of how its rows stand: to be put back with the group.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// The wallet's place in memory.
+    pub wallet: u32,
+    period_start_us: i64,
+    since_whole: usize,
 }
 
 /// What a group did to a counter.
@@ -198,14 +224,20 @@ impl Counters {
     pub fn advance(&mut self, place: Place, moved: Moved, moves: &mut Moves, now_us: i64) {
         let number = moves.base.wrapping_add(u32::try_from(moves.list.len()).unwrap_or(u32::MAX));
         if let Some(counter) = place.and_then(|place| self.slots.get_mut(place)) {
-            counter.quantity = moved.after;
+            let was = std::mem::replace(&mut counter.quantity, moved.after);
             // Numbers go round: what lies there must be of this counter.
             let before = moves.list.get_mut(counter.move_number.wrapping_sub(moves.base) as usize);
-            if let Some(before) = before.filter(|one| one.key() == moved.key() && one.wallet == moved.wallet) {
+            let again = before.filter(|one| one.key() == moved.key() && one.wallet == moved.wallet);
+            let first = again.is_none();
+            if let Some(before) = again {
                 before.after = moved.after;
+            } else {
+                counter.move_number = number;
+            }
+            self.recount(moved.period_start_us, was, moved.after);
+            if !first {
                 return;
             }
-            counter.move_number = number;
         } else {
             self.insert(moved.key(), moved.after, number, now_us);
         }
@@ -221,7 +253,47 @@ impl Counters {
             let CounterKey { period_start_us, counter_id } = key;
             self.slots[slot] = Counter { quantity, period_start_us, counter_id, move_number };
             self.len += 1;
+            self.recount(period_start_us, 0, quantity);
         }
+    }
+
+    /// Notes that a counter of a period was and is so much.
+    #[inline]
+    fn recount(&mut self, period_start_us: i64, before: i128, after: i128) {
+        if (before == 0) != (after == 0) {
+            let stored = self.stored_of(period_start_us);
+            stored.used = if after == 0 { stored.used.saturating_sub(1) } else { stored.used + 1 };
+        }
+    }
+
+    #[cold]
+    fn stored_of(&mut self, period_start_us: i64) -> &mut Stored {
+        let place = self.stored.iter().position(|stored| stored.period_start_us == period_start_us).unwrap_or_else(|| {
+            self.stored.push(Stored { period_start_us, used: 0, since_whole: NEVER });
+            self.stored.len() - 1
+        });
+        &mut self.stored[place]
+    }
+
+    /// Whether a row of a period that so many counters were moved of is to have all of them, and what takes that back.
+    pub fn writes_whole(&mut self, wallet: u32, period_start_us: i64, moved: usize) -> (bool, Written) {
+        let stored = self.stored_of(period_start_us);
+        let before = Written { wallet, period_start_us, since_whole: stored.since_whole };
+        let written = stored.since_whole.saturating_add(moved);
+        let whole = written >= stored.used;
+        stored.since_whole = if whole { 0 } else { written };
+        (whole, before)
+    }
+
+    /// Takes a row back.
+    pub fn unwrite(&mut self, written: &Written) {
+        self.stored_of(written.period_start_us).since_whole = written.since_whole;
+    }
+
+    /// The counters of a period that are not zero, and their nano-units.
+    pub fn of_period(&self, period_start_us: i64) -> impl Iterator<Item = (i32, i128)> + '_ {
+        let used = self.slots.iter().filter(move |counter| counter.period_start_us == period_start_us && counter.quantity != 0);
+        used.map(|counter| (counter.counter_id, counter.quantity))
     }
 
     /// Makes room, also by leaving out what is of no use any more: a wallet that never leaves memory must not collect the
@@ -229,7 +301,9 @@ impl Counters {
     #[cold]
     fn grow(&mut self, now_us: i64) {
         let mut kept = std::mem::take(&mut self.slots);
-        kept.retain(|counter| counter.period_start_us >= now_us.saturating_sub(KEPT_FOR_US).max(NOWHEN + 1));
+        let oldest_us = now_us.saturating_sub(KEPT_FOR_US).max(NOWHEN + 1);
+        kept.retain(|counter| counter.period_start_us >= oldest_us);
+        self.stored.retain(|stored| stored.period_start_us >= oldest_us);
         self.len = kept.len();
         self.slots = vec![NOTHING; (self.len * 2).next_power_of_two().max(4)];
         for counter in kept {
@@ -242,7 +316,10 @@ impl Counters {
     /// Puts a counter back.
     pub fn restore(&mut self, key: CounterKey, quantity: i128) {
         match self.find(key) {
-            Some(slot) => self.slots[slot].quantity = quantity,
+            Some(slot) => {
+                let was = std::mem::replace(&mut self.slots[slot].quantity, quantity);
+                self.recount(key.period_start_us, was, quantity);
+            }
             None if quantity == 0 => {}
             None => self.insert(key, quantity, 0, NOWHEN),
         }

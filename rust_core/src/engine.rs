@@ -590,6 +590,11 @@ impl Engine {
                 self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
             }
         }
+        for row in &undo.counter_rows {
+            if let Some(wallet) = self.wallets.slots[row.wallet as usize].as_mut() {
+                wallet.counters.unwrite(row);
+            }
+        }
         for index in undo.created {
             if let Some(wallet) = self.wallets.remove(index) {
                 self.absent_wallets.insert((wallet.tenant, wallet.external_id.into()));

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use crate::copy::{Buffers, CopyStream, CopyWriter, POSTGRES_EPOCH_US};
-use crate::counter::Moved;
+use crate::counter::{Moved, Written};
 use crate::group::{NewKey, OUTCOMES, Work};
 use crate::message::Mark;
 use crate::period_charge::{PERIOD_CHARGE_COLUMNS, PeriodKey, Settled};
@@ -100,6 +100,8 @@ pub struct Undo {
     pub settled: Vec<(PeriodKey, Option<Settled>)>,
     /// Counters it moved.
     pub counters: Vec<Moved>,
+    /// Rows it wrote of them.
+    pub counter_rows: Vec<Written>,
     /// Account ids it took.
     pub account_ids: Vec<i64>,
     /// The position before it.
@@ -143,7 +145,7 @@ const EVENT_COLUMNS: &[&str] = &[
     // Left out where nothing counts.
     "counter_before",
 ];
-const COUNTER_COLUMNS: &[&str] = &["tenant_id", "account_id", "period_start", "counter_id", "commit_id", "quantity"];
+const COUNTER_COLUMNS: &[&str] = &["tenant_id", "account_id", "period_start", "commit_id", "whole", "counter_ids", "quantities"];
 const CUSTOMER_COLUMNS: &[&str] =
     &["tenant_id", "account_id", "external_id", "currency", "overdraft_limit", "low_balance_threshold", "created_at"];
 const GRANT_COLUMNS: &[&str] =
@@ -172,6 +174,7 @@ pub fn finish(
         holds: std::mem::take(&mut work.holds_before),
         settled: std::mem::take(&mut work.settled_before),
         counters: moved,
+        counter_rows: Vec::new(),
         account_ids: std::mem::take(&mut work.account_ids),
         commit_seq: position.commit_seq,
         head: position.head,
@@ -240,7 +243,8 @@ pub fn finish(
         }
     }
 
-    let counters = write_counters(&work.buffers, &undo.counters, wallets, &undo.wallets, work.commit_id);
+    let (counters, counter_rows) = write_counters(&work.buffers, &undo.counters, wallets, &undo.wallets, work.commit_id);
+    undo.counter_rows = counter_rows;
     for (index, _) in &undo.wallets {
         if let Some(wallet) = wallets[*index as usize].as_mut() {
             wallet.touched = None;
@@ -389,18 +393,19 @@ fn write_keys(buffers: &Buffers, keys: &mut [NewKey], commit_id: i64, key_table:
     rows
 }
 
-/// What each counter is after the group that moved it, in key order. `touched`: the wallets in key order, each of which knows its
-/// place in it: dealt out by wallet, what is left to sort are a few counters each.
+/// What the counters are after the group that moved them, a row for each wallet and period, in key order. `touched`: the wallets
+/// in key order, each of which knows its place in it: dealt out by wallet, what is left to sort are a few counters each.
 fn write_counters(
     buffers: &Buffers,
     moved: &[Moved],
-    wallets: &[Option<Wallet>],
+    wallets: &mut [Option<Wallet>],
     touched: &[(u32, WalletState)],
     commit_id: i64,
-) -> CopyWriter {
-    let mut rows = buffers.writer(moved.len() * 80);
+) -> (CopyWriter, Vec<Written>) {
+    let mut rows = buffers.writer(moved.len() * 32);
+    let mut written = Vec::new();
     if moved.is_empty() {
-        return rows;
+        return (rows, written);
     }
     let wallet_of = |index: u32| wallets.get(index as usize).and_then(Option::as_ref);
     let place = |one: &Moved| wallet_of(one.wallet).and_then(|wallet| wallet.touched).map_or(touched.len(), |place| place as usize);
@@ -418,26 +423,39 @@ fn write_counters(
         *next += 1;
     }
     let mut from = 0;
+    let mut used: Vec<(i32, i128)> = Vec::new();
     for ((index, _), to) in touched.iter().zip(ends) {
-        let Some(wallet) = wallet_of(*index) else { continue };
+        let Some(wallet) = wallets.get_mut(*index as usize).and_then(Option::as_mut) else { continue };
         let own = &mut dealt[from..to];
         from = to;
         own.sort_unstable();
-        for (period_start_us, counter_id, number) in own {
-            let Moved { before, after, .. } = moved[*number as usize];
+        for period in own.chunk_by(|one, next| one.0 == next.0) {
+            let period_start_us = period[0].0;
+            used.clear();
             // One that went back to where it was, by a void or a refused amendment, did not move.
-            if before == after {
+            used.extend(period.iter().filter_map(|(_, counter_id, number)| {
+                let Moved { before, after, .. } = moved[*number as usize];
+                (before != after).then_some((*counter_id, after))
+            }));
+            if used.is_empty() {
                 continue;
             }
-            rows.row(6);
-            rows.int8s([wallet.tenant, wallet.account, *period_start_us - POSTGRES_EPOCH_US]);
-            rows.int4(*counter_id);
-            rows.int8(commit_id);
-            rows.numeric(after);
+            let (whole, before) = wallet.counters.writes_whole(*index, period_start_us, used.len());
+            written.push(before);
+            if whole {
+                used.retain(|(_, quantity)| *quantity == 0);
+                used.extend(wallet.counters.of_period(period_start_us));
+                used.sort_unstable();
+            }
+            rows.row(7);
+            rows.int8s([wallet.tenant, wallet.account, period_start_us - POSTGRES_EPOCH_US, commit_id]);
+            rows.boolean(whole);
+            rows.int4_array(used.iter().map(|(counter_id, _)| *counter_id));
+            rows.numeric_array(used.iter().map(|(_, quantity)| *quantity));
         }
     }
     debug_assert_eq!(from, moved.len(), "a counter of a wallet that was not touched");
-    rows
+    (rows, written)
 }
 
 fn write_posting(rows: &mut CopyWriter, posting: &Posting<'_>, chain: &Digest, accrues: bool) {

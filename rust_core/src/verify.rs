@@ -23,7 +23,7 @@ mod period_charges;
 mod refunds;
 mod voids;
 
-use counters::Counted;
+use counters::{Counted, CounterWalk};
 use period_charges::Measure;
 use refunds::Refunds;
 use voids::Returned;
@@ -112,7 +112,7 @@ pub struct Verifier {
     commits: CopyReader,
     counters: CopyReader,
     walk: WalletWalk,
-    counter_walk: Option<(Counted, i128)>,
+    counter_walk: CounterWalk,
     /// What events and quantities of a counter say, one less the other: [`link`].
     links: HashMap<Counted, u128>,
     /// Counters that a commit's voids lowered.
@@ -199,7 +199,7 @@ impl Verifier {
             commits: CopyReader::default(),
             counters: CopyReader::default(),
             walk: WalletWalk::default(),
-            counter_walk: None,
+            counter_walk: CounterWalk::default(),
             links: HashMap::new(),
             lowered: HashSet::new(),
             swaying: HashSet::new(),

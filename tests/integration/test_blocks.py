@@ -131,7 +131,7 @@ def test_a_dollar_customer_has_packs_of_its_own(new_merchant: Callable[..., Merc
 TAMPERING = {
     "a charge's pack was bought before": "UPDATE usage_events SET counter_before = counter_before - 500 WHERE idempotency_key = 'b'",
     "an event left more": "UPDATE usage_events SET counter_before = counter_before - 1 WHERE idempotency_key = 'b'",
-    "units are given away": "UPDATE usage_counter_quantities SET quantity = quantity - 1",
+    "units are given away": "UPDATE usage_counter_quantities SET quantities = ARRAY(SELECT one - 1 FROM unnest(quantities) AS one)",
     "a counter is gone": "DELETE FROM usage_counter_quantities WHERE commit_id = (SELECT max(commit_id) FROM usage_counter_quantities)",
     "packs are larger": "UPDATE rate_card_charges SET per = per + 1 WHERE blocks = 'period'",
     "blocks are those of events": "UPDATE rate_card_charges SET blocks = 'event', counter_id = NULL WHERE blocks = 'period'",

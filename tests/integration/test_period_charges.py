@@ -179,7 +179,7 @@ TAMPERING = {
     "a payer": "UPDATE period_charges SET parts = decode(repeat('00', 16), 'hex') || substr(parts, 17)",
     "a line": "UPDATE period_charges SET price_id = price_id + 1000000",
     "a row that is gone": "DELETE FROM period_charges",
-    "a counter": "UPDATE usage_counter_quantities SET quantity = quantity + 1",
+    "a counter": "UPDATE usage_counter_quantities SET quantities[1] = quantities[1] + 1",
     "the tiers": """UPDATE rate_card_charges SET tiers = replace(tiers::text, '"price": "2"', '"price": "3"')::jsonb
         WHERE model = 'volume'""",
     "a posting": "UPDATE postings SET amount = amount + 1 WHERE kind = 9",

@@ -182,11 +182,15 @@ TAMPERING = {
     "what was counted before is changed": "UPDATE usage_events SET counter_before = counter_before + 1 WHERE idempotency_key = 'b'",
     "two events change places": """UPDATE usage_events SET counter_before = 500 - counter_before, charge = charge WHERE
         idempotency_key IN ('x', 'y')""",
-    "a quantity is changed": "UPDATE usage_counter_quantities SET quantity = quantity + 1",
+    "a quantity is changed": "UPDATE usage_counter_quantities SET quantities[1] = quantities[1] + 1",
     "a quantity is deleted": "DELETE FROM usage_counter_quantities WHERE commit_id = (SELECT max(commit_id) FROM usage_counter_quantities)",
-    "a quantity is made up": """INSERT INTO usage_counter_quantities SELECT tenant_id, account_id, period_start, counter_id, commit_id + 1,
-        quantity + 5 FROM usage_counter_quantities ORDER BY commit_id DESC LIMIT 1""",
-    "a counter is another": "UPDATE usage_counter_quantities SET counter_id = counter_id + 1000000",
+    "a quantity is made up": """INSERT INTO usage_counter_quantities SELECT tenant_id, account_id, period_start, commit_id + 1, false,
+        counter_ids, ARRAY[quantities[1] + 5] FROM usage_counter_quantities ORDER BY commit_id DESC LIMIT 1""",
+    "a row without a move is made up": """INSERT INTO usage_counter_quantities SELECT tenant_id, account_id, period_start, commit_id + 1, false,
+        counter_ids, quantities FROM usage_counter_quantities ORDER BY commit_id DESC LIMIT 1""",
+    "a counter is left out of a whole row": """INSERT INTO usage_counter_quantities SELECT tenant_id, account_id, period_start, commit_id + 1,
+        true, '{2000000}', '{0}' FROM usage_counter_quantities ORDER BY commit_id DESC LIMIT 1""",
+    "a counter is another": "UPDATE usage_counter_quantities SET counter_ids[1] = counter_ids[1] + 1000000",
     "a period is another": "UPDATE usage_counter_quantities SET period_start = period_start - interval '1 hour'",
     "an event of no counter has counted": "UPDATE usage_events SET counter_before = 7 WHERE idempotency_key = 'plain'",
     "an allowance is larger": "UPDATE rate_card_charges SET allowance = allowance + 1 WHERE allowance IS NOT NULL",
@@ -245,6 +249,6 @@ def test_counters_are_append_only(merchant: Merchant, table: str) -> None:
     """Proves: the database refuses to change or delete what was counted, also to its owner."""
     merchant.ok("POST", CARDS, card(TIERED))
     merchant.usage(event())
-    for statement in (f"UPDATE {table} SET counter_id = counter_id", f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
+    for statement in (f"UPDATE {table} SET tenant_id = tenant_id", f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
         with pytest.raises(asyncpg.RestrictViolationError):
             merchant.product.sql.fetch(statement)

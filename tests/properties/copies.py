@@ -93,6 +93,19 @@ def numeric_nano(field: bytes) -> int:
     return -scaled if sign else scaled
 
 
+def array(field: bytes) -> list[bytes]:
+    """The elements of an array of one dimension without NULLs. Layout of array_send."""
+    dimensions, nulls, _type, count, first = struct.unpack_from("!iiIii", field)
+    assert (dimensions, nulls, first) == (1, 0, 1)
+    place, elements = 20, []
+    for _ in range(count):
+        (length,) = struct.unpack_from("!i", field, place)
+        elements.append(field[place + 4 : place + 4 + length])
+        place += 4 + length
+    assert place == len(field), "bytes after the last element"
+    return elements
+
+
 def decode(table: str, column: str, field: bytes | None) -> Any:
     """One field as a Python value: nano-units for NUMERIC, microseconds since 1970 for times."""
     if field is None:
@@ -101,6 +114,12 @@ def decode(table: str, column: str, field: bytes | None) -> Any:
         return int.from_bytes(field, "big", signed=True) + POSTGRES_EPOCH_US
     if column in NUMERIC:
         return numeric_nano(field)
+    if column == "whole":
+        return field == b"\x01"
+    if column == "counter_ids":
+        return [int.from_bytes(one, "big", signed=True) for one in array(field)]
+    if column == "quantities":
+        return [numeric_nano(one) for one in array(field)]
     if column == "kind" and table == "grants":
         return field.decode()
     if column in INTEGERS:

@@ -33,7 +33,7 @@ PRIMARY_KEYS: dict[str, tuple[str, ...]] = {
     "low_balance_alerts": ("tenant_id", "account_id", "seq"),
     # Unique in each of its tables only, as in PostgreSQL.
     "event_keys": ("key_table", "tenant_id", "key_hash"),
-    "usage_counter_quantities": ("tenant_id", "account_id", "period_start", "counter_id", "commit_id"),
+    "usage_counter_quantities": ("tenant_id", "account_id", "period_start", "commit_id"),
     "usage_voids": ("tenant_id", "key_hash"),
     "period_charges": ("tenant_id", "account_id", "period_start", "counter_id", "revision"),
 }
@@ -339,9 +339,15 @@ class Partition:
         return [(key[2], row["fingerprint"]) for key, row in self.tables.keyed["event_keys"].items() if key[0] == number]
 
     def counters(self, account_id: int) -> dict[tuple[int, int], int]:
-        """Where an account's counters stand in the tables: nano-units by (counter id, period start)."""
-        rows = (row for row in self.tables.of("usage_counter_quantities") if row["account_id"] == account_id)
-        return {(row["counter_id"], row["period_start"]): row["quantity"] for row in rows}
+        """Where an account's counters stand in the tables: nano-units by (counter id, period start). As the core reads them: of each
+        period from the last row on that has all of its counters."""
+        found: dict[int, dict[int, int]] = {}
+        for row in self.tables.of("usage_counter_quantities"):
+            if row["account_id"] == account_id:
+                if row["whole"]:
+                    found[row["period_start"]] = {}
+                found.setdefault(row["period_start"], {}).update(zip(row["counter_ids"], row["quantities"], strict=True))
+        return {(counter, period): quantity for period, used in found.items() for counter, quantity in used.items()}
 
     def settled(self, period: tuple[int, int, int, int]) -> Row | None:
         """The newest revision of a period: (tenant, account, start, counter of its units)."""
@@ -349,13 +355,15 @@ class Partition:
         return found[-1] if found else None
 
     def unsettled(self) -> list[tuple[int, int, int, int]]:
-        """The periods that have moved since they were settled, as the core's walk finds them."""
-        newest: dict[tuple[int, int, int, int], int] = {}
-        for row in self.tables.of("usage_counter_quantities"):
-            if (units := self.period_counters.get(row["counter_id"])) is not None:
-                period = (row["tenant_id"], row["account_id"], row["period_start"], units)
-                newest[period] = max(newest.get(period, 0), row["commit_id"])
-        return [period for period, commit in newest.items() if commit > (self.settled(period) or {"commit_id": 0})["commit_id"]]
+        """The periods that are not as they were settled, as the core's walk finds them."""
+        stand: dict[tuple[int, int, int, int], dict[str, int]] = {}
+        for tenant_id, account_id in sorted({(row["tenant_id"], row["account_id"]) for row in self.tables.of("usage_counter_quantities")}):
+            for (counter, start), used in self.counters(account_id).items():
+                if (units := self.period_counters.get(counter)) is not None:
+                    what = "quantity" if counter == units else "charged"
+                    stand.setdefault((tenant_id, account_id, start, units), {"quantity": 0, "charged": 0})[what] = used
+        settled = {period: self.settled(period) or {"quantity": 0, "charged": 0} for period in stand}
+        return [period for period, used in stand.items() if any(settled[period][what] != used[what] for what in used)]
 
     # -- groups
 

@@ -84,11 +84,15 @@ def test_a_counter_is_written_when_it_has_moved(seed: int, group_size: int) -> N
     """Proves: an amendment that was refused, or a void with an event of the same quantity, leaves no row of a counter that stood still."""
     run = ModelRun(billing="prepaid", group_size=group_size)
     run.feed(Workload(seed, correct=True).steps(80))
-    last: dict[tuple[Any, ...], int] = {}
+    last: dict[tuple[int, int], dict[int, int]] = {}
     for row in run.partition.tables.of("usage_counter_quantities"):
-        counter = (row["account_id"], row["period_start"], row["counter_id"])
-        assert row["quantity"] != last.get(counter, 0)
-        last[counter] = row["quantity"]
+        used = last.setdefault((row["account_id"], row["period_start"]), {})
+        said = dict(zip(row["counter_ids"], row["quantities"], strict=True))
+        moved = {counter for counter, quantity in said.items() if quantity != used.get(counter, 0)}
+        assert moved
+        used.update(said)
+        # A row says what has moved, or all that is not zero.
+        assert said.keys() == (moved | {counter for counter, quantity in used.items() if quantity} if row["whole"] else moved)
     check_chains(run.partition)
 
 

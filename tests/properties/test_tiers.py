@@ -233,9 +233,9 @@ def test_a_counter_has_an_end() -> None:
     run = ModelRun(billing="pay-as-you-go")
     run.feed([ChangeCard(Card("one", (line,))), Batch((usage(1, LARGEST),))])
     (row,) = run.partition.tables.of("usage_counter_quantities")
-    row["quantity"] = 10**38 - LARGEST - 1
+    row["quantities"] = [10**38 - LARGEST - 1]
     for counter in run.model.counters:
-        run.model.counters[counter] = row["quantity"]
+        run.model.counters[counter] = row["quantities"][0]
     run.partition.restart(with_filters=False)
     run.feed([Batch((usage(2, LARGEST), usage(3, 1), usage(4, NANO)))])
     assert set(run.model.known) == {"key-1", "key-2"}

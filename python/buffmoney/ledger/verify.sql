@@ -22,8 +22,8 @@ SELECT tenant_id, account_id, commit_id, posting_seq, occurred_at, metric_id, pr
 FROM usage_events
 
 -- name: counters
-SELECT tenant_id, account_id, period_start, counter_id, commit_id, quantity
-FROM usage_counter_quantities ORDER BY tenant_id, account_id, period_start, counter_id, commit_id
+SELECT tenant_id, account_id, period_start, commit_id, whole, counter_ids, quantities
+FROM usage_counter_quantities ORDER BY tenant_id, account_id, period_start, commit_id
 
 -- name: periods
 -- Where the periods of those tenants begin that count anything.

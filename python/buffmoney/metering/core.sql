@@ -129,26 +129,10 @@ LEFT JOIN LATERAL (
 ) p ON true
 
 -- name: counters_of
--- Where the counters of these accounts stand, of periods that began at $3 or later: from one to the next down the index, a descent each.
-WITH RECURSIVE walk AS (
-    SELECT wanted.tenant_id, wanted.account_id, newest.*
-    FROM unnest($1::bigint[], $2::bigint[]) AS wanted (tenant_id, account_id)
-    CROSS JOIN LATERAL (
-        SELECT period_start, counter_id, quantity FROM usage_counter_quantities q
-        WHERE q.tenant_id = wanted.tenant_id AND q.account_id = wanted.account_id AND q.period_start >= $3
-        ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
-    ) AS newest
-    UNION ALL
-    SELECT walk.tenant_id, walk.account_id, following.*
-    FROM walk
-    CROSS JOIN LATERAL (
-        SELECT period_start, counter_id, quantity FROM usage_counter_quantities q
-        WHERE q.tenant_id = walk.tenant_id AND q.account_id = walk.account_id AND q.period_start >= $3
-            AND (q.period_start, q.counter_id) < (walk.period_start, walk.counter_id)
-        ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
-    ) AS following
-)
-SELECT account_id, counter_id, (extract(epoch FROM period_start) * 1000000)::bigint AS period_start_us, quantity::text AS quantity FROM walk
+-- Where the counters of these accounts stand, of periods that began at $3 or later.
+SELECT wanted.account_id, c.counter_id, (extract(epoch FROM c.period_start) * 1000000)::bigint AS period_start_us, c.quantity::text AS quantity
+FROM unnest($1::bigint[], $2::bigint[]) AS wanted (tenant_id, account_id)
+CROSS JOIN LATERAL counters_of(wanted.tenant_id, wanted.account_id, $3, 'infinity') AS c
 
 -- name: holds_by_id
 SELECT h.tenant_id, h.hold_id, h.account_id, h.amount::text AS amount, h.parts,
@@ -200,35 +184,24 @@ WITH RECURSIVE walk AS (
 SELECT account_id FROM walk LIMIT $3
 
 -- name: unsettled
--- Of these accounts ($2) the periods between $5 and $6 in which one of the counters $3 has moved since they were settled. $4: for each of
+-- Of these accounts ($2) the periods between $5 and $6 in which one of the counters $3 is not what it was when they were settled. $4: for each of
 -- these the counter of the line's units, by which its periods are known.
-WITH RECURSIVE walk AS (
-    SELECT wanted.account_id, newest.*
+WITH used AS (
+    SELECT wanted.account_id, line.units, c.period_start, coalesce(max(c.quantity) FILTER (WHERE c.counter_id = line.units), 0) AS quantity,
+        coalesce(max(c.quantity) FILTER (WHERE c.counter_id <> line.units), 0) AS charged
     FROM unnest($2::bigint[]) AS wanted (account_id)
-    CROSS JOIN LATERAL (
-        SELECT period_start, counter_id, commit_id FROM usage_counter_quantities q
-        WHERE q.tenant_id = $1 AND q.account_id = wanted.account_id AND q.period_start >= $5 AND q.period_start < $6
-        ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
-    ) AS newest
-    UNION ALL
-    SELECT walk.account_id, following.*
-    FROM walk
-    CROSS JOIN LATERAL (
-        SELECT period_start, counter_id, commit_id FROM usage_counter_quantities q
-        WHERE q.tenant_id = $1 AND q.account_id = walk.account_id AND q.period_start >= $5
-            AND (q.period_start, q.counter_id) < (walk.period_start, walk.counter_id)
-        ORDER BY q.period_start DESC, q.counter_id DESC, q.commit_id DESC LIMIT 1
-    ) AS following
+    CROSS JOIN LATERAL counters_of($1, wanted.account_id, $5, $6) AS c
+    JOIN unnest($3::integer[], $4::integer[]) AS line (counter_id, units) USING (counter_id)
+    GROUP BY 1, 2, 3
 )
-SELECT DISTINCT walk.account_id, line.units, (extract(epoch FROM walk.period_start) * 1000000)::bigint AS period_start_us
-FROM walk
-JOIN unnest($3::integer[], $4::integer[]) AS line (counter_id, units) USING (counter_id)
+SELECT used.account_id, used.units, (extract(epoch FROM used.period_start) * 1000000)::bigint AS period_start_us
+FROM used
 LEFT JOIN LATERAL (
-    SELECT p.commit_id FROM period_charges p
-    WHERE p.tenant_id = $1 AND p.account_id = walk.account_id AND p.period_start = walk.period_start AND p.counter_id = line.units
+    SELECT p.quantity, p.charged FROM period_charges p
+    WHERE p.tenant_id = $1 AND p.account_id = used.account_id AND p.period_start = used.period_start AND p.counter_id = used.units
     ORDER BY p.revision DESC LIMIT 1
 ) AS settled ON true
-WHERE walk.commit_id > coalesce(settled.commit_id, 0)
+WHERE (used.quantity, used.charged) <> (coalesce(settled.quantity, 0), coalesce(settled.charged, 0))
 
 -- name: settled
 -- Of these periods the newest revision.

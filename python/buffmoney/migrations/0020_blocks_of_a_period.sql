@@ -40,8 +40,8 @@ ALTER TABLE usage_counters
     ADD CONSTRAINT usage_counters_measure_check CHECK (measure IN ('quantity', 'blocks', 'period_quantity', 'period_charge'));
 -- Every row there is was checked by the narrower rule.
 ALTER TABLE usage_counter_quantities
-    DROP CONSTRAINT usage_counter_quantities_quantity_check,
-    ADD CONSTRAINT usage_counter_quantities_quantity_check CHECK (quantity <> 'NaN') NOT VALID;
+    DROP CONSTRAINT usage_counter_quantities_quantities_check,
+    ADD CONSTRAINT usage_counter_quantities_quantities_check CHECK ('NaN' <> ALL (quantities)) NOT VALID;
 
 -- ---------------------------------------------------------------- holds
 

@@ -1,7 +1,9 @@
 //! Counters against the events that they count.
 
-use super::{Verifier, int, numeric, time};
-use crate::copy::CopyError;
+use std::collections::BTreeMap;
+
+use super::{Row, Verifier, field, int, time};
+use crate::copy::{CopyError, read_array, read_int, read_numeric};
 use crate::counter::{CounterKey, KEPT_FOR_US};
 use crate::money::format_nano;
 use crate::rate::Counting;
@@ -9,6 +11,15 @@ use crate::void::VoidRow;
 
 /// A counter of a customer in a period: (tenant, account, counter).
 pub(super) type Counted = (i64, i64, CounterKey);
+
+/// The counters of one customer's period as far as their rows are read.
+#[derive(Debug, Default)]
+pub(super) struct CounterWalk {
+    /// Tenant, account, start.
+    period: (i64, i64, i64),
+    /// Nano-units by counter.
+    used: BTreeMap<i32, i128>,
+}
 
 /// The step of a counter from one quantity to another in a commit, for sums in any order. Steps that follow each other
 /// add up to the step from the first to the last, and to nothing else: each quantity between goes out with one sign and
@@ -67,7 +78,7 @@ impl Verifier {
         }
     }
 
-    /// Reads what counters were after commits; returns how many so far.
+    /// Reads what counters were after commits, in key order; returns how many quantities so far.
     ///
     /// # Errors
     /// When the bytes are not those rows.
@@ -76,31 +87,61 @@ impl Verifier {
         reader.feed(chunk);
         let mut ranges = Vec::new();
         while let Some(bytes) = reader.next_row(&mut ranges)? {
-            let row = (bytes, &ranges[..]);
-            let counter_id = i32::try_from(int(row, 3)?).map_err(|_| CopyError("not a counter"))?;
-            let counted = (int(row, 0)?, int(row, 1)?, CounterKey { period_start_us: time(row, 2)?, counter_id });
-            let (commit, quantity) = (int(row, 4)?, numeric(row, 5)?);
-            let before = self.counter_walk.filter(|(walked, _)| *walked == counted).map_or(0, |(_, quantity)| quantity);
-            self.report.counters += 1;
-            if let Some(measure) = self.period_ends.measures.get(&(counted.0, counter_id)).copied() {
-                let gain = self.weighed(counted, commit, quantity.wrapping_sub(before));
-                let sum = self.links.entry(counted).or_default();
-                *sum = sum.wrapping_sub(gain);
-                self.period_counter(counted, commit, quantity, measure);
-                self.counter_walk = Some((counted, quantity));
-                continue;
-            }
-            let sways = self.swaying.contains(&(counted.0, counter_id));
-            if quantity <= before && !sways && !self.lowered.contains(&(counted, commit)) {
-                let detail = format!("counter {counter_id}: {} does not follow {}", format_nano(quantity), format_nano(before));
-                self.differ("counter", counted.0, counted.1, commit & 0xffff_ffff_ffff, detail);
-            }
-            let sum = self.links.entry(counted).or_default();
-            *sum = sum.wrapping_sub(link(counted, commit, before, quantity));
-            self.counter_walk = Some((counted, quantity));
+            self.counter_row((bytes, &ranges))?;
         }
         self.counters = reader;
         Ok(self.report.counters)
+    }
+
+    /// What a commit wrote of the counters of one customer's period: those that it moved, or all of them.
+    fn counter_row(&mut self, row: Row<'_>) -> Result<(), CopyError> {
+        let (tenant, account, period_start_us, commit) = (int(row, 0)?, int(row, 1)?, time(row, 2)?, int(row, 3)?);
+        let whole = field(row, 4)? == [1];
+        let (counter_ids, quantities) = (read_array(field(row, 5)?, read_int)?, read_array(field(row, 6)?, read_numeric)?);
+        let mut walk = std::mem::take(&mut self.counter_walk);
+        if walk.period != (tenant, account, period_start_us) {
+            walk = CounterWalk { period: (tenant, account, period_start_us), used: BTreeMap::new() };
+        }
+        let mut wrong =
+            counter_ids.is_empty() || counter_ids.len() != quantities.len() || !counter_ids.is_sorted_by(|one, next| one < next);
+        for (counter_id, quantity) in counter_ids.iter().zip(&quantities) {
+            self.report.counters += 1;
+            let counter_id = i32::try_from(*counter_id).map_err(|_| CopyError("not a counter"))?;
+            let before = walk.used.insert(counter_id, *quantity).unwrap_or(0);
+            if *quantity != before {
+                self.counter_moved((tenant, account, CounterKey { period_start_us, counter_id }), commit, before, *quantity);
+            } else {
+                // Said again, where all are.
+                wrong |= !whole || before == 0;
+            }
+        }
+        let used = |quantities: &mut dyn Iterator<Item = &i128>| quantities.filter(|quantity| **quantity != 0).count();
+        // Whoever loads the counters reads no further back than to such a row: it must leave none out.
+        wrong |= whole && used(&mut walk.used.values()) != used(&mut quantities.iter());
+        if wrong {
+            let period = crate::time::format_us(period_start_us);
+            let detail = format!("counters of the period from {period}: a row that no commit writes so");
+            self.differ("counter", tenant, account, commit & 0xffff_ffff_ffff, detail);
+        }
+        self.counter_walk = walk;
+        Ok(())
+    }
+
+    fn counter_moved(&mut self, counted: Counted, commit: i64, before: i128, quantity: i128) {
+        let (tenant, account, CounterKey { counter_id, .. }) = counted;
+        let step = if let Some(measure) = self.period_ends.measures.get(&(tenant, counter_id)).copied() {
+            self.period_counter(counted, commit, quantity, measure);
+            self.weighed(counted, commit, quantity.wrapping_sub(before))
+        } else {
+            let sways = self.swaying.contains(&(tenant, counter_id));
+            if quantity < before && !sways && !self.lowered.contains(&(counted, commit)) {
+                let detail = format!("counter {counter_id}: {} does not follow {}", format_nano(quantity), format_nano(before));
+                self.differ("counter", tenant, account, commit & 0xffff_ffff_ffff, detail);
+            }
+            link(counted, commit, before, quantity)
+        };
+        let sum = self.links.entry(counted).or_default();
+        *sum = sum.wrapping_sub(step);
     }
 
     /// What does not add up in the end.

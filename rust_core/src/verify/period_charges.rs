@@ -44,6 +44,15 @@ pub(super) struct PostedPeriod {
     by_grant: HashMap<Id, i128>,
 }
 
+/// How a period stands.
+#[derive(Debug, Default)]
+struct Newest {
+    /// The last commit that moved it.
+    commit: i64,
+    quantity: i128,
+    charged: i128,
+}
+
 /// Of all period counters.
 #[derive(Debug, Default)]
 pub(super) struct Periods {
@@ -54,8 +63,8 @@ pub(super) struct Periods {
     by_counter: HashMap<Counted, Vec<usize>>,
     /// The last row of each period, while rows are read: its place.
     last: HashMap<Counted, usize>,
-    /// Of each period, by the counter of its units: the newest commit that moved it, and its units after it.
-    newest: HashMap<Counted, (i64, i128)>,
+    /// Of each period, by the counter of its units: how it stands.
+    newest: HashMap<Counted, Newest>,
     /// When those commits were.
     pub(super) committed: HashMap<i64, i64>,
     pub(super) now_us: i64,
@@ -206,9 +215,10 @@ impl Verifier {
         }
         let (tenant, account, key) = counted;
         let newest = periods.newest.entry((tenant, account, CounterKey { counter_id: units, ..key })).or_default();
-        newest.0 = newest.0.max(commit);
-        if measure == Measure::Quantity {
-            newest.1 = quantity;
+        newest.commit = newest.commit.max(commit);
+        match measure {
+            Measure::Quantity => newest.quantity = quantity,
+            Measure::Charge => newest.charged = quantity,
         }
         periods.committed.insert(commit, 0);
     }
@@ -245,13 +255,14 @@ impl Verifier {
         let periods = &self.period_ends;
         let now_us = periods.committed.values().copied().fold(periods.now_us, i64::max);
         let mut missing: Vec<Counted> = Vec::new();
-        for (counted, (commit, quantity)) in &periods.newest {
+        for (counted, Newest { commit, quantity, charged }) in &periods.newest {
             let (tenant, _, key) = *counted;
-            let settled = periods.last.get(counted).and_then(|place| rows.get(*place)).map(|checked| checked.row.commit_id);
+            let settled = periods.last.get(counted).and_then(|place| rows.get(*place));
+            let settled = settled.map_or((0, 0), |checked| (checked.row.quantity, checked.row.charged));
             let over_us = self.periods.get(&tenant).and_then(|starts| starts.end_of(key.period_start_us));
             let due_us = over_us.map(|end_us| (end_us + PERIOD_GRACE_US).max(periods.committed.get(commit).copied().unwrap_or(0)));
             let due = due_us.is_some_and(|due_us| due_us + SETTLED_WITHIN_US < now_us);
-            if due && settled.map_or(*quantity > 0, |settled| settled < *commit) {
+            if due && settled != (*quantity, *charged) {
                 missing.push(*counted);
             }
         }
