@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from buffmoney.base.config import Settings
+from buffmoney.migrate import migrate, migrations
 from buffmoney.pricing import presets
 from tests import by_hand
 from tests.integration.test_tiers import CARDS, card, charged, last_month, wait_for_core
-from tests.product import Merchant, assert_problem, event
+from tests.product import Merchant, Product, assert_problem, event
 
 PACKS = {"metric": "images", "model": "package", "price": "100", "per": "500", "blocks": "period"}
 
@@ -99,7 +103,7 @@ def test_blocks_count_through_everything(new_merchant: Callable[..., Merchant]) 
     assert (report["before"], report["after"]) == ("500", "500")
 
     # What began the second pack is less: the pack is bought again, neither twice nor never.
-    amended = merchant.ok("POST", "/v1/usage-events/fourth/amend", {"event": image("fifth", "5")})
+    amended = merchant.ok("POST", "/v1/usage-events/fourth/amend", {"idempotencyKey": "fifth", "quantity": "5"})
     assert amended["event"]["charge"] == "100"
     merchant.ok("POST", "/v1/usage-events/second/void", {})
     assert charged(merchant, image(quantity="993")) == ["0"]
@@ -126,6 +130,49 @@ def test_a_dollar_customer_has_packs_of_its_own(new_merchant: Callable[..., Merc
     merchant.ok("POST", "/v1/customers", {"externalId": "sam", "currency": "USD"})
     for customer, price in (("acme", "100"), ("sam", "15")):
         assert charged(merchant, *(image(quantity="250", customerExternalId=customer) for _ in range(3))) == [price, "0", price]
+
+
+async def older_cards(product: Product) -> list[tuple[str, str | None]]:
+    """(model, blocks) of a published package and of a draft's, and of another line, in a database from before there was a choice."""
+    settings = Settings.from_environment(product.environment)
+    parts, name = urlsplit(product.run["databaseUrl"]), f"older_{secrets.token_hex(4)}"
+    server = await asyncpg.connect(product.run["databaseUrl"])
+    await server.execute(f'CREATE DATABASE "{name}"')
+    await server.close()
+    older = settings.replace(database_url=f"postgresql://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else ""))
+    owner = await asyncpg.connect(older.database_url)
+    try:
+        for migration in migrations():
+            if migration.name == "blocks_of_a_period":
+                break
+            await owner.execute(migration.sql)
+            await owner.execute("INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", migration.version, migration.name)
+        await owner.execute("""
+            INSERT INTO merchants VALUES ('mer_' || repeat('0', 24), 'Old', 'prepaid', now());
+            INSERT INTO tenants (merchant_id, mode, partition_id, unknown_customers, created_at)
+            VALUES ('mer_' || repeat('0', 24), 'live', 0, 'create', now());
+            INSERT INTO metrics (tenant_id, metric_id, code, created_at) SELECT tenant_id, 3, 'images', now() FROM tenants;
+            INSERT INTO products SELECT tenant_id, 'prod_' || repeat('0', 24), 'default', 'default', now() FROM tenants;
+            INSERT INTO rate_cards (tenant_id, rate_card_id, product_id, name, currency, created_at)
+            SELECT tenant_id, 'rc_' || repeat(digit, 24), 'prod_' || repeat('0', 24), 'old', 'CNY', now()
+            FROM tenants, unnest('{0,1}'::text[]) AS digit;
+            INSERT INTO rate_card_charges (tenant_id, rate_card_id, line, metric_id, model, price, per, minimum, currency, price_id)
+            SELECT tenant_id, rate_card_id, line, 3, CASE line WHEN 0 THEN 'package' ELSE 'per_unit' END, 100, 500, 150, 'CNY',
+                nextval('price_ids') FROM rate_cards, generate_series(0, 1) AS line;
+            UPDATE rate_cards SET status = 'published', version = 1, published_at = now() WHERE rate_card_id = 'rc_' || repeat('0', 24);
+        """)
+        assert (await migrate(older)).applied == ("blocks_of_a_period",)
+        rows = await owner.fetch("SELECT model, blocks FROM rate_card_charges ORDER BY rate_card_id, line")
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await owner.execute("UPDATE rate_card_charges SET blocks = 'period' WHERE blocks = 'event'")
+        return [tuple(row) for row in rows]
+    finally:
+        await owner.close()
+
+
+def test_packages_from_before_keep_their_meaning(product: Product) -> None:
+    """Proves: the migration says of every package that is there, published or not, that its blocks are those of the event, as they were."""
+    assert asyncio.run(older_cards(product)) == [("package", "event"), ("per_unit", None)] * 2
 
 
 TAMPERING = {

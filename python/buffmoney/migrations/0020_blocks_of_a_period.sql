@@ -42,6 +42,14 @@ ALTER TABLE usage_counters
 ALTER TABLE usage_counter_quantities
     DROP CONSTRAINT usage_counter_quantities_quantities_check,
     ADD CONSTRAINT usage_counter_quantities_quantities_check CHECK ('NaN' <> ALL (quantities)) NOT VALID;
+DO $$
+DECLARE name text;
+BEGIN
+    SELECT conname INTO STRICT name FROM pg_constraint
+    WHERE conrelid = 'usage_voids'::regclass AND contype = 'c' AND pg_get_constraintdef(oid) LIKE '%counter_before%';
+    EXECUTE format('ALTER TABLE usage_voids DROP CONSTRAINT %I', name);
+END $$;
+ALTER TABLE usage_voids ADD CONSTRAINT usage_voids_counter_before_check CHECK (counter_before <> 'NaN') NOT VALID;
 
 -- ---------------------------------------------------------------- holds
 
