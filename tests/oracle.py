@@ -665,7 +665,7 @@ class Tenant:
         wallet = self.existing(customer)
         wallet.expire(now_us)
         spendable = wallet.spendable(now_us)
-        if spendable is not None and amount > spendable:
+        if amount and spendable is not None and amount > spendable:
             raise RefusedError("insufficient_balance")
         hold = Hold(hold_id, customer, amount, wallet.take(amount, now_us), now_us + ttl_us)
         wallet.held += amount
