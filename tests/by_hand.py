@@ -63,8 +63,11 @@ def check(explained: dict[str, Any]) -> Fraction:
 
 
 def charge_of(line: dict[str, Any], quantity: str, before: str = "0") -> Fraction:
-    """What the line of a card, as the API writes it, asks for a quantity where the period had used `before`: the table of models, read
-    once more."""
+    """What the line of a card, as the API writes it, asks for a quantity where the period had used `before`, less the blocks bought of a
+    package whose blocks are those of the period: the table of models, read once more."""
+    if line.get("blocks") == "period":
+        left = max(Fraction(line.get("allowance", "0")) - Fraction(before), Fraction(0))
+        return -(-max(Fraction(quantity) - left, Fraction(0)) // Fraction(line["per"])) * Fraction(line["price"])
     per, free = Fraction(line.get("per", "1")), Fraction(line.get("allowance", "0"))
     start, end = (max(Fraction(0), used - free) for used in (Fraction(before), Fraction(before) + Fraction(quantity)))
     amount = end - start

@@ -55,9 +55,10 @@ def round_half_even(value: Fraction) -> int:
 class Charge:
     """One line of a rate card: what usage of a metric costs where all of `match` is found in the dimensions.
 
-    model: per_unit, `price` for `per` units in proportion; package, `price` for every begun block of `per` units; flat, `price` for
-    an event; markup, `price` is what `per` units cost us, and `percent` comes on top; graduated, each unit by the tier (up to, price, per)
-    that the period has reached. The first `allowance` units of a period are free. No event that is billed costs less than `minimum`.
+    model: per_unit, `price` for `per` units in proportion; package, `price` for every begun block of `per` units, of the event or, with
+    blocks `period`, of what the customer uses in the period; flat, `price` for an event; markup, `price` is what `per` units cost us, and
+    `percent` comes on top; graduated, each unit by the tier (up to, price, per) that the period has reached. The first `allowance` units of
+    a period are free. No event that is billed costs less than `minimum`.
     """
 
     metric: str
@@ -69,14 +70,19 @@ class Charge:
     minimum: str | None = None
     allowance: str | None = None
     tiers: tuple[tuple[str | None, str, str], ...] = ()
+    currency: str | None = None
+    """None: the card's"""
+    blocks: str = "event"
 
     @property
     def counts(self) -> bool:
         """Whether what was used before in the period matters."""
-        return self.model == "graduated" or self.allowance is not None
+        return self.model == "graduated" or self.allowance is not None or self.buys_blocks
 
-    currency: str | None = None
-    """None: the card's"""
+    @property
+    def buys_blocks(self) -> bool:
+        """Whether units are bought in blocks and then used up."""
+        return self.blocks == "period"
 
 
 @dataclass(frozen=True)
@@ -179,8 +185,25 @@ def exact_after(charge: Charge, quantity_nano: int, before_nano: int) -> Fractio
     return exact
 
 
+def blocks_bought(charge: Charge, quantity_nano: int, balance_nano: int) -> int:
+    """How many blocks an event buys where its customer has used so much more than it has bought (below zero: bought more than used)."""
+    left = nano(charge.allowance or "0") - balance_nano
+    return max(0, math.ceil(Fraction(quantity_nano - max(left, 0), nano(charge.per))))
+
+
+def counted_after(charge: Charge, quantity_nano: int, before_nano: int) -> int:
+    """What a line has counted after an event: what was used, and where blocks are bought that less the blocks. What was used beyond the
+    allowance and is paid for by none any more, because an event was voided, is forgotten."""
+    if not charge.buys_blocks:
+        return before_nano + quantity_nano
+    bought = blocks_bought(charge, quantity_nano, before_nano) * nano(charge.per)
+    return min(before_nano, nano(charge.allowance or "0")) + quantity_nano - bought
+
+
 def price_of(charge: Charge, quantity_nano: int, before_nano: int = 0) -> int:
     """What an event of this quantity costs, in nano-units: rounded once, and then not less than the minimum. Free within an allowance."""
+    if charge.buys_blocks:
+        return blocks_bought(charge, quantity_nano, before_nano) * nano(charge.price)
     exact = exact_after(charge, quantity_nano, before_nano)
     return 0 if exact is None else max(round_half_even(exact * NANO), nano(charge.minimum or "0"))
 
@@ -202,13 +225,13 @@ Period = tuple[int, Month]
 LONGEST_PERIOD_US = 32 * 86_400 * 10**6
 
 
-Counter = tuple[str, str, tuple[tuple[str, str], ...]]
-"""product, metric and match: what a line that counts has in common with its later versions"""
+Counter = tuple[str, str, tuple[tuple[str, str], ...], str]
+"""product, metric, match and what is counted, units or units less blocks: what a line that counts has in common with its later versions"""
 
 
 def counter_of(card: Card, charge: Charge) -> Counter:
     """Which counter a line counts by."""
-    return card.product, charge.metric, tuple(sorted(charge.match.items()))
+    return card.product, charge.metric, tuple(sorted(charge.match.items())), "blocks" if charge.buys_blocks else "units"
 
 
 # ---------------------------------------------------------------- wallets
@@ -389,8 +412,8 @@ class Tenant:
         self.counters: dict[tuple[str, Counter, int], int] = defaultdict(int)
         """what each customer used of a line in the period with a start, in nano-units; a change may rename a period that is to come, and of
         which there is usage a little ahead, but never moves its start"""
-        self.counted: dict[str, tuple[str, Counter, int]] = {}
-        """by what each event was counted"""
+        self.counted: dict[str, tuple[tuple[str, Counter, int], int]] = {}
+        """by what each event was counted, and what its void takes off of it: its quantity, less the blocks it bought"""
         self.default_limit = 0 if billing == "prepaid" else None
         self.billing = billing
         """pay-as-you-go accrues; `overdraft` is what it was before it did: prepaid without a floor"""
@@ -463,7 +486,7 @@ class Tenant:
             return Outcome("no_price")
         counter = self.counter(event)
         before = self.counters[counter] if counter else 0
-        if before + event.quantity >= 10**38:
+        if counter and counted_after(met[1], event.quantity, before) >= 10**38:
             return Outcome("amount_out_of_range")
         amount = price_of(met[1], event.quantity, before)
         return Outcome("accepted", amount) if amount < AMOUNT_LIMIT else Outcome("amount_out_of_range")
@@ -487,10 +510,12 @@ class Tenant:
         wallet = wallet or self.open(event.customer)
         self.paid[event.key] = wallet.take(outcome.charge, now_us)
         wallet.spent += outcome.charge
-        counter = self.counter(event)
-        if counter:
-            self.counters[counter] += event.quantity
-            self.counted[event.key] = counter
+        counter, met = self.counter(event), self.line_met(event, wallet.currency)
+        if counter and met:
+            before = self.counters[counter]
+            self.counters[counter] = counted_after(met[1], event.quantity, before)
+            bought = blocks_bought(met[1], event.quantity, before) * nano(met[1].per) if met[1].buys_blocks else 0
+            self.counted[event.key] = counter, event.quantity - bought
         self.known[event.key] = (event, outcome.charge)
         return outcome
 
@@ -506,7 +531,8 @@ class Tenant:
             wallet.give_back(self.paid[key], now_us)
             self.voided[key] = replaced_by
             if key in self.counted:
-                self.counters[self.counted[key]] -= event.quantity
+                counter, change = self.counted[key]
+                self.counters[counter] -= change
         return charge
 
     def amend(self, key: str, event: Usage, now_us: int) -> tuple[int, int]:
@@ -530,7 +556,8 @@ class Tenant:
             self.wallets[name] = before
             del self.voided[key]
             if key in self.counted:
-                self.counters[self.counted[key]] += self.known[key][0].quantity
+                counter, change = self.counted[key]
+                self.counters[counter] += change
             raise RefusedError(outcome.code)
         return charge, outcome.charge
 
@@ -617,12 +644,28 @@ class Tenant:
         wallet.limit = limit
         return wallet
 
+    def estimate(self, events: list[Usage]) -> int:
+        """What events would cost if they came now, in this order, and each could be paid."""
+        counters, total = copy.copy(self.counters), 0
+        try:
+            for event in events:
+                outcome = self.rate(event, self.currency_of(event.customer))
+                if outcome.code != "accepted":
+                    raise RefusedError(outcome.code)
+                counter, met = self.counter(event), self.line_met(event, self.currency_of(event.customer))
+                if counter and met:
+                    self.counters[counter] = counted_after(met[1], event.quantity, self.counters[counter])
+                total += outcome.charge
+        finally:
+            self.counters = counters
+        return total
+
     def hold(self, customer: str, hold_id: str, amount: int, *, ttl_us: int, now_us: int) -> Hold:
         """Sets an amount aside, or refuses it as a whole."""
         wallet = self.existing(customer)
         wallet.expire(now_us)
         spendable = wallet.spendable(now_us)
-        if spendable is not None and amount > spendable:
+        if amount and spendable is not None and amount > spendable:
             raise RefusedError("insufficient_balance")
         hold = Hold(hold_id, customer, amount, wallet.take(amount, now_us), now_us + ttl_us)
         wallet.held += amount
@@ -665,12 +708,19 @@ class Tenant:
         return self._close(hold, "captured", captured, now_us)
 
     def capture_with_events(self, hold_id: str, events: list[Usage], now_us: int) -> list[Outcome]:
-        """Gives a hold back and charges the actual events instead, in one step. All must be of the hold's customer."""
+        """Gives a hold back and charges the actual events instead, in one step, or does neither where one of them could not be paid. All
+        must be of the hold's customer."""
         hold = self._open_hold(hold_id, now_us)
         if any(event.customer != hold.customer for event in events):
             raise RefusedError("customer_mismatch")
+        before = copy.deepcopy((self.wallets[hold.customer], hold))
+        counters, known, paid, counted = map(copy.copy, (self.counters, self.known, self.paid, self.counted))
         self._close(hold, "captured", 0, now_us)
         outcomes = [self.use(event, now_us) for event in events]
+        if any(outcome.code == "insufficient_balance" for outcome in outcomes):
+            self.wallets[hold.customer], self.holds[hold_id] = before
+            self.counters, self.known, self.paid, self.counted = counters, known, paid, counted
+            raise RefusedError("insufficient_balance")
         hold.captured = sum(outcome.charge for outcome in outcomes if outcome.code == "accepted")
         return outcomes
 

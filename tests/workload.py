@@ -85,12 +85,13 @@ class GiveGrant:
 
 @dataclass(frozen=True)
 class PlaceHold:
-    """amount in nano-units."""
+    """amount in nano-units; events: what is held is their price."""
 
     customer: str
     command_id: str
     amount: int
     ttl_ms: int
+    events: Batch | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,8 @@ def line(metric: str, chooser: random.Random, match: dict[str, str]) -> Charge:
     percent = chooser.choice(("0", "20", "12.5", "33.333333333", "0.000000001", "250")) if model == "markup" else None
     minimum = chooser.choice(("0.01", "0.000000001", "1.5")) if chooser.random() < 0.25 else None
     allowance = chooser.choice(ALLOWANCES) if model != "flat" and chooser.random() < 0.25 else None
-    return Charge(metric, price, per, match, model, percent, minimum, allowance)
+    blocks = "period" if model == "package" and nano(price) and chooser.random() < 0.6 else "event"
+    return Charge(metric, price, per, match, model, percent, None if blocks == "period" else minimum, allowance, blocks=blocks)
 
 
 def tiered_line(metric: str, chooser: random.Random, match: dict[str, str]) -> Charge:
@@ -376,7 +378,12 @@ class Workload:
         if dice < 0.71 and self.grants:
             return self.refund()
         if dice < 0.78:
-            hold = PlaceHold(self.customer(), self.command_id(), self.amount(40), self.random.choice((1_000, 60_000, 3_600_000)))
+            customer = self.customer()
+            hold = PlaceHold(customer, self.command_id(), self.amount(40), self.random.choice((1_000, 60_000, 3_600_000)))
+            if self.random.random() < 0.4:
+                hold = replace(
+                    hold, events=Batch(tuple(replace(self.event(), customer=customer) for _ in range(self.random.randint(1, 4))))
+                )
             self.holds.append((hold.command_id, hold.customer))
             return hold
         if dice < 0.86 and self.holds:

@@ -278,16 +278,14 @@ class Verifier:
                 str,
                 str | None,
                 str | None,
-                int | None,
-                str | None,
-                str | None,
                 str,
+                tuple[int | None, str | None, str | None, str | None],
                 tuple[str | None, int | None, int | None],
             ]
         ],
     ) -> None:
-        """(tenant_id, price_id, model, price, per, percent, minimum, counter_id, allowance, tiers as JSON, currency, (minimum per period,
-        counters of a period's units and charges)). A line that cannot be charged by is a difference."""
+        """(tenant_id, price_id, model, price, per, percent, minimum, currency, (counter_id, allowance, tiers as JSON, blocks), (minimum per
+        period, counters of a period's units and charges)). A line that cannot be charged by is a difference."""
     def at(self, now_us: int) -> None:
         """The moment of the verification: periods that were over long before it are settled."""
     def period_charges(self, chunk: bytes) -> int:

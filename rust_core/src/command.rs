@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 use crate::posting::{Amounts, Id, PostingKind};
 use crate::rate::{Currency, UnknownCustomers, currency_code};
 use crate::time::format_us;
-use crate::usage::{AMOUNT_LIMIT, CHARGE_LIMIT, Decided, Policy};
+use crate::usage::{AMOUNT_LIMIT, Decided};
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, write_parts};
 
 /// Open grants of one wallet; their list travels with its postings, so it stays short.
@@ -333,7 +333,7 @@ impl Engine {
         let command: HoldCommand = read(json)?;
         let amount = match (&command.amount, section) {
             (Some(text), None) => positive(text, "amount")?,
-            (None, Some(section)) => self.estimate(tenant, &command.customer, section)?,
+            (None, Some(section)) => self.estimate(work.now_us, tenant, &command.customer, section)?,
             _ => return refuse("invalid_command", "a hold takes an amount or events"),
         };
         let accrues = self.catalogs.get(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?.accrues;
@@ -370,27 +370,20 @@ impl Engine {
         }))
     }
 
-    /// The rated sum of estimated events. Nothing is recorded.
-    fn estimate(&mut self, tenant: i64, customer: &str, section: &UsageSection<'_>) -> Result<i128, Failure> {
-        let catalog = self.catalogs.get_mut(&tenant).ok_or(EngineError::NotLoaded("a catalogue"))?;
-        let shapes: Vec<_> = section.shapes.iter().map(|shape| catalog.shape(shape.metric, shape.dimensions)).collect();
-        let policy = Policy::of(catalog);
-        let payer = self.wallets.find(tenant, customer).and_then(|index| self.wallets.slots[index as usize].as_ref());
+    /// What these events would be charged if they came now, in this order: a capture with the same events right after comes to as much.
+    /// It may be nothing, where they are free or priced at the end of the period: such a hold is one of zero, so that whoever holds
+    /// before the work need not know which work that is.
+    fn estimate(&mut self, now_us: i64, tenant: i64, customer: &str, section: &UsageSection<'_>) -> Result<i128, Failure> {
+        let payer = self.wallets.find(tenant, customer);
         let mut total = 0_i128;
-        for event in &section.events {
-            let Some(shape) = shapes.get(usize::from(event.shape)) else { return Err(EngineError::Row("an event's shape").into()) };
-            if shape.metric_id.is_none() {
-                return refuse("unknown_metric", format!("event {}: no such metric", event.index));
-            }
-            let Some(price) = policy.price(shape, payer, event.occurred_us) else {
-                return refuse("no_price", format!("event {}: no price is in force", event.index));
+        for (event, charge) in section.events.iter().zip(self.quote(now_us, tenant, payer, section)?) {
+            let charge = charge.or_else(|outcome| refuse(outcome.code(), format!("event {}: {}", event.index, outcome.detail())))?;
+            let Some(sum) = total.checked_add(charge).filter(|sum| *sum < AMOUNT_LIMIT) else {
+                return refuse("amount_out_of_range", "the estimate is too large");
             };
-            let charge = price.charge(event.quantity_nano).filter(|charge| *charge < CHARGE_LIMIT);
-            let sum = charge.and_then(|charge| total.checked_add(charge)).filter(|sum| *sum < AMOUNT_LIMIT);
-            let Some(sum) = sum else { return refuse("amount_out_of_range", "the estimate is too large") };
             total = sum;
         }
-        if total == 0 { refuse("invalid_amount", "the estimate is zero: nothing to hold") } else { Ok(total) }
+        Ok(total)
     }
 
     /// An open hold that is not past its time.
@@ -469,12 +462,23 @@ impl Engine {
         }))
     }
 
-    /// Gives the hold back and takes the actual events as usage, in one step. All of them must be the hold's customer's.
+    /// Gives the hold back and takes the actual events as usage, in one step. All of them must be the hold's customer's. Where the
+    /// balance with what was on hold does not cover them all, nothing happens and the hold stays open: the work is done, so the
+    /// money for it must not be let go. The client can try again after a top-up, or capture what is held.
     fn capture_events(&mut self, work: &mut Work, key: (i64, Id), hold: &Hold, section: &UsageSection<'_>) -> Result<Value, Failure> {
         let Some(index) = self.wallets.find_account(hold.account) else { return Err(EngineError::NotLoaded("a hold's wallet").into()) };
         let name = self.wallets.slots[index as usize].as_ref().map(|wallet| wallet.external_id.clone()).unwrap_or_default();
         if section.customers.iter().any(|customer| **customer != *name) {
             return refuse("customer_mismatch", "an event belongs to another customer than the hold");
+        }
+        let accrues = self.catalogs.get(&key.0).ok_or(EngineError::NotLoaded("a catalogue"))?.accrues;
+        let due = self.quote_new(work.now_us, key.0, index, section)?;
+        if !due.is_some_and(|due| self.affords_instead(work.now_us, index, hold, due, accrues)) {
+            let due = due.map_or_else(|| "too much".to_owned(), format_nano);
+            return refuse(
+                "insufficient_balance",
+                format!("the events cost {due}, more than is available and on hold: the hold stays open"),
+            );
         }
         if self.close_hold(work, key, PostingKind::Release).is_none() {
             return Err(EngineError::NotLoaded("a hold's wallet").into());

@@ -25,6 +25,7 @@ pub mod posting;
 pub mod publish;
 #[cfg(feature = "python")]
 mod python;
+mod quote;
 pub mod rate;
 pub mod recent;
 mod refund;

@@ -503,10 +503,10 @@ impl PyEngine {
     }
 }
 
-/// (tenant, price id, model, price, per, percent, minimum, counter, allowance, tiers as the catalogue's JSON has them, currency, what is
-/// settled at the end of a period).
-type PyPriceRow =
-    (i64, i32, String, String, String, Option<String>, Option<String>, Option<i32>, Option<String>, Option<String>, String, PyPeriodEnd);
+/// (tenant, price id, model, price, per, percent, minimum, currency, what counts, what is settled at the end of a period).
+type PyPriceRow = (i64, i32, String, String, String, Option<String>, Option<String>, String, PyCounting, PyPeriodEnd);
+/// (counter, allowance, tiers as the catalogue's JSON has them, blocks).
+type PyCounting = (Option<i32>, Option<String>, Option<String>, Option<String>);
 /// (minimum per period, counter of units, counter of charges).
 type PyPeriodEnd = (Option<String>, Option<i32>, Option<i32>);
 
@@ -556,12 +556,14 @@ impl PyVerifier {
     }
     fn prices(&mut self, rows: Vec<PyPriceRow>) -> PyResult<()> {
         let verifier = self.open()?;
-        for (tenant, price_id, model, price, per, percent, minimum, counter_id, allowance, tiers, currency_text, end) in rows {
+        for (tenant, price_id, model, price, per, percent, minimum, currency_text, counting, end) in rows {
+            let (counter_id, allowance, tiers, blocks) = counting;
             let tiers: Option<Vec<TierText>> = tiers
                 .map(|tiers| serde_json::from_str(&tiers))
                 .transpose()
                 .map_err(|error| PyValueError::new_err(format!("tiers of price {price_id}: {error}")))?;
-            let counting = CountingText { counter_id, allowance: allowance.as_deref(), tiers: tiers.as_deref() };
+            let (allowance, blocks) = (allowance.as_deref(), blocks.as_deref());
+            let counting = CountingText { counter_id, allowance, tiers: tiers.as_deref(), blocks };
             let terms = Terms::parse(&model, &price, &per, percent.as_deref(), minimum.as_deref());
             let end = PeriodEndText { minimum_per_period: end.0.as_deref(), quantity_counter: end.1, charge_counter: end.2 };
             let terms = terms.and_then(|terms| terms.counted(&counting)?.settled(&end, &counting));

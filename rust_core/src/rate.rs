@@ -133,6 +133,8 @@ struct WireCharge {
     counter_id: Option<i32>,
     allowance: Option<String>,
     tiers: Option<Vec<TierText>>,
+    /// Of a package: absent for those of the event.
+    blocks: Option<String>,
     minimum_per_period: Option<String>,
     period_quantity_counter_id: Option<i32>,
     period_charge_counter_id: Option<i32>,
@@ -141,7 +143,12 @@ struct WireCharge {
 impl WireCharge {
     fn terms(&self) -> Result<Terms, TermsError> {
         let (percent, minimum) = (self.percent.as_deref(), self.minimum.as_deref());
-        let counting = CountingText { counter_id: self.counter_id, allowance: self.allowance.as_deref(), tiers: self.tiers.as_deref() };
+        let counting = CountingText {
+            counter_id: self.counter_id,
+            allowance: self.allowance.as_deref(),
+            tiers: self.tiers.as_deref(),
+            blocks: self.blocks.as_deref(),
+        };
         let period_end = PeriodEndText {
             quantity_counter: self.period_quantity_counter_id,
             charge_counter: self.period_charge_counter_id,
@@ -270,7 +277,7 @@ pub struct Catalog {
     pub default_overdraft_limit: Option<i128>,
     /// What grants do not cover is owed unbilled: the merchant bills pay-as-you-go.
     pub accrues: bool,
-    /// Whether any line has tiers or an allowance.
+    /// Whether any line has tiers, an allowance or blocks of the period.
     pub counts: bool,
     /// What each line that counts counts by.
     counting: HashMap<i32, Arc<Counting>>,

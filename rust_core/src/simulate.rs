@@ -94,11 +94,11 @@ fn rate_event(
         Some(counting) => {
             let Ok(period_start_us) = counting.periods.start_of(occurred_us) else { return (Rated::OutOfRange, None) };
             let used = counters.entry((account, CounterKey { period_start_us, counter_id: counting.counter_id })).or_default();
-            let charge = price.charge_after(*used, quantity).filter(|charge| *charge < CHARGE_LIMIT && *used + quantity < AMOUNT_LIMIT);
-            if charge.is_some() {
-                *used += quantity;
-            }
-            charge
+            let step = price.charge_counted(counting, *used, quantity);
+            step.filter(|(charge, after)| *charge < CHARGE_LIMIT && *after < AMOUNT_LIMIT).map(|(charge, after)| {
+                *used = after;
+                charge
+            })
         }
     };
     (charge.filter(|charge| *charge < CHARGE_LIMIT).map_or(Rated::OutOfRange, Rated::Charge), price.period_end.clone())

@@ -165,8 +165,10 @@ impl Engine {
                 };
                 let found = payer.and_then(|wallet| wallet.counters.find(key));
                 let before = payer.map_or(0, |wallet| wallet.counters.used(found));
-                counted = Some((key, found, before));
-                price.charge_after(before, event.quantity_nano).filter(|_| before + event.quantity_nano < AMOUNT_LIMIT)
+                let step = price.charge_counted(counting, before, event.quantity_nano).filter(|(_, after)| *after < AMOUNT_LIMIT);
+                let Some((charge, after)) = step else { return Ok((Outcome::AmountOutOfRange, 0)) };
+                counted = Some((key, found, before, after));
+                Some(charge)
             }
         };
         let Some(charge) = rated.filter(|charge| *charge < CHARGE_LIMIT) else { return Ok((Outcome::AmountOutOfRange, 0)) };
@@ -192,10 +194,10 @@ impl Engine {
             return Ok((Outcome::InsufficientBalance, 0));
         }
         let posting_seq = if charge == 0 { 0 } else { work.debit_usage(slot, wallet, charge, policy.accrues) };
-        if let Some((key, found, before)) = counted {
+        if let Some((key, found, before, after)) = counted {
             let held = wallet.counters.len();
             let CounterKey { period_start_us, counter_id } = key;
-            let moved = Moved { wallet: index, period_start_us, counter_id, before, after: before + event.quantity_nano };
+            let moved = Moved { wallet: index, period_start_us, counter_id, before, after };
             wallet.counters.advance(found, moved, &mut work.counters, work.now_us);
             self.wallets.counters = self.wallets.counters + wallet.counters.len() - held;
         }
@@ -217,14 +219,14 @@ impl Engine {
         events.bytes(event.idempotency_key.as_bytes());
         events.bytes(dimensions.as_bytes());
         if work.counts {
-            events.numeric(counted.map_or(0, |(_, _, before)| before));
+            events.numeric(counted.map_or(0, |(_, _, before, _)| before));
         }
         Ok((Outcome::Accepted, charge))
     }
 }
 
 /// Which counter an event is counted by: of the period in which it occurred.
-fn counter_key(counting: &Counting, occurred_us: i64, now_us: i64) -> Result<CounterKey, Outcome> {
+pub(crate) fn counter_key(counting: &Counting, occurred_us: i64, now_us: i64) -> Result<CounterKey, Outcome> {
     // Counters of older periods may have left memory.
     if occurred_us < now_us - COUNTED_FOR_US {
         return Err(Outcome::TooOld);

@@ -117,6 +117,8 @@ pub struct Verifier {
     links: HashMap<Counted, u128>,
     /// Counters that a commit's voids lowered.
     lowered: HashSet<(Counted, i64)>,
+    /// Counters that go up and down by themselves: (tenant, counter).
+    swaying: HashSet<(i64, i32)>,
     period_ends: period_charges::Periods,
     periods: HashMap<i64, Arc<Periods>>,
     sums: HashMap<i64, CommitSum>,
@@ -200,6 +202,7 @@ impl Verifier {
             counter_walk: CounterWalk::default(),
             links: HashMap::new(),
             lowered: HashSet::new(),
+            swaying: HashSet::new(),
             period_ends: period_charges::Periods::default(),
             periods: HashMap::new(),
             sums: HashMap::new(),
@@ -237,6 +240,9 @@ impl Verifier {
             Ok(terms) => {
                 let price = Price::new(price_id, &terms);
                 let price = self.periods.get(&tenant).map_or_else(|| price.clone(), |periods| price.clone().in_periods(periods));
+                if let Some(counting) = price.counting.as_ref().filter(|counting| counting.sways()) {
+                    self.swaying.insert((tenant, counting.counter_id));
+                }
                 if let Some(end) = &price.period_end {
                     self.period_ends.measures.insert((tenant, end.quantity_counter), (Measure::Quantity, end.quantity_counter));
                     self.period_ends.measures.insert((tenant, end.charge_counter), (Measure::Charge, end.quantity_counter));
@@ -419,7 +425,11 @@ impl Verifier {
                     self.differ("charge", tenant, account, posting_seq, detail);
                 }
                 match counting {
-                    Some(counting) => self.count((tenant, account), commit, occurred_us, &counting, (before, quantity), key),
+                    Some(counting) => {
+                        // What does not fit is no step that any stored quantity goes.
+                        let after = counting.after(before, quantity, charge).unwrap_or(i128::MAX);
+                        self.count((tenant, account), commit, occurred_us, &counting, (before, after), key);
+                    }
                     None if before != 0 => {
                         self.differ("counter", tenant, account, posting_seq, format!("event {key}: counted where nothing counts"));
                     }

@@ -20,7 +20,7 @@ use crate::message::UsageSection;
 use crate::money::format_nano;
 use crate::outcome::Outcome;
 use crate::posting::{Id, PostingKind};
-use crate::rate::Currency;
+use crate::rate::{Counting, Currency};
 use crate::time::format_us;
 use crate::usage::AMOUNT_LIMIT;
 use crate::wallet::{Grant, UNALLOCATED, UNBILLED, Wallet, write_parts};
@@ -254,8 +254,8 @@ impl Engine {
             let row = work.voids.pop();
             self.voids.remove(&hash);
             if let Some(row) = row {
-                if row.counter_before.is_some() {
-                    self.recount(work, tenant, index, (row.price_id, row.occurred_us, row.quantity));
+                if let Some(before) = row.counter_before {
+                    self.recount(work, tenant, index, (row.price_id, row.occurred_us), |_, _| Some(before));
                 }
                 self.recount_period(work, tenant, index, row.price_id, (row.occurred_us, row.quantity, row.charge));
             }
@@ -285,9 +285,16 @@ impl Engine {
         Ok(answer)
     }
 
-    /// Moves the counter of an event's line in its period by a quantity, while usage of that period can still come: later events go on
-    /// from there, earlier charges stay. Gives where it was; `None`: nothing is counted there.
-    fn recount(&mut self, work: &mut Work, tenant: i64, index: u32, (price_id, occurred_us, change): (i32, i64, i128)) -> Option<i128> {
+    /// Moves the counter of an event's line in its period, while usage of that period can still come: later events go on from there,
+    /// earlier charges stay. Gives where it was; `None`: nothing is counted there.
+    fn recount(
+        &mut self,
+        work: &mut Work,
+        tenant: i64,
+        index: u32,
+        (price_id, occurred_us): (i32, i64),
+        to: impl Fn(&Counting, i128) -> Option<i128>,
+    ) -> Option<i128> {
         let counting = self.catalogs.get(&tenant)?.counting(price_id)?;
         let period_start_us = counting.periods.start_of(occurred_us).ok()?;
         if period_start_us < work.now_us - KEPT_FOR_US {
@@ -297,7 +304,7 @@ impl Engine {
         let wallet = self.wallets.slots[index as usize].as_mut()?;
         let place = wallet.counters.find(key);
         let before = wallet.counters.used(place);
-        let after = before.checked_add(change).filter(|after| *after >= 0)?;
+        let after = to(counting, before)?;
         let moved = Moved { wallet: index, period_start_us, counter_id: counting.counter_id, before, after };
         let held = wallet.counters.len();
         wallet.counters.advance(place, moved, &mut work.counters, work.now_us);
@@ -379,11 +386,13 @@ impl Engine {
             replaced_by,
             counter_before: None,
         });
-        let before = self.recount(work, tenant, index, (counted.0, counted.1, -counted.2));
+        let (price_id, occurred_us, quantity) = counted;
+        let before =
+            self.recount(work, tenant, index, (price_id, occurred_us), |counting, before| counting.without(before, quantity, charge));
         if let Some(row) = work.voids.last_mut() {
             row.counter_before = before;
         }
-        self.recount_period(work, tenant, index, counted.0, (counted.1, -counted.2, -charge));
+        self.recount_period(work, tenant, index, price_id, (occurred_us, -quantity, -charge));
         self.voids.insert(hash, Box::new(void.clone()));
         Ok(void)
     }

@@ -47,6 +47,7 @@ fn tiered(allowance: &str) -> Result<Terms, TermsError> {
         counter_id: Some(9),
         allowance: Some(allowance),
         tiers: Some(&tiers),
+        blocks: None,
     })
 }
 

@@ -98,7 +98,7 @@ def test_every_model_is_charged_and_explained(merchant: Merchant) -> None:
     """Proves: what the engine charges under each model is what the line gives by hand, and a new version changes what comes after it."""
     merchant.grant("1000")
     charges = [
-        {"metric": "images", "model": "package", "price": "100", "per": "500"},
+        {"metric": "images", "model": "package", "price": "100", "per": "500", "blocks": "event"},
         {"metric": "agent_runs", "model": "flat", "price": "0.5"},
         {"metric": "tokens_input", "model": "markup", "cost": "2", "per": "3000", "percent": "12.5"},
         {"metric": "tokens_output", "price": "1", "per": "1000000", "minimum": "0.01"},

@@ -233,13 +233,13 @@ def test_the_difference_of_two_cards(merchant: Merchant) -> None:
     first = merchant.ok("GET", CARDS)["data"][0]["rateCardId"]
     new = draft(merchant, LINE, {"metric": "images", "model": "package", "price": "100", "per": "500", "match": {"pack": "500"}})
     found = merchant.ok("GET", f"{CARDS}/{new}/diff")
-    package = {"metric": "images", "model": "package", "match": {"pack": "500"}, "price": "100", "per": "500"}
+    package = {"metric": "images", "model": "package", "match": {"pack": "500"}, "price": "100", "per": "500", "blocks": "period"}
     assert (found["against"], found["added"]) == (first, [package])
     assert [line["metric"] for line in found["removed"]] == ["tokens_output"]
     (changed,) = found["changed"]
     assert (changed["metric"], changed["before"]["price"], changed["after"]["price"]) == ("tokens_input", "1", "2")
     assert found["text"].splitlines() == [
-        "+ images (pack=500): 100 CNY for each 500 or part of them",
+        "+ images (pack=500): 100 CNY for each 500 or part of them in a period",
         "- tokens_output: 4 CNY per 1000",
         "~ tokens_input: 1 CNY per 1000 → 2 CNY per 1000",
     ]
@@ -260,7 +260,8 @@ def test_every_model_is_kept_and_handed_to_the_engine(merchant: Merchant) -> Non
     line has one, has drafts nowhere, and is one that today's engine can load."""
     lines = [
         {"metric": "images", "model": "per_unit", "match": {}, "price": "0.2", "per": "1", "minimum": "0.000000001"},
-        {"metric": "images", "model": "package", "match": {"pack": "500"}, "price": "100", "per": "500"},
+        {"metric": "images", "model": "package", "match": {"pack": "500"}, "price": "100", "per": "500", "blocks": "event"},
+        {"metric": "images", "model": "package", "match": {"pack": "9"}, "price": "3", "per": "9", "blocks": "period"},
         {"metric": "agent_runs", "model": "flat", "match": {}, "price": "0.5"},
         {"metric": "storage_gb", "model": "markup", "match": {}, "cost": "3.5", "per": "1", "percent": "12.123456789", "minimum": "1"},
     ]
@@ -272,10 +273,12 @@ def test_every_model_is_kept_and_handed_to_the_engine(merchant: Merchant) -> Non
     assert second["rateCardId"] == made["rateCardId"]
     assert first["productId"] == second["productId"] == made["productId"]
     assert [set(line) for line in first["charges"]] == [{"priceId", "metricId", "match", "price", "per"}] * 2
-    kept = [{name: value for name, value in line.items() if name not in ("priceId", "metricId")} for line in second["charges"]]
+    kept = [{name: value for name, value in line.items() if name not in ("priceId", "metricId", "counterId")} for line in second["charges"]]
+    assert ["counterId" in line for line in second["charges"]] == [line.get("blocks") == "period" for line in lines]
     assert kept == [
         {"match": {}, "price": "0.2", "per": "1", "minimum": "0.000000001"},
         {"match": {"pack": "500"}, "model": "package", "price": "100", "per": "500"},
+        {"match": {"pack": "9"}, "model": "package", "price": "3", "per": "9", "blocks": "period"},
         {"match": {}, "model": "flat", "price": "0.5", "per": "1"},
         {"match": {}, "model": "markup", "price": "3.5", "per": "1", "percent": "12.123456789", "minimum": "1"},
     ]
@@ -319,6 +322,10 @@ BAD_TIERS: list[tuple[dict[str, Any], str, str]] = [
         ([{"metric": "images", "model": "tiered", "price": "1"}], "invalid_rate_card", "charges[0].model"),
         ([{"metric": "images", "model": "flat", "price": "1", "per": "2"}], "invalid_rate_card", "charges[0].per"),
         ([{"metric": "images", "model": "package", "price": "1"}], "missing_field", "charges[0].per"),
+        ([{"metric": "images", "price": "1", "blocks": "period"}], "invalid_rate_card", "charges[0].blocks"),
+        ([{"metric": "images", "model": "package", "price": "1", "per": "5", "blocks": "month"}], "invalid_rate_card", "charges[0].blocks"),
+        ([{"metric": "images", "model": "package", "price": "1", "per": "5", "minimum": "2"}], "invalid_rate_card", "charges[0].minimum"),
+        ([{"metric": "images", "model": "package", "price": "0", "per": "5"}], "invalid_price", "charges[0].price"),
         ([{"metric": "images"}], "missing_field", "charges[0].price"),
         ([LINE, {"metric": "images", "model": "markup", "cost": "1", "percent": "20%"}], "invalid_price", "charges[1].percent"),
         ([{"metric": "images", "price": "1", "minimum": "0"}], "invalid_price", "charges[0].minimum"),
@@ -399,11 +406,11 @@ def test_the_command_line(merchant: Merchant, tmp_path: Path) -> None:
     assert made["status"] == "draft"
     listed = run("list", "--status", "draft")
     assert card_id in listed and "Image packs" in listed and "default" in listed
-    assert "+ images (pack=1800): 300 CNY for each 1800 or part of them" in run("diff", card_id)
+    assert "+ images (pack=1800): 300 CNY for each 1800 or part of them in a period" in run("diff", card_id)
     shown = run("show", card_id)
     assert "a draft" in shown
     (row,) = [line.split() for line in shown.splitlines() if "pack=1800" in line]
-    assert row == ["1", "images", "pack=1800", "package", "300", "1800"]
+    assert row == ["1", "images", "pack=1800", "package", "300", "1800", "period"]
     assert "version 2" in run("publish", card_id)
     assert json.loads(run("list", "--status", "published", "--json"))["rateCards"][0]["rateCardId"] == card_id
     refused = merchant.product.cli("rate-cards", "publish", card_id, check=False, BUFFMONEY_API_KEY=merchant.sandbox_key)
@@ -420,9 +427,9 @@ def test_presets_can_be_published(new_merchant: Callable[..., Merchant], name: s
 
 
 def test_the_product_s_own_example_is_a_preset() -> None:
-    """Proves: ¥100 buy 500 images and ¥300 buy 1,800."""
+    """Proves: ¥100 buy 500 images and ¥300 buy 1,800 (test_blocks.py uses them up)."""
     packs = {line["per"]: line["price"] for line in json.loads(presets.text("images"))["charges"] if line.get("model") == "package"}
     assert packs == {"500": "100", "1800": "300"}
-    assert presets.names() == ["agent_runs", "images", "storage", "tiers", "tokens", "volume"]
-    with pytest.raises(ValueError, match="agent_runs, images, storage, tiers, tokens, volume"):
+    assert presets.names() == ["agent_runs", "image_credits", "images", "storage", "tiers", "tokens", "volume"]
+    with pytest.raises(ValueError, match="agent_runs, image_credits, images, storage, tiers, tokens, volume"):
         presets.text("../cards")

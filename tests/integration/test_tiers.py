@@ -186,10 +186,12 @@ TAMPERING = {
     "a quantity is deleted": "DELETE FROM usage_counter_quantities WHERE commit_id = (SELECT max(commit_id) FROM usage_counter_quantities)",
     "a quantity is made up": """INSERT INTO usage_counter_quantities SELECT tenant_id, account_id, period_start, commit_id + 1, false,
         counter_ids, ARRAY[quantities[1] + 5] FROM usage_counter_quantities ORDER BY commit_id DESC LIMIT 1""",
-    "a row without a move is made up": """INSERT INTO usage_counter_quantities SELECT tenant_id, account_id, period_start, commit_id + 1, false,
-        counter_ids, quantities FROM usage_counter_quantities ORDER BY commit_id DESC LIMIT 1""",
-    "a counter is left out of a whole row": """INSERT INTO usage_counter_quantities SELECT tenant_id, account_id, period_start, commit_id + 1,
-        true, '{2000000}', '{0}' FROM usage_counter_quantities ORDER BY commit_id DESC LIMIT 1""",
+    "a row without a move is made up": """INSERT INTO usage_counter_quantities
+        SELECT tenant_id, account_id, period_start, commit_id + 1, false, counter_ids, quantities FROM usage_counter_quantities
+        ORDER BY commit_id DESC LIMIT 1""",
+    "a counter is left out of a whole row": """INSERT INTO usage_counter_quantities
+        SELECT tenant_id, account_id, period_start, commit_id + 1, true, '{2000000}', '{0}' FROM usage_counter_quantities
+        ORDER BY commit_id DESC LIMIT 1""",
     "a counter is another": "UPDATE usage_counter_quantities SET counter_ids[1] = counter_ids[1] + 1000000",
     "a period is another": "UPDATE usage_counter_quantities SET period_start = period_start - interval '1 hour'",
     "an event of no counter has counted": "UPDATE usage_events SET counter_before = 7 WHERE idempotency_key = 'plain'",

@@ -155,8 +155,9 @@ class ModelRun:
         if isinstance(step, GiveGrant):
             return self.command(step.command_id, self.grant_command(step), lambda: self.model_grant(step))
         if isinstance(step, PlaceHold):
-            command: dict[str, Any] = {"type": "hold", "customer": step.customer, "amount": show(step.amount), "ttlMs": step.ttl_ms}
-            return self.command(step.command_id, command, lambda: self.model_hold(step))
+            amount = None if step.events else show(step.amount)
+            command: dict[str, Any] = {"type": "hold", "customer": step.customer, "amount": amount, "ttlMs": step.ttl_ms}
+            return self.command(step.command_id, command, lambda: self.model_hold(step), step.events)
         if isinstance(step, Capture):
             command = {"type": "capture", "holdId": step.hold_id, "amount": None if step.amount is None else show(step.amount)}
             return self.command(step.command_id, command, lambda: self.model_capture(step), step.events)
@@ -295,8 +296,10 @@ class ModelRun:
 
     def model_hold(self, step: PlaceHold) -> dict[str, Any]:
         """The oracle's answer to a hold."""
-        self.model.hold(step.customer, step.command_id, step.amount, ttl_us=step.ttl_ms * 1000, now_us=self.now_us)
-        return {"holdId": f"hold_{step.command_id}", "amount": show(step.amount), "status": "open"}
+        events = None if step.events is None else [entry for entry in step.events.entries if isinstance(entry, Usage)]
+        amount = step.amount if events is None else self.model.estimate(events)
+        self.model.hold(step.customer, step.command_id, amount, ttl_us=step.ttl_ms * 1000, now_us=self.now_us)
+        return {"holdId": f"hold_{step.command_id}", "amount": show(amount), "status": "open"}
 
     def model_capture(self, step: Capture) -> dict[str, Any]:
         """The oracle's answer to a capture."""

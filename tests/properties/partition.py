@@ -77,6 +77,7 @@ def catalog_json(
             optional |= {"allowance": charge.allowance, "counterId": counters.get(counter_of(card, charge)) if charge.counts else None}
             tiers = [{"upTo": up_to, "price": price, "per": per} for up_to, price, per in charge.tiers]
             optional["tiers"] = tiers or None
+            optional["blocks"] = "period" if charge.buys_blocks else None
             optional["currency"] = charge.currency
             # As from a catalogue that was written before lines had models: what is not said is absent.
             said = {name: value for name, value in optional.items() if value not in (None, "per_unit")}

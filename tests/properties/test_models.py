@@ -48,10 +48,10 @@ def near_edges(line: Charge, count: int) -> list[int]:
 
 
 def through_engine(line: Charge, quantities: Sequence[int]) -> ModelRun:
-    """One event each, in one batch, of a customer without a floor. ModelRun compares outcome and charge of each with the oracle's."""
+    """One event each, of a customer without a floor. ModelRun compares outcome and charge of each with the oracle's."""
     run = ModelRun(billing="pay-as-you-go")
     events = [Usage("acme", f"key-{number}", line.metric, quantity, START_US) for number, quantity in enumerate(quantities)]
-    run.feed([ChangeCard(Card("one", (line,))), Batch(tuple(events))])
+    run.feed([ChangeCard(Card("one", (line,))), *(Batch(tuple(events[start : start + 500])) for start in range(0, len(events), 500))])
     return run
 
 
@@ -122,8 +122,12 @@ def test_golden(model: str, row: dict[str, str]) -> None:
     model = row.get("model", model)
     price = row.get("cost") or row.get("price") or "0"
     tiers = tuple(tier_of(text) for text in row.get("tiers", "").split(";") if text)
-    allowance = row.get("allowance") or None
-    line = Charge("images", price, row.get("per", "1"), {}, model, row.get("percent") or None, row["minimum"] or None, allowance, tiers)
+    allowance, blocks = row.get("allowance") or None, "period" if model == "package of the period" else "event"
+    model, minimum = model.removesuffix(" of the period"), row.get("minimum") or None
+    line = Charge("images", price, row.get("per", "1"), {}, model, row.get("percent") or None, minimum, allowance, tiers, blocks=blocks)
+    if line.buys_blocks:
+        golden_blocks(line, row)
+        return
     quantity, before = nano(row["quantity"]), nano(row.get("used before", "0"))
     answer = explain(line_of(line), from_nano(quantity), from_nano(before))
     assert (answer.exact, answer.charge) == (row["before rounding"], row["charge"])
@@ -132,6 +136,22 @@ def test_golden(model: str, row: dict[str, str]) -> None:
     assert (event["tenant_id"], event["quantity"], event["charge"]) == (TENANT_ID, quantity, nano(row["charge"]))
     assert event.get("counter_before", 0) == before
     assert Fraction(row["before rounding"]) == (exact_after(line, quantity, before) or 0)
+
+
+def golden_blocks(line: Charge, row: dict[str, str]) -> None:
+    """A row of many events: `500 × 1, 2` are five hundred of one unit each, and one of two."""
+    quantities: list[int] = []
+    for text in row["events"].split(", "):
+        count, _, quantity = text.rpartition(" × ")
+        quantities += [nano(quantity)] * int(count or "1")
+    run = through_engine(line, quantities)
+    events = run.partition.tables.usage_events
+    assert [event["quantity"] for event in events] == quantities
+    answers = [explain(line_of(line), from_nano(event["quantity"]), from_nano(event["counter_before"])) for event in events]
+    assert [nano(answer.charge) for answer in answers] == [event["charge"] for event in events]
+    charged = [(number, event["charge"]) for number, event in enumerate(events, 1) if event["charge"]]
+    assert "; ".join(f"{show(charge)} by event {number}" for number, charge in charged) == row["charged"]
+    assert show(sum(event["charge"] for event in events)) == row["in all"]
 
 
 def tier_of(text: str) -> tuple[str | None, str, str]:
@@ -145,11 +165,11 @@ def line_of(charge: Charge) -> Line:
     """The oracle's line as the product explains it."""
     percent, minimum, allowance = (None if text is None else Decimal(text) for text in (charge.percent, charge.minimum, charge.allowance))
     tiers = tuple(Tier(None if up_to is None else Decimal(up_to), Decimal(price), Decimal(per)) for up_to, price, per in charge.tiers)
-    return Line(charge.model, Decimal(charge.price), Decimal(charge.per), percent, minimum, allowance, tiers)
+    return Line(charge.model, Decimal(charge.price), Decimal(charge.per), percent, minimum, allowance, tiers, blocks=charge.blocks)
 
 
 def test_the_golden_tables_cover_every_model() -> None:
     """Proves: the tables are read, all of them."""
-    counts = {"per_unit": 17, "package": 12, "flat": 6, "markup": 14, "graduated": 23, "allowance": 16}
+    counts = {"per_unit": 17, "package": 12, "package of the period": 12, "flat": 6, "markup": 14, "graduated": 23, "allowance": 16}
     assert {model: sum(each == model for each, _ in ROWS) for model in counts} == counts
     assert len(ROWS) == sum(counts.values())

@@ -17,7 +17,19 @@ from hypothesis import strategies as st
 
 from buffmoney import _core
 from buffmoney.pricing import simulation
-from tests.oracle import AMOUNT_LIMIT, Card, Charge, card_in_force, counter_of, matching_charge, nano, period_of, price_of, show
+from tests.oracle import (
+    AMOUNT_LIMIT,
+    Card,
+    Charge,
+    card_in_force,
+    counted_after,
+    counter_of,
+    matching_charge,
+    nano,
+    period_of,
+    price_of,
+    show,
+)
 from tests.properties.copies import POSTGRES_EPOCH_US, SIGNATURE
 from tests.properties.model_run import TENANT_ID, ModelRun
 from tests.properties.partition import METRIC_IDS, Row, catalog_json
@@ -72,8 +84,10 @@ class Expected:
         assert in_force is not None
         charge = matching_charge(in_force, metric, json.loads(row["dimensions"]), currency)
         counter = charge and (row["account_id"], counter_of(in_force, charge), period_of(row["occurred_at"], "Asia/Shanghai", 1))
-        after = None if charge is None else price_of(charge, row["quantity"], self.used[counter])
-        self.used[counter] += row["quantity"]
+        after = None
+        if charge is not None:
+            after = price_of(charge, row["quantity"], self.used[counter])
+            self.used[counter] = counted_after(charge, row["quantity"], self.used[counter])
         day = datetime.fromtimestamp(row["occurred_at"] // 10**6, UTC).astimezone(ZoneInfo(zone)).date().isoformat()
         for key in ((), ("metric", metric), ("day", day), ("account", row["account_id"]), (row["account_id"], metric, day)):
             sums = self.groups[key]

@@ -39,6 +39,16 @@ def tiered(draw: st.DrawFn) -> Charge:
     model = draw(st.sampled_from(("graduated", "graduated", "per_unit", "package", "markup")))
     minimum = show(draw(positive)) if draw(st.integers(0, 3)) == 0 else None
     allowance = show(draw(positive)) if model != "graduated" or draw(st.booleans()) else None
+    if model == "package" and draw(st.booleans()):
+        return Charge(
+            "images",
+            show(draw(positive)),
+            show(draw(positive)),
+            {},
+            model,
+            allowance=draw(st.sampled_from((None, allowance))),
+            blocks="period",
+        )
     if model != "graduated":
         percent = show(draw(positive)) if model == "markup" else None
         return Charge("images", show(draw(positive)), show(draw(positive)), {}, model, percent, minimum, allowance)
@@ -50,6 +60,8 @@ def tiered(draw: st.DrawFn) -> Charge:
 def edges_of(line: Charge) -> list[int]:
     """Where a counter stands when the allowance is used up, and when each tier is."""
     free = nano(line.allowance or "0")
+    if line.buys_blocks:
+        return [free + nano(line.per) * count for count in range(0 if free else 1, 4)]
     return [edge for edge in (free, *(free + nano(up_to) for up_to, _, _ in line.tiers if up_to)) if edge]
 
 
@@ -88,19 +100,21 @@ def test_any_tiers_and_allowance_charge_as_the_oracle_does(line: Charge, quantit
 
 
 @RUNS
-@given(line=tiered(), before=st.integers(0, LARGEST), quantity=positive)
+@given(line=tiered(), before=st.integers(-LARGEST, LARGEST), quantity=positive)
 def test_every_charge_of_a_line_that_counts_can_be_worked_out_by_hand(line: Charge, before: int, quantity: int) -> None:
     """Proves: each formula of the explanation gives its amount, tiers add up to the billable quantity, and the charge is the oracle's."""
+    # Only a counter of blocks can be below zero.
+    before = before if line.buys_blocks else abs(before)
     found = explain(line_of(line), from_nano(quantity), from_nano(before))
     wire: dict[str, Any] = {"model": line.model, "per": line.per, "price": line.price, "cost": line.price, "percent": line.percent}
-    wire |= {"minimum": line.minimum, "allowance": line.allowance}
+    wire |= {"minimum": line.minimum, "allowance": line.allowance, "blocks": line.blocks}
     wire["tiers"] = [{"upTo": up_to, "price": price, "per": per} for up_to, price, per in line.tiers]
     wire = {name: value for name, value in wire.items() if value is not None}
     assert by_hand.check(msgspec.to_builtins(found)) == by_hand.charge_of(wire, show(quantity), show(before))
     assert nano(found.charge) == price_of(line, quantity, before)
     if line.tiers:
         assert sum((Decimal(tier.quantity) for tier in found.tiers), Decimal(0)) == Decimal(found.billable)
-    if exact_after(line, quantity, before) is None:
+    if not line.buys_blocks and exact_after(line, quantity, before) is None:
         assert (found.charge, found.billable, found.minimum_applied) == ("0", "0", False)
 
 

@@ -114,6 +114,15 @@ def test_a_line_says_what_it_was_given(model: str, amounts: dict[str, str]) -> N
     assert (line.model, line.amounts, list(line.match)) == (model, amounts, ["a", "b"])
 
 
+def test_blocks_are_those_of_the_period_unless_a_line_says_otherwise() -> None:
+    """Proves: who does not say it means the period; only such a line, among packages without an allowance, is counted."""
+    said = {"price": "100", "per": "500"}
+    lines = [check_charge(0, "images", {}, "package", **said, **fields) for fields in ({}, {"blocks": "period"}, {"blocks": "event"})]
+    assert [(line.blocks, line.counts) for line in lines] == [("period", True), ("period", True), ("event", False)]
+    assert check_charge(0, "images", {}, "package", **said, blocks="event", allowance="5").counts
+    assert check_charge(0, "images", {}, price="1").blocks is None
+
+
 def test_a_unit_is_what_a_price_is_for_unless_it_says_more() -> None:
     """Proves: per is 1 where it may be left out, and a flat line has none to show."""
     assert check_charge(0, "images", {}, price="1").amounts["per"] == "1"
@@ -132,6 +141,10 @@ def test_a_unit_is_what_a_price_is_for_unless_it_says_more() -> None:
         ("per_unit", {"price": "1", "percent": "1"}, "invalid_rate_card", "percent"),
         ("package", {"price": "1"}, "missing_field", "per"),
         ("package", {"price": "1", "per": "0"}, "invalid_price", "per"),
+        ("package", {"price": "1", "per": "5", "blocks": "month"}, "invalid_rate_card", "blocks"),
+        ("package", {"price": "1", "per": "5", "minimum": "1"}, "invalid_rate_card", "minimum"),
+        ("package", {"price": "0", "per": "5"}, "invalid_price", "price"),
+        ("per_unit", {"price": "1", "blocks": "period"}, "invalid_rate_card", "blocks"),
         ("flat", {"price": "1", "per": "1"}, "invalid_rate_card", "per"),
         ("markup", {"price": "1", "percent": "1"}, "invalid_rate_card", "price"),
         ("markup", {"cost": "1"}, "missing_field", "percent"),

@@ -84,3 +84,18 @@ def test_another_charge_is_not_explained_away() -> None:
     for unknown in (line("stairs", "1"), line("markup", "1")):
         with pytest.raises(UnexplainedError):
             explain(unknown, Decimal(1))
+
+
+def test_blocks_of_a_period_are_told_by_what_is_left() -> None:
+    """Proves: the steps say what an event found of the allowance and of blocks bought before, what it lacked, and what it bought."""
+    packs = Line("package", Decimal(100), Decimal(500), allowance=Decimal(10), blocks="period")
+    for before, quantity, formulas, charge, lacking in (
+        ("0", "10", ["10 = 10", "max(10 - 10, 0) = 0", "ceil(0 ÷ 500) = 0", "0 × 100 = 0"], "0", "0"),
+        ("9", "501.5", ["1 = 1", "max(501.5 - 1, 0) = 500.5", "ceil(500.5 ÷ 500) = 2", "2 × 100 = 200"], "200", "500.5"),
+        ("-489", "1", ["499 = 499", "max(1 - 499, 0) = 0", "ceil(0 ÷ 500) = 0", "0 × 100 = 0"], "0", "0"),
+        # An event was voided that had bought: nothing is left, and what was used is not asked for again.
+        ("12", "1", ["0 = 0", "max(1 - 0, 0) = 1", "ceil(1 ÷ 500) = 1", "1 × 100 = 100"], "100", "1"),
+    ):
+        found = explain(packs, Decimal(quantity), Decimal(before))
+        assert [f"{step.formula} = {step.amount}" for step in found.steps] == formulas
+        assert (found.charge, found.exact, found.rounded, found.billable) == (charge, charge, charge, lacking)

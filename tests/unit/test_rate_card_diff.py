@@ -45,7 +45,7 @@ def test_a_difference_in_words() -> None:
     ]
     assert render(compare(before, after)).splitlines() == [
         "+ tokens_input (model=a, tier=x): cost of 3 CNY per 1000000 plus 12.5 %",
-        "- images (pack=500): 100 CNY for each 500 or part of them",
+        "- images (pack=500): 100 CNY for each 500 or part of them in a period",
         "~ images: 0.2 CNY per 1 → 0.25 CNY per 1, at least 1 CNY an event",
         "~ images: 0.02 USD per 1 → 0.03 USD per 1",
     ]
@@ -57,6 +57,9 @@ def test_another_model_is_a_change_even_at_the_same_price() -> None:
     """Proves: a line is known by metric and match; everything else is what may change."""
     unit, flat = check_charge(0, "images", {}, price="1"), check_charge(0, "images", {}, "flat", price="1")
     assert compare([unit], [flat]) == Difference([], [], [(unit, flat)])
+    of_period, of_event = (line(0, "images", {}, "package", price="1", per="5", blocks=whose) for whose in ("period", "event"))
+    five = "1 CNY for each 5 or part of them"
+    assert render(compare([of_event], [of_period])) == f"~ images: {five} of an event → {five} in a period"
 
 
 @given(LINES, LINES)

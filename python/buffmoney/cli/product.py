@@ -94,9 +94,8 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         return
     card, line = found["rateCard"], found["line"]
     version = f" version {card['version']}" if card.get("version") else ""
-    terms = "  ".join(
-        f"{name}={line[name]}" for name in ("price", "cost", "per", "percent", "minimum", "minimumPerPeriod", "allowance") if name in line
-    )
+    names = ("price", "cost", "per", "percent", "minimum", "minimumPerPeriod", "allowance", "blocks")
+    terms = "  ".join(f"{name}={line[name]}" for name in names if name in line)
     used = f"{found['quantity']} {found['metric']} at {found['occurredAt']}"
     say(f"{found['customerExternalId']}: {used}, charged {found['charge']} {found['currency']}")
     say("  dimensions  " + (_named(found["dimensions"]) or "none"))
@@ -105,6 +104,10 @@ def usage_explain(key: str, *, url: Url = None, api_key: ApiKey = None, as_json:
     if (counter := found["counter"]) is not None:
         say(f"  period      {counter['periodStart']} to {counter['periodEnd']} ({counter['timeZone']})")
         say(f"  counter     {counter['before']} before, {counter['after']} after, {counter['allowanceUsed']} of it free")
+    if (blocks := found["blocks"]) is not None:
+        say(f"  period      {blocks['periodStart']} to {blocks['periodEnd']} ({blocks['timeZone']})")
+        left = f"{blocks['leftBefore']} units left before, {blocks['leftAfter']} after"
+        say(f"  blocks      {left}, {blocks['bought']} bought")
     if (period := found["period"]) is not None:
         say(f"  period      {period['periodStart']} to {period['periodEnd']} ({period['timeZone']}): {period['pricing']}")
     for step in found["steps"]:

@@ -22,7 +22,9 @@ def register(app: App) -> None:
 @rate_cards.command(name="init")
 def init(
     *,
-    preset: Annotated[Literal["tokens", "tiers", "volume", "images", "agent_runs", "storage"], Parameter(help="What to start from.")],
+    preset: Annotated[
+        Literal["tokens", "tiers", "volume", "images", "image_credits", "agent_runs", "storage"], Parameter(help="What to start from.")
+    ],
     file: Annotated[Path, Parameter(help="Where to write it, - for the output. A file that exists stays as it is.")] = Path("-"),
 ) -> int:
     """Write a rate card to start from. Edit its prices, then create it.
@@ -144,6 +146,7 @@ def show(rate_card_id: str, *, url: Url = None, api_key: ApiKey = None, as_json:
         "minimumsPerPeriod",
         "currency",
         "allowance",
+        "blocks",
         "tiers",
     )
     used = [name for name in fields if any(name in line for line in card["charges"])]

@@ -102,7 +102,7 @@ async def verify(settings: Settings, step: Step, clock: Clock | None = None, *, 
         estimates = await connection.fetchrow(SQL["estimates"])
         assert estimates is not None
         verifier.periods([(tenant_id, Periods.stored(where).starts_us) for tenant_id, where in await connection.fetch(SQL["periods"])])
-        verifier.prices([(*row[:11], tuple(row[11:])) for row in map(tuple, await connection.fetch(SQL["prices"]))])
+        verifier.prices([(*row[:8], row[8:12], row[12:]) for row in map(tuple, await connection.fetch(SQL["prices"]))])
         verifier.at((clock or SystemClock()).now_us())
         verifier.metrics([tuple(row) for row in await connection.fetch(SQL["metrics"])])
         verifier.customers([tuple(row) for row in await connection.fetch(SQL["customers"])])

@@ -39,7 +39,7 @@ FROM commits ORDER BY 1, 2
 
 -- name: prices
 -- A draft's lines have no price_id: nothing was ever charged by them.
-SELECT tenant_id, price_id, model, price::text, per::text, percent::text, minimum::text, counter_id, allowance::text, tiers::text, currency,
+SELECT tenant_id, price_id, model, price::text, per::text, percent::text, minimum::text, currency, counter_id, allowance::text, tiers::text, blocks,
     minimum_per_period::text, period_quantity_counter_id, period_charge_counter_id
 FROM rate_card_charges WHERE price_id IS NOT NULL
 
@@ -87,7 +87,8 @@ WHERE (r.events, r.quantity, r.charge) IS DISTINCT FROM (c.events, c.quantity, c
 LIMIT 100
 
 -- name: hold_differences
--- A hold is what was put on hold, less what was captured, less what went back; an open one has lost nothing, a closed one everything.
+-- A hold is what was put on hold, less what was captured, less what went back; an open one has lost nothing, a closed one everything. One of
+-- zero has no postings.
 WITH moved AS (
     SELECT tenant_id, reference AS hold_id,
         coalesce(sum(amount) FILTER (WHERE kind = 3), 0) AS held,
@@ -99,7 +100,7 @@ WITH moved AS (
 SELECT coalesce(h.tenant_id, m.tenant_id) AS tenant_id, coalesce(h.account_id, 0) AS account_id,
     coalesce(h.hold_id, m.hold_id) AS hold_id, h.status, h.amount, m.held, m.captured, m.returned
 FROM holds h FULL JOIN moved m ON m.tenant_id = h.tenant_id AND m.hold_id = h.hold_id
-WHERE h.hold_id IS NULL OR m.hold_id IS NULL OR m.held <> h.amount
+WHERE h.hold_id IS NULL OR coalesce(m.held, 0) <> h.amount
     OR (h.status = 'open' AND m.captured + m.returned <> 0)
     OR (h.status <> 'open' AND m.captured + m.returned <> m.held)
     OR (h.status = 'expired') <> m.expired

@@ -15,8 +15,8 @@ from buffmoney.base.periods import Periods
 from buffmoney.base.wire import DIMENSIONS, Currency, CustomerId, MetricCode, Number, Time, TimeZone
 from buffmoney.metering.usage import find_event
 from buffmoney.metering.voids import CustomerAccount, EventVoid
-from buffmoney.pricing.cards import TIERED, VOLUME, ModelName, stored_tiers
-from buffmoney.pricing.explain import ChargeStep, Line, PricedTier, explain_charge
+from buffmoney.pricing.cards import TIERED, VOLUME, BlocksName, ModelName, stored_tiers
+from buffmoney.pricing.explain import ChargeStep, Line, PricedTier, explain_charge, left_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -55,6 +55,7 @@ class ChargingLine(msgspec.Struct, rename="camel", omit_defaults=True):
     minimum: Number | None = None
     minimum_per_period: Number | None = None
     allowance: Number | None = None
+    blocks: BlocksName | None = None
     tiers: list[ChargingTier] | None = None
 
 
@@ -71,6 +72,22 @@ class CountedUsage(msgspec.Struct, rename="camel"):
     after: Number
     allowance_used: Number
     billable: Number
+
+
+class BoughtBlocks(msgspec.Struct, rename="camel"):
+    """How the event used up blocks: in the billing period in which it occurred, of its customer, on this line and its versions.
+
+    leftBefore: units that the allowance and blocks bought so far still covered. leftAfter: the same after the event. lacking: what of the
+    quantity they did not cover. bought: how many blocks the event bought for that.
+    """
+
+    period_start: Time
+    period_end: Time
+    time_zone: TimeZone
+    left_before: Number
+    lacking: Number
+    bought: int
+    left_after: Number
 
 
 class ChargedPeriod(msgspec.Struct, rename="camel"):
@@ -109,7 +126,8 @@ class ExplainedCharge(msgspec.Struct, rename="camel"):
     rateCard: that priced the event. line: of that card. steps: the calculation. rounded: to nine decimals, once. rounding: the rule.
     minimumApplied: the line's minimum is more than that. postings: those that carry the charge, empty if the event was free of charge; the
     shares of an event add up to its charge, and those of a posting's events to its amount. posting: the first of them. exact: before
-    rounding, `a/b` where a decimal takes more than 18 places. counter: null for a line without graduated tiers and allowance. period: null
+    rounding, `a/b` where a decimal takes more than 18 places. counter: null for a line without graduated tiers and allowance. blocks:
+    in its place for a package line whose blocks are those of the period. period: null
     for a line that asks for nothing at the end of a period. tiers: what of the event lies in each. void: how the event was taken back, and
     its charge with it. amends: the key of the event that it replaces. amendedBy: the key of the one that replaces it.
     """
@@ -131,6 +149,7 @@ class ExplainedCharge(msgspec.Struct, rename="camel"):
     minimum_applied: bool
     charge: Number
     counter: CountedUsage | None
+    blocks: BoughtBlocks | None
     period: ChargedPeriod | None
     tiers: list[PricedTier]
     posting: ChargePosting | None
@@ -155,6 +174,7 @@ async def get_charge(call: Call) -> Answer:
         event["allowance"],
         stored_tiers(event["tiers"]),
         event["minimum_per_period"],
+        event["blocks"],
     )
     why = explain_charge(line, event["quantity"], event["charge"], event["counter_before"])
     postings = [_posting(row, posting, share) for row, posting, share in found.postings]
@@ -177,7 +197,8 @@ async def get_charge(call: Call) -> Answer:
             rounding=why.rounding,
             minimum_applied=why.minimum_applied,
             charge=why.charge,
-            counter=_counted(event, why.billable) if line.counts else None,
+            counter=_counted(event, why.billable) if line.counts and not line.buys_blocks else None,
+            blocks=None if why.blocks is None else _bought(event, line, why.billable, why.blocks),
             period=_period(event) if line.settles else None,
             tiers=why.tiers,
             posting=postings[0] if postings else None,
@@ -205,6 +226,7 @@ def charging_line(event: asyncpg.Record, line: Line) -> ChargingLine:
         minimum=_optional(line.minimum),
         minimum_per_period=_optional(line.minimum_per_period),
         allowance=_optional(line.allowance),
+        blocks=line.blocks,
         tiers=[msgspec.convert(tier.wire, ChargingTier) for tier in line.tiers] or None,
     )
 
@@ -219,6 +241,13 @@ def _counted(event: asyncpg.Record, billable: str) -> CountedUsage:
         money.format_decimal(quantity - Decimal(billable)),
         billable,
     )
+
+
+def _bought(event: asyncpg.Record, line: Line, lacking: str, bought: int) -> BoughtBlocks:
+    before = left_of(line, event["counter_before"])
+    after = before - event["quantity"] + bought * line.per
+    left_before, left_after = money.format_decimal(before), money.format_decimal(after)
+    return BoughtBlocks(*_period_of(event), left_before, lacking, bought, left_after)
 
 
 def _period(event: asyncpg.Record) -> ChargedPeriod:

@@ -132,7 +132,7 @@ async def list_period_charges(call: Call) -> Answer:
 
 def _charge(row: asyncpg.Record, periods: Periods, postings: list[asyncpg.Record]) -> PeriodCharge:
     terms = (row["model"], row["price"], row["per"], row["percent"], row["minimum"], row["allowance"])
-    line = Line(*terms, stored_tiers(row["tiers"]), row["minimum_per_period"])
+    line = Line(*terms, stored_tiers(row["tiers"]), row["minimum_per_period"], row["blocks"])
     why = explain_period(line, row["quantity"], row["charged"], row["total"])
     start, end = periods.of(to_us(row["period_start"]))
     since = None if row["effective_from"] is None else format_time(row["effective_from"])

@@ -79,7 +79,7 @@ SELECT k.commit_id, c.committed_at FROM event_keys k JOIN commits c USING (commi
 SELECT e.ctid::text AS place, e.account_id, e.posting_seq, c.external_id, c.currency, m.code AS metric, e.quantity, e.charge, e.occurred_at, e.accepted_at, e.dimensions,
     p.rate_card_id, p.line, p.price, p.per, p.match::text AS match, r.name AS card_name, r.effective_from,
     p.model, p.percent, p.minimum, r.version, e.counter_before, p.allowance, p.tiers::text AS tiers, p.minimum_per_period,
-    period_settings(e.tenant_id)
+    p.blocks, period_settings(e.tenant_id)
 FROM usage_events e
 JOIN customers c USING (tenant_id, account_id)
 JOIN metrics m USING (tenant_id, metric_id)
@@ -123,7 +123,7 @@ SELECT period_settings($1);
 SELECT y.account_id, c.external_id, c.currency, y.period_start, y.counter_id, y.revision, y.quantity, y.charged, y.total, y.amount,
     y.posting_seq, y.balance_after, y.commit_id, y.settled_at, y.parts,
     m.code AS metric, p.rate_card_id, p.line, p.match::text AS match, p.model, p.price, p.per, p.percent, p.minimum, p.minimum_per_period,
-    p.allowance, p.tiers::text AS tiers, r.name AS card_name, r.version, r.effective_from
+    p.allowance, p.tiers::text AS tiers, p.blocks, r.name AS card_name, r.version, r.effective_from
 FROM period_charges y
 JOIN customers c USING (tenant_id, account_id)
 JOIN rate_card_charges p USING (tenant_id, price_id)

@@ -45,14 +45,16 @@ class TierBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
 
-    What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price;
+    What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each block of `per` units that it begins; `flat` price;
     `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume` nothing:
     when the billing period is over, all its units cost the price of the tier in which their total lies. In the card's currency unless it
     names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod` say it in several side by side, and the currency of the customer's
     wallet decides. minimum: what an event costs at least, with any model but `volume`. minimumPerPeriod: what a billing period costs at
     least in which the line was used, with any model; what the events did not pay of it is charged when the period is over; like `volume`
     for pay-as-you-go only. allowance: units of the metric that are free for a customer in each billing period, with any model but `flat`; q
-    is what lies beyond them, and an event within them is free. currency: the card's without it. prices: `price` by currency. costs: `cost`
+    is what lies beyond them, and an event within them is free. blocks: whose blocks a package counts. `period`, which they are without it:
+    those that a billing period begins, so that what an event leaves of a block the customer's next ones use up; there is no `minimum` then.
+    `event`: those of each event by itself. currency: the card's without it. prices: `price` by currency. costs: `cost`
     by currency. minimums: `minimum` by currency. minimumsPerPeriod: `minimumPerPeriod` by currency.
     """
 
@@ -65,6 +67,7 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     minimum: NumberInput | UnsetType = UNSET
     minimum_per_period: NumberInput | UnsetType = UNSET
     allowance: NumberInput | UnsetType = UNSET
+    blocks: cards.BlocksName | UnsetType = UNSET
     tiers: Annotated[list[TierBody], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": cards.MAX_TIERS})] | UnsetType = UNSET
     match: dict[str, str] = {}
     currency: Currency | UnsetType = UNSET
@@ -140,6 +143,7 @@ class ChargeLine(msgspec.Struct, rename="camel"):
     minimums: dict[str, Number] | UnsetType = UNSET
     minimums_per_period: dict[str, Number] | UnsetType = UNSET
     allowance: Number | UnsetType = UNSET
+    blocks: cards.BlocksName | UnsetType = UNSET
     tiers: list[TierBody] | UnsetType = UNSET
 
 
@@ -478,8 +482,10 @@ def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
     charges = []
     for line, one in enumerate(body.charges):
         said = {wire: value for wire, name in _SAID.items() if (value := getattr(one, name)) is not UNSET}
-        tiers = None if one.tiers is UNSET else one.tiers
-        charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, tiers=tiers, **said)
+        for name in ("tiers", "blocks"):
+            if (value := getattr(one, name)) is not UNSET:
+                said[name] = value
+        charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, **said)
     if len(charges) > cards.MAX_CHARGES:
         raise Problem("invalid_rate_card", f"A rate card has at most {cards.MAX_CHARGES} prices, all currencies counted.", "charges")
     effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
@@ -515,6 +521,8 @@ def _line(charges: Sequence[cards.Charge], card_currency: str) -> ChargeLine:
         for name, one in cards.SIDE_BY_SIDE.items():
             if table := {charge.currency: charge.amounts[one] for charge in charges if one in charge.amounts}:
                 fields[name] = table
+    if first.blocks is not None:
+        fields["blocks"] = first.blocks
     if first.tiers:
         fields["tiers"] = [tier.wire for tier in first.tiers]
     return msgspec.convert(fields, ChargeLine)

@@ -25,11 +25,17 @@ MAX_TIERS = 100
 
 
 PER_UNIT = "per_unit"
+PACKAGE = "package"
 MARKUP = "markup"
 GRADUATED = "graduated"
 VOLUME = "volume"
 TIERED = (GRADUATED, VOLUME)
 """the models whose prices are in their tiers"""
+PERIOD = "period"
+EVENT = "event"
+BLOCKS = (PERIOD, EVENT)
+"""whose blocks a package line counts: those that a billing period begins, which its events use up one after the other, or those of each
+event. Lines that were written before there was a choice are of the event; since then, who does not say it means the period"""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -41,16 +47,17 @@ class Model(msgspec.Struct, frozen=True):
 
 MODELS = {
     PER_UNIT: Model(("price",), ("per", "allowance", "minimum")),
-    "package": Model(("price", "per"), ("allowance", "minimum")),
+    PACKAGE: Model(("price", "per"), ("blocks", "allowance", "minimum")),
     "flat": Model(("price",)),
     MARKUP: Model(("cost", "percent"), ("per", "allowance", "minimum")),
     GRADUATED: Model(("tiers",), ("allowance", "minimum")),
     VOLUME: Model(("tiers",), ("allowance",)),
 }
-"""what an event of quantity q costs: q * price / per; price for each `per` units or part of them; price, whatever q; the cost
+"""what an event of quantity q costs: q * price / per; price for each block of `per` units that is begun; price, whatever q; the cost
 q * cost / per and `percent` on top; of each part of q, by the tier it lies in within the period, part * price / per.
 The first `allowance` units of a period are free: q is what lies beyond them. Of a volume line an event costs nothing; when its period is
 over, all units of it cost the price of the one tier in which their total, less the allowance, lies"""
+BlocksName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(BLOCKS)})]
 ModelName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(MODELS)})]
 AMOUNTS = ("price", "cost", "per", "percent", "minimum", "minimumPerPeriod", "allowance")
 """the fields of a line that are numbers"""
@@ -91,6 +98,7 @@ class Charge(msgspec.Struct, frozen=True):
 
     price: the cost in the model markup, 0 in graduated and volume.
     allowance: units of the metric that are free in each billing period. tiers: of the models graduated and volume, and only of them.
+    blocks: of the model package, and only of it.
     minimum_per_period: what a billing period costs at least in which the line was used.
     line: its place in the card, from 0; a line with prices side by side is one of these for each currency.
     """
@@ -107,11 +115,12 @@ class Charge(msgspec.Struct, frozen=True):
     currency: str = ""
     line: int = 0
     minimum_per_period: Decimal | None = None
+    blocks: str | None = None
 
     @property
     def counts(self) -> bool:
         """Whether what an event costs depends on what was used in the period before."""
-        return self.model != VOLUME and (self.allowance is not None or bool(self.tiers))
+        return self.model != VOLUME and (self.allowance is not None or bool(self.tiers) or self.blocks == PERIOD)
 
     @property
     def settles(self) -> bool:
@@ -166,7 +175,15 @@ def check_tiers(tiers: object, where: str) -> tuple[Tier, ...]:
 
 
 def check_charge(
-    line: int, metric: str, match: dict[str, str], model: str = PER_UNIT, /, *, tiers: object = None, **amounts: object
+    line: int,
+    metric: str,
+    match: dict[str, str],
+    model: str = PER_UNIT,
+    /,
+    *,
+    tiers: object = None,
+    blocks: str | None = None,
+    **amounts: object,
 ) -> Charge:
     """One line as a client wrote it. line: from 0. amounts: those of AMOUNTS that the client gave. tiers: with up_to, price and per.
 
@@ -182,20 +199,29 @@ def check_charge(
     if fields is None:
         raise Problem("invalid_rate_card", f"There is no such model. The models are {', '.join(MODELS)}.", param=f"{where}.model")
     known = (*fields.required, *fields.optional, "minimumPerPeriod")
-    given = [*amounts, *([] if tiers is None else ["tiers"])]
+    said = {"tiers": tiers, "blocks": blocks}
+    given = [*amounts, *(name for name, value in said.items() if value is not None)]
     for name in given:
         if name not in known:
             raise Problem("invalid_rate_card", f"A {model} line has {', '.join(known)}, but no {name}.", param=f"{where}.{name}")
     for name in fields.required:
         if name not in given:
             raise Problem("missing_field", f"A {model} line has {name if name == 'tiers' else f'a {name}'}.", param=f"{where}.{name}")
+    if model == PACKAGE:
+        blocks = PERIOD if blocks is None else blocks
+        if blocks not in BLOCKS:
+            raise Problem("invalid_rate_card", f"A package line's blocks are those of a {' or an '.join(BLOCKS)}.", param=f"{where}.blocks")
+        if blocks == PERIOD and "minimum" in amounts:
+            detail = "Most events begin no block of the period: only a package whose blocks are those of the event has a minimum."
+            raise Problem("invalid_rate_card", detail, param=f"{where}.minimum")
 
     def amount(name: str, *, zero: bool = False) -> Decimal:
         return money.parse(amounts[name], f"{where}.{name}", code="invalid_price", zero=zero)
 
     return Charge(
         metric,
-        Decimal(0) if model in TIERED else amount("cost" if model == MARKUP else "price", zero=True),
+        # What was bought is told by what was charged.
+        Decimal(0) if model in TIERED else amount("cost" if model == MARKUP else "price", zero=blocks != PERIOD),
         amount("per") if "per" in amounts else Decimal(1),
         dict(sorted(match.items())),
         model,
@@ -204,13 +230,14 @@ def check_charge(
         amount("allowance") if "allowance" in amounts else None,
         () if tiers is None else check_tiers(tiers, f"{where}.tiers"),
         minimum_per_period=amount("minimumPerPeriod") if "minimumPerPeriod" in amounts else None,
+        blocks=blocks,
     )
 
 
 def check_line(line: int, card_currency: str, metric: str, match: dict[str, str], model: str = PER_UNIT, /, **said: Any) -> list[Charge]:
     """One line as a client wrote it, in each of its currencies: the card's first, then by name.
 
-    said: those of AMOUNTS (str), of SIDE_BY_SIDE (currency -> str) and `currency` (str) that the client gave.
+    said: those of AMOUNTS (str), of SIDE_BY_SIDE (currency -> str), `tiers`, `blocks` and `currency` (str) that the client gave.
     Raises Problem like `check_charge`, and invalid_currency.
     """
     where = f"charges[{line}]"

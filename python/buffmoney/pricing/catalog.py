@@ -22,14 +22,15 @@ async def read(connection: Connection, clock: Clock, tenant_id: int) -> bytes:
     "accrues": bool, "metrics": [{"id", "code"}],
     "rateCards": [{"rateCardId", "productId", "currency", "audience": "everyone|assigned", "effectiveFromUs": int|null,
     "charges": [{"priceId", "metricId", "match", "model"?, "currency"?, "price", "per", "percent"?, "minimum"?, "counterId"?, "allowance"?,
-    "tiers"?: [{"upTo": "1000000"|null, "price", "per"}], "minimumPerPeriod"?, "periodQuantityCounterId"?, "periodChargeCounterId"?}]}],
+    "tiers"?: [{"upTo": "1000000"|null, "price", "per"}], "blocks"?: "period", "minimumPerPeriod"?, "periodQuantityCounterId"?,
+    "periodChargeCounterId"?}]}],
     "periods"?: {"startsUs": [..rising..]},
     "assignments": [{"accountId", "productId", "rateCardId": str|null, "effectiveFromUs": int}]}
 
     A line without "model" is per_unit, one without "currency" in its card's; "price" is the cost where the model is markup, and of no
-    meaning where it is graduated or volume. "counterId" is there when the line has an allowance or graduated tiers, the counters of the
-    period when it has volume tiers or a minimum per period, "periods" when any line has one of them: the last of its starts only ends a
-    period. Assignments are in order of effect; "rateCardId" null: the product's default cards again.
+    meaning where it is graduated or volume. "counterId" is there when the line has an allowance, graduated tiers or blocks of the period,
+    the counters of the period when it has volume tiers or a minimum per period, "periods" when any line has one of them: the last of its
+    starts only ends a period. Assignments are in order of effect; "rateCardId" null: the product's default cards again.
 
     Raises LookupError for a tenant that does not exist.
     """

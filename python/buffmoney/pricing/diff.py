@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from buffmoney.pricing.cards import Charge
+from buffmoney.pricing.cards import PERIOD, Charge
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -45,7 +45,8 @@ def describe(charge: Charge) -> str:
     amounts, currency = charge.amounts, charge.currency
     match charge.model:
         case "package":
-            text = f"{amounts['price']} {currency} for each {amounts['per']} or part of them"
+            whose = "in a period" if charge.blocks == PERIOD else "of an event"
+            text = f"{amounts['price']} {currency} for each {amounts['per']} or part of them {whose}"
         case "flat":
             text = f"{amounts['price']} {currency} an event"
         case "markup":

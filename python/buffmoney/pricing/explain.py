@@ -14,7 +14,7 @@ import msgspec
 
 from buffmoney.base import money
 from buffmoney.base.wire import Number
-from buffmoney.pricing.cards import VOLUME, Tier
+from buffmoney.pricing.cards import PERIOD, VOLUME, Tier
 
 ROUNDING = f"half to even at {money.SCALE} decimals"
 MAX_DECIMALS = 18
@@ -29,7 +29,7 @@ class UnexplainedError(RuntimeError):
 @dataclass(frozen=True, slots=True)
 class Line:
     """What a line of a rate card asks. price: the cost for a mark-up. percent: only of a mark-up. tiers: only of a graduated or volume
-    line."""
+    line. blocks: only of a package."""
 
     model: str
     price: Decimal
@@ -39,11 +39,17 @@ class Line:
     allowance: Decimal | None = None
     tiers: tuple[Tier, ...] = ()
     minimum_per_period: Decimal | None = None
+    blocks: str | None = None
 
     @property
     def counts(self) -> bool:
         """Whether the charge depends on what was used in the period before."""
-        return self.model != VOLUME and (self.allowance is not None or bool(self.tiers))
+        return self.model != VOLUME and (self.allowance is not None or bool(self.tiers) or self.buys_blocks)
+
+    @property
+    def buys_blocks(self) -> bool:
+        """Whether its counter counts what was used less the blocks that were bought."""
+        return self.blocks == PERIOD
 
     @property
     def settles(self) -> bool:
@@ -76,7 +82,8 @@ class PricedTier(msgspec.Struct, rename="camel"):
 class Explanation(msgspec.Struct, rename="camel"):
     """A charge in the making: exact, rounded once, and not less than the line's minimum.
 
-    billable: what is left of the quantity beyond the allowance. tiers: of a graduated line.
+    billable: what is left of the quantity beyond the allowance, and beyond blocks that were bought before. tiers: of a graduated line.
+    blocks: how many the event bought, of a line whose blocks are those of the period.
     """
 
     steps: list[ChargeStep]
@@ -87,15 +94,19 @@ class Explanation(msgspec.Struct, rename="camel"):
     charge: str
     billable: str
     tiers: list[PricedTier]
+    blocks: int | None = None
 
 
 def explain(line: Line, quantity: Decimal, before: Decimal = Decimal(0)) -> Explanation:
-    """What a quantity costs, and why. before: what the period's counter was, of a line that counts.
+    """What a quantity costs, and why. before: what the period's counter was, of a line that counts: what was used, and where the line buys
+    blocks that less the blocks bought.
 
     Raises UnexplainedError for a model that is not known.
     """
     if line.model == VOLUME:
         return _later(quantity)
+    if line.buys_blocks:
+        return _blocks(line, quantity, before)
     billable, steps = _billable(line, quantity, before)
     tiers: list[PricedTier] = []
     if not billable:
@@ -137,6 +148,27 @@ def explain_charge(line: Line, quantity: Decimal, charged: Decimal, before: Deci
 def _later(quantity: Decimal) -> Explanation:
     step = ChargeStep("priced at the end of its billing period, by the total of the period", "0", "0")
     return Explanation([step], "0", "0", ROUNDING, False, "0", money.format_decimal(quantity), [])
+
+
+def left_of(line: Line, counter: Decimal) -> Decimal:
+    """How many units the allowance and the blocks that were bought still cover, where the counter of a line that buys blocks stands."""
+    return max((line.allowance or Decimal(0)) - counter, Decimal(0))
+
+
+def _blocks(line: Line, quantity: Decimal, before: Decimal) -> Explanation:
+    left = left_of(line, before)
+    lacking = max(quantity - left, Decimal(0))
+    count = math.ceil(Fraction(lacking) / Fraction(line.per))
+    exact = count * Fraction(line.price)
+    covered, used, lacks, per, price = (money.format_decimal(value) for value in (left, quantity, lacking, line.per, line.price))
+    covers = "blocks bought before" if line.allowance is None else "the allowance and of blocks bought before"
+    steps = [
+        ChargeStep(f"left in the period of {covers}", covered, covered),
+        ChargeStep("lacking: quantity − what is left, not below 0", f"max({used} - {covered}, 0)", lacks),
+        ChargeStep("blocks begun: lacking ÷ per, rounded up", f"ceil({lacks} ÷ {per})", str(count)),
+        ChargeStep("blocks × price", f"{count} × {price}", _text(exact)),
+    ]
+    return Explanation(steps, _text(exact), _text(exact), ROUNDING, False, _text(exact), lacks, [], count)
 
 
 class PeriodExplanation(msgspec.Struct, rename="camel"):

@@ -41,11 +41,12 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: insert_charges
 INSERT INTO rate_card_charges (tenant_id, rate_card_id, metric_id, match, model, price, per, percent, minimum, allowance, tiers, currency, line,
-    minimum_per_period)
-SELECT $1, $2, metric_id, match::jsonb, model, price, per, percent, minimum, allowance, tiers::jsonb, currency, line, minimum_per_period
+    minimum_per_period, blocks)
+SELECT $1, $2, metric_id, match::jsonb, model, price, per, percent, minimum, allowance, tiers::jsonb, currency, line, minimum_per_period,
+    blocks
 FROM unnest($3::integer[], $4::text[], $5::text[], $6::numeric[], $7::numeric[], $8::numeric[], $9::numeric[], $10::numeric[], $11::text[],
-            $12::text[], $13::integer[], $14::numeric[])
-    AS charge (metric_id, match, model, price, per, percent, minimum, allowance, tiers, currency, line, minimum_per_period);
+            $12::text[], $13::integer[], $14::numeric[], $15::text[])
+    AS charge (metric_id, match, model, price, per, percent, minimum, allowance, tiers, currency, line, minimum_per_period, blocks);
 
 -- name: delete_charges
 DELETE FROM rate_card_charges WHERE tenant_id = $1 AND rate_card_id = $2;
@@ -105,7 +106,7 @@ ORDER BY version DESC LIMIT 1;
 
 -- name: get_charges
 SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum, c.allowance, c.tiers::text AS tiers,
-    c.currency, c.line, c.minimum_per_period
+    c.currency, c.line, c.minimum_per_period, c.blocks
 FROM rate_card_charges c JOIN rate_cards r USING (tenant_id, rate_card_id) JOIN metrics m USING (tenant_id, metric_id)
 WHERE c.tenant_id = $1 AND c.rate_card_id = $2 ORDER BY c.line, c.currency <> r.currency, c.currency;
 
@@ -132,8 +133,8 @@ SELECT count(*) FROM metrics WHERE tenant_id = $1;
 
 -- name: catalog
 -- All that the engine needs to rate a tenant's usage, in one snapshot. Cards lie in order of effect, lines in the card's order. Whether a
--- line has a model other than per_unit, a percentage, a minimum, an allowance, tiers or a currency other than the card's shows in the
--- JSON only if it has.
+-- line has a model other than per_unit, a percentage, a minimum, an allowance, tiers, blocks of the period or a currency other than the
+-- card's shows in the JSON only if it has.
 SELECT period_settings(t.tenant_id), EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id) AS counts, json_build_object(
     'tenantId', t.tenant_id,
     'version', t.catalog_version,
@@ -158,6 +159,7 @@ SELECT period_settings(t.tenant_id), EXISTS (SELECT FROM usage_counters u WHERE 
                     'price', trim_scale(c.price)::text, 'per', trim_scale(c.per)::text,
                     'percent', trim_scale(c.percent)::text, 'minimum', trim_scale(c.minimum)::text,
                     'counterId', c.counter_id, 'allowance', trim_scale(c.allowance)::text, 'tiers', c.tiers,
+                    'blocks', nullif(c.blocks, 'event'),
                     'minimumPerPeriod', trim_scale(c.minimum_per_period)::text,
                     'periodQuantityCounterId', c.period_quantity_counter_id, 'periodChargeCounterId', c.period_charge_counter_id)) ORDER BY c.line, c.currency), '[]'::json)
                 FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id)

@@ -96,7 +96,7 @@ class Card:
 
     @property
     def counts(self) -> bool:
-        """Whether any line has tiers or an allowance: then the order of events matters."""
+        """Whether any line has tiers, an allowance or blocks of the period: then the order of events matters."""
         return any("counterId" in charge for charge in self.charges)
 
     @property
@@ -145,7 +145,7 @@ def _charge(price_id: int, fields: dict[str, Any]) -> dict[str, Any]:
         amount = isinstance(value, Decimal) or (isinstance(value, int) and not name.endswith("_id"))
         charge[first + "".join(map(str.capitalize, others))] = money.format_decimal(Decimal(value)) if amount else value
     volume = charge.get("model") == cards.VOLUME
-    if not volume and ("allowance" in charge or "tiers" in charge):
+    if not volume and ("allowance" in charge or "tiers" in charge or charge.get("blocks") == cards.PERIOD):
         charge["counterId"] = price_id
     if volume or "minimumPerPeriod" in charge:
         charge |= {"periodQuantityCounterId": price_id, "periodChargeCounterId": -price_id}

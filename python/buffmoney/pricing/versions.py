@@ -16,7 +16,7 @@ from buffmoney.base.clock import Clock, to_datetime
 from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
 from buffmoney.pricing import products
-from buffmoney.pricing.cards import VOLUME, Charge, refuse_ambiguous, stored_tiers
+from buffmoney.pricing.cards import PERIOD, VOLUME, Charge, refuse_ambiguous, stored_tiers
 
 if TYPE_CHECKING:
     import asyncpg
@@ -85,6 +85,7 @@ async def read(connection: Connection, tenant_id: int, card_id: str, param: str 
             line["currency"],
             line["line"],
             line["minimum_per_period"],
+            line["blocks"],
         )
         for line in lines
     ]
@@ -183,8 +184,11 @@ async def publish(
     return Published(card, done, tenant["catalog_version"])
 
 
-_MEASURES = ("quantity", "period_quantity", "period_charge")
-"""what a counter counts: units, for what the next event costs; for a period's end units, and what events were charged"""
+_UNITS, _BLOCKS = "quantity", "blocks"
+"""what a counter counts that decides what the next event costs: units, or units less those of the blocks that were bought"""
+_MEASURES = (_UNITS, "period_quantity", "period_charge")
+"""the places of a line's counters: of the next event (of one or the other kind); for a period's end of units, and of what events were
+charged"""
 
 
 async def _counters(connection: Connection, tenant_id: int, card: Card, now: datetime) -> list[list[int]]:
@@ -197,7 +201,11 @@ async def _counters(connection: Connection, tenant_id: int, card: Card, now: dat
         return by_number
     metric_ids = {row["code"]: row["metric_id"] for row in await connection.fetch(_SQL["metric_ids"], tenant_id)}
     wanted = [
-        (charge.line, place, (metric_ids[charge.metric], _canonical(charge.match), measure))
+        (
+            charge.line,
+            place,
+            (metric_ids[charge.metric], _canonical(charge.match), _BLOCKS if place == 0 and charge.blocks == PERIOD else measure),
+        )
         for charge in counted
         for place, measure in enumerate(_MEASURES)
         if (charge.settles if place else charge.counts)
@@ -272,4 +280,5 @@ async def _insert_charges(connection: Connection, tenant_id: int, card_id: str, 
         [charge.currency for charge in charges],
         [charge.line for charge in charges],
         [charge.minimum_per_period for charge in charges],
+        [charge.blocks for charge in charges],
     )

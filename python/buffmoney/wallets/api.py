@@ -140,13 +140,15 @@ ROUTES: tuple[Route, ...] = (
         handler=holds.capture_hold,
         summary="Capture a hold, whole, in part, or with the actual events",
         tag="Holds",
-        description="Takes at once what the work came to and releases the rest.",
+        description="Takes at once what the work came to and releases the rest. Events that the balance and the hold together do not cover "
+        "are refused as a whole, and the hold stays open.",
         body=holds.CaptureBody,
         answer=holds.ClosedHold,
         errors=(
             "hold_not_found",
             "hold_closed",
             "hold_expired",
+            "insufficient_balance",
             "capture_exceeds_hold",
             "invalid_amount",
             "invalid_customer",

@@ -43,7 +43,8 @@ class EstimatedEvent(msgspec.Struct, rename="camel", forbid_unknown_fields=True,
 
 
 class HoldBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What is held, either `amount` or the price of `events`.
+    """What is held: either `amount`, or what `events` would be charged now, one after the other, on the customer's tiers, allowances and
+    blocks as they stand. That may be nothing, and then the hold is one of zero.
 
     amount: above zero, in the currency of the wallet. events: usage that is expected, at most 500. ttlSeconds: 1 second to 7 days.
     """
@@ -55,6 +56,9 @@ class HoldBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 class CaptureBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What the work came to; the rest is released.
+
+    Events may cost more than is held, as far as the balance covers them. Where it does not, the answer is 402 `insufficient_balance`,
+    nothing happens and the hold stays open: the same capture can be tried again after a top-up.
 
     amount: a part of what is held. events: the actual usage, as in POST /v1/usage-events; without either the whole is taken.
     """

@@ -1,9 +1,16 @@
-//! Lines that count: free allowances and graduated tiers within a billing period.
+//! Lines that count: free allowances, graduated tiers, and blocks bought within a billing period.
 //!
 //! With `c` units used before in the period and an event of quantity `q`, what is billed is the stretch from
 //! `max(0, c − allowance)` to `max(0, c + q − allowance)`. A graduated line prices each part of the stretch by the tier it
 //! lies in; any other line prices its length. The sum is an exact fraction, rounded once. An event that lies within the
 //! allowance as a whole is free: the minimum is that of events that are billed.
+//!
+//! A package whose blocks are those of the period counts what was used less the blocks that were bought: below zero, so much
+//! is left of them. With `c` there an event first uses what is left, `max(0, allowance − c)`, and begins as many blocks as
+//! what it lacks then takes. Where nothing is voided and no version changes the size of a block, these are the blocks of a
+//! grid over the period's units: ⌈after ÷ per⌉ − ⌈before ÷ per⌉, counted beyond the allowance. What was used and is paid for by
+//! no block any more, because the event was voided that began it, is forgiven once the next event comes: charges that
+//! were made are not worked out again. But nobody pays for a block while something is left of those that are paid for.
 
 use std::sync::Arc;
 
@@ -79,6 +86,8 @@ pub struct CountingText<'a> {
     pub allowance: Option<&'a str>,
     /// Of a graduated line.
     pub tiers: Option<&'a [TierText]>,
+    /// Of a package: `period` or `event`, which is what it is without it.
+    pub blocks: Option<&'a str>,
 }
 
 /// One of the tiers of a graduated line, in nano-units.
@@ -131,9 +140,56 @@ pub struct Counting {
     pub allowance: i128,
     /// The tenant's periods.
     pub periods: Arc<Periods>,
+    /// Of a package whose blocks are those of the period.
+    pub(super) block: Option<Block>,
+}
+
+/// What a block costs, and how many nano-units of the metric it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block {
+    pub(super) price: i128,
+    pub(super) per: i128,
+}
+
+impl Block {
+    /// The units that a charge bought.
+    fn bought(&self, charge: i128) -> Option<i128> {
+        charge.checked_div(self.price)?.checked_mul(self.per)
+    }
 }
 
 impl Counting {
+    /// Whether the counter goes up and down, as that of a period's blocks does. Others only go up, but for voids.
+    #[must_use]
+    pub const fn sways(&self) -> bool {
+        self.block.is_some()
+    }
+
+    /// Where the counter goes by an event of this quantity and charge; `None` when it does not fit.
+    #[must_use]
+    #[inline]
+    pub fn after(&self, before: i128, quantity: i128, charge: i128) -> Option<i128> {
+        match &self.block {
+            None => before.checked_add(quantity),
+            Some(block) => before.min(self.allowance).checked_add(quantity)?.checked_sub(block.bought(charge)?),
+        }
+    }
+
+    /// Where the counter goes when such an event is voided; `None`: it cannot have counted it.
+    #[must_use]
+    pub fn without(&self, before: i128, quantity: i128, charge: i128) -> Option<i128> {
+        match &self.block {
+            None => before.checked_sub(quantity).filter(|after| *after >= 0),
+            Some(block) => before.checked_sub(quantity)?.checked_add(block.bought(charge)?),
+        }
+    }
+
+    /// The units of an event that the allowance and the blocks bought before leave uncovered; `None` when a sum does not fit.
+    pub(super) fn lacking(&self, before: i128, quantity: i128) -> Option<i128> {
+        let left = self.allowance.checked_sub(before)?.max(0);
+        Some(quantity.checked_sub(left)?.max(0))
+    }
+
     /// The stretch that is billed of an event, as (where it begins, how long it is); `None` when a sum does not fit.
     #[inline]
     pub(super) fn billable(&self, before: i128, quantity: i128) -> Option<(i128, i128)> {
@@ -246,7 +302,7 @@ mod tests {
         allowance: Option<&str>,
         tiers: Option<&[TierText]>,
     ) -> Price {
-        let text = CountingText { counter_id: Some(5), allowance, tiers };
+        let text = CountingText { counter_id: Some(5), allowance, tiers, blocks: None };
         Price::new(1, &Terms::parse(model, unit_price, per, None, minimum).unwrap().counted(&text).unwrap())
     }
 
@@ -286,6 +342,35 @@ mod tests {
         assert_eq!(runs.charge_after(0, 17 * NANO), Some(11 * NANO));
     }
 
+    /// A package whose blocks are those of the period.
+    fn packs(unit_price: &str, per: &str, allowance: Option<&str>) -> Price {
+        let text = CountingText { counter_id: Some(5), allowance, tiers: None, blocks: Some("period") };
+        Price::new(1, &Terms::parse("package", unit_price, per, None, None).unwrap().counted(&text).unwrap())
+    }
+
+    #[test]
+    fn a_block_is_bought_once_however_many_events_use_it_up() {
+        let line = packs("100", "500", Some("10"));
+        let counting = line.counting.clone().unwrap();
+        let (mut counter, mut charges) = (0, Vec::new());
+        for quantity in [10, 1, 1, 498, 1, 1_000, 499, 1] {
+            let (charge, after) = line.charge_counted(&counting, counter, quantity * NANO).unwrap();
+            charges.push(charge / NANO);
+            counter = after;
+        }
+        assert_eq!(charges, [0, 100, 0, 0, 100, 200, 0, 100]);
+        // The event that began a block is voided: what lies in it is forgiven, and the next event begins a block.
+        let one = packs("100", "500", None);
+        let counting = one.counting.clone().unwrap();
+        let after = [1, 1, 1].iter().fold(0, |counter, units| one.charge_counted(&counting, counter, units * NANO).unwrap().1);
+        let voided = counting.without(after, NANO, 100 * NANO).unwrap();
+        assert_eq!((after, voided), (-497 * NANO, 2 * NANO));
+        assert_eq!(one.charge_counted(&counting, voided, NANO), Some((100 * NANO, -499 * NANO)));
+        // One that began none: so much more is left of what is paid for, beyond the size of a block, too.
+        assert_eq!(one.charge_counted(&counting, counting.without(-499 * NANO, NANO, 0).unwrap(), 500 * NANO), Some((0, 0)));
+        assert_eq!(one.charge_counted(&counting, counting.without(-500 * NANO, 300 * NANO, 0).unwrap(), 800 * NANO), Some((0, 0)));
+    }
+
     #[test]
     fn tiers_with_a_mistake_are_refused() {
         let parse = |tiers: &[TierText]| Tier::parse_all(tiers).unwrap_err().to_string();
@@ -300,12 +385,21 @@ mod tests {
             |model, text: CountingText<'_>| Terms::parse(model, "1", "1", None, None).unwrap().counted(&text).map(|_| ()).unwrap_err();
         let one = [tier(None, "1", "1")];
         assert_eq!(terms("graduated", CountingText::default()), TermsError::NoTiers);
-        let tiered = CountingText { counter_id: Some(1), allowance: None, tiers: Some(&one) };
+        let tiered = CountingText { counter_id: Some(1), tiers: Some(&one), ..CountingText::default() };
         assert_eq!(terms("per_unit", tiered), TermsError::NotGraduated);
-        assert_eq!(terms("flat", CountingText { counter_id: Some(1), allowance: Some("5"), tiers: None }), TermsError::FlatAllowance);
+        let counted = CountingText { counter_id: Some(1), ..CountingText::default() };
+        assert_eq!(terms("flat", CountingText { allowance: Some("5"), ..counted }), TermsError::FlatAllowance);
         assert_eq!(terms("graduated", CountingText { counter_id: None, ..tiered }), TermsError::NoCounter);
-        assert_eq!(terms("per_unit", CountingText { counter_id: Some(1), allowance: None, tiers: None }), TermsError::NothingToCount);
-        assert_eq!(terms("per_unit", CountingText { counter_id: Some(1), allowance: Some("0"), tiers: None }), TermsError::NothingToCount);
+        assert_eq!(terms("per_unit", counted), TermsError::NothingToCount);
+        assert_eq!(terms("per_unit", CountingText { allowance: Some("0"), ..counted }), TermsError::NothingToCount);
+        assert_eq!(terms("package", CountingText { blocks: Some("event"), ..counted }), TermsError::NothingToCount);
+        assert_eq!(terms("package", CountingText { blocks: Some("period"), ..CountingText::default() }), TermsError::NoCounter);
+        assert_eq!(terms("package", CountingText { blocks: Some("month"), ..counted }), TermsError::Blocks);
+        assert_eq!(terms("per_unit", CountingText { blocks: Some("period"), ..counted }), TermsError::Blocks);
+        let least = Terms::parse("package", "1", "1", None, Some("1")).unwrap();
+        assert_eq!(least.counted(&CountingText { blocks: Some("period"), ..counted }), Err(TermsError::BlocksMinimum));
+        let free = Terms::parse("package", "0", "1", None, None).unwrap();
+        assert_eq!(free.counted(&CountingText { blocks: Some("period"), ..counted }), Err(TermsError::FreeBlocks));
     }
 
     #[test]
@@ -365,7 +459,7 @@ mod tests {
 
     fn line(tiers: Vec<Tier>, allowance: i128) -> Price {
         let mut terms = Terms::parse("graduated", "0", "1", None, None).unwrap();
-        terms.counting = Some(super::super::price::CountingTerms { counter_id: 1, allowance, tiers });
+        terms.counting = Some(super::super::price::CountingTerms { counter_id: 1, allowance, tiers, blocks: false });
         Price::new(1, &terms)
     }
 
@@ -376,6 +470,31 @@ mod tests {
         fn tiers_agree_with_arbitrary_precision(tiers in tiers(), allowance in amount(), before in amount(), quantity in amount()) {
             let expected = oracle(&tiers, allowance, before, quantity.max(1));
             prop_assert_eq!(line(tiers, allowance).charge_after(before, quantity.max(1)), expected);
+        }
+
+        /// Blocks of a period are those of the grid that its units reach, each paid by the event that begins it.
+        #[test]
+        fn blocks_of_a_period_agree_with_the_grid(
+            unit_price in 1..10_i128.pow(15), per in amount(), allowance in amount(), quantities in prop::collection::vec(amount(), 1..20),
+        ) {
+            let mut terms = Terms::parse("package", "0", "1", None, None).unwrap();
+            (terms.price, terms.per) = (unit_price, per.max(1));
+            terms.counting = Some(super::super::price::CountingTerms { counter_id: 1, allowance, tiers: Vec::new(), blocks: true });
+            let line = Price::new(1, &terms);
+            let counting = line.counting.clone().unwrap();
+            let reached = |used: i128| {
+                let beyond = (BigInt::from(used) - allowance).max(BigInt::ZERO);
+                (beyond + terms.per - 1_i32) / terms.per * unit_price
+            };
+            let (mut used, mut counter) = (0_i128, 0_i128);
+            for quantity in quantities {
+                let quantity = quantity.max(1);
+                let expected = i128::try_from(reached(used + quantity) - reached(used)).ok();
+                let found = line.charge_counted(&counting, counter, quantity);
+                prop_assert_eq!(found.map(|(charge, _)| charge), expected);
+                let Some((_, after)) = found else { break };
+                (used, counter) = (used + quantity, after);
+            }
         }
 
         /// The very ends of tiers, one nano-unit before and one behind them.

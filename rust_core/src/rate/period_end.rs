@@ -138,7 +138,7 @@ mod tests {
             };
             tiers.iter().map(text).collect()
         });
-        let counting = CountingText { counter_id: None, allowance, tiers: tiers.as_deref() };
+        let counting = CountingText { allowance, tiers: tiers.as_deref(), ..CountingText::default() };
         let end = PeriodEndText { quantity_counter: Some(7), charge_counter: Some(8), minimum_per_period: minimum };
         let terms = Terms::parse(model, price, "1", None, None).unwrap().counted(&counting).unwrap().settled(&end, &counting).unwrap();
         Price::new(1, &terms)

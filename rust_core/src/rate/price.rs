@@ -3,20 +3,20 @@
 //! | model | charge of an event of quantity q |
 //! |---|---|
 //! | `per_unit` | q × price ÷ per |
-//! | `package` | ⌈q ÷ per⌉ × price: begun blocks count whole |
+//! | `package` | price for each begun block of per: of the event, ⌈q ÷ per⌉, or of the period, what it lacks of those bought before |
 //! | `flat` | price, whatever q |
 //! | `markup` | q × cost ÷ per × (1 + percent ÷ 100) |
 //! | `graduated` | of each part of q in its tier: part × price ÷ per |
 //! | `volume` | nothing: all of a period is priced at its end, `rate/period_end.rs` |
 //!
-//! It is rounded half to even, once, to nano-units; a `minimum` is compared with what was rounded. Lines with tiers or a
-//! free allowance count: `rate/counting.rs`.
+//! It is rounded half to even, once, to nano-units; a `minimum` is compared with what was rounded. Lines with tiers, a free
+//! allowance or blocks of the period count: `rate/counting.rs`.
 
 use std::sync::Arc;
 
 use num_bigint::BigUint;
 
-use super::counting::{Counting, CountingText, Graduated, Periods, Tier};
+use super::counting::{Block, Counting, CountingText, Graduated, Periods, Tier};
 use super::period_end::{PeriodEnd, PeriodEndTerms};
 use crate::money::{AMOUNT_INTEGER_DIGITS, DecimalError, NANO, mul_div_round, parse_decimal_nano};
 
@@ -28,7 +28,7 @@ pub(crate) const HUNDRED: i128 = 100 * NANO;
 pub enum Model {
     /// A price for so many units, in proportion.
     PerUnit,
-    /// A price for every begun block of units.
+    /// A price for every begun block of units, of an event or of a period.
     Package,
     /// A price for every event.
     Flat,
@@ -86,12 +86,21 @@ pub enum TermsError {
     /// A price that does not know the quantity.
     #[error("a flat price has no allowance")]
     FlatAllowance,
-    /// Tiers or an allowance that nothing counts.
-    #[error("a line with tiers or an allowance needs a counter")]
+    /// Tiers, an allowance or blocks of a period that nothing counts.
+    #[error("a line with tiers, an allowance or blocks of the period needs a counter")]
     NoCounter,
     /// A counter without a use.
-    #[error("a counter needs tiers or an allowance above zero")]
+    #[error("a counter needs tiers, an allowance above zero or blocks of the period")]
     NothingToCount,
+    /// Another model with them, or blocks of something else.
+    #[error("only a package has blocks, of the period or of the event")]
+    Blocks,
+    /// Blocks of which no charge tells that they were bought.
+    #[error("blocks of the period have a price")]
+    FreeBlocks,
+    /// A least amount of events most of which begin no block.
+    #[error("an event has no minimum where blocks are those of the period")]
+    BlocksMinimum,
     /// Counters of a period at whose end nothing is charged.
     #[error("counters of a period need volume tiers or a minimum per period")]
     NothingToSettle,
@@ -109,6 +118,8 @@ pub struct CountingTerms {
     pub allowance: i128,
     /// Of a graduated line, and only of it.
     pub tiers: Vec<Tier>,
+    /// A package whose blocks are those of the period.
+    pub blocks: bool,
 }
 
 /// What a line says, in nano-units.
@@ -124,7 +135,7 @@ pub struct Terms {
     pub percent: Option<i128>,
     /// No event costs less that is not free by an allowance.
     pub minimum: Option<i128>,
-    /// Of a line with tiers or an allowance.
+    /// Of a line with tiers, an allowance or blocks of the period.
     pub counting: Option<CountingTerms>,
     /// Of a line that is settled at the end of a period.
     pub period_end: Option<PeriodEndTerms>,
@@ -165,6 +176,13 @@ impl Terms {
     pub fn counted(mut self, text: &CountingText<'_>) -> Result<Self, TermsError> {
         let allowance = text.allowance.map(|text| parse_amount("allowance", text)).transpose()?;
         let tiers = text.tiers.map(Tier::parse_all).transpose()?;
+        let blocks = match (text.blocks, self.model) {
+            (None, _) | (Some("event"), Model::Package) => false,
+            (Some("period"), Model::Package) if self.minimum.is_some() => return Err(TermsError::BlocksMinimum),
+            (Some("period"), Model::Package) if self.price == 0 => return Err(TermsError::FreeBlocks),
+            (Some("period"), Model::Package) => true,
+            _ => return Err(TermsError::Blocks),
+        };
         match (self.model, &tiers) {
             (Model::Graduated | Model::Volume, None) => return Err(TermsError::NoTiers),
             // Its events do not depend on what was used before them.
@@ -174,10 +192,10 @@ impl Terms {
             (Model::Flat, None) if allowance.is_some() => return Err(TermsError::FlatAllowance),
             _ => {}
         }
-        let counts = tiers.is_some() || allowance.is_some_and(|allowance| allowance > 0);
+        let counts = blocks || tiers.is_some() || allowance.is_some_and(|allowance| allowance > 0);
         self.counting = match (text.counter_id, counts) {
             (Some(counter_id), true) => {
-                Some(CountingTerms { counter_id, allowance: allowance.unwrap_or_default(), tiers: tiers.unwrap_or_default() })
+                Some(CountingTerms { counter_id, allowance: allowance.unwrap_or_default(), tiers: tiers.unwrap_or_default(), blocks })
             }
             (None, true) => return Err(TermsError::NoCounter),
             (None, false) if allowance.is_none() => None,
@@ -239,10 +257,10 @@ impl Price {
             Model::Volume => Rule::Flat { price: 0 },
             Model::Graduated => Rule::Graduated(Arc::new(Graduated::new(terms.counting.as_ref().map_or(&[], |counting| &counting.tiers)))),
         };
-        let counting = terms
-            .counting
-            .as_ref()
-            .map(|counting| Arc::new(Counting { counter_id: counting.counter_id, allowance: counting.allowance, periods: Arc::default() }));
+        let counting = terms.counting.as_ref().map(|counting| {
+            let block = counting.blocks.then_some(Block { price: terms.price, per: terms.per });
+            Arc::new(Counting { counter_id: counting.counter_id, allowance: counting.allowance, periods: Arc::default(), block })
+        });
         let period_end = terms.period_end.as_ref().map(|terms| Arc::new(PeriodEnd::new(price_id, terms)));
         Self { price_id, counting, period_end, rule, minimum: terms.minimum.unwrap_or(i128::MIN) }
     }
@@ -267,10 +285,22 @@ impl Price {
         rounded.map(|rounded| rounded.max(self.minimum))
     }
 
-    /// The charge for a quantity where so much was used in the period before; `None` when it does not fit.
+    /// The charge for a quantity where the line's counter of the period stands here, and where it goes; `None` when one of them
+    /// does not fit.
+    #[must_use]
+    #[inline]
+    pub fn charge_counted(&self, counting: &Counting, before: i128, quantity: i128) -> Option<(i128, i128)> {
+        let charge = self.charge_after(before, quantity)?;
+        Some((charge, counting.after(before, quantity, charge)?))
+    }
+
+    /// The charge for a quantity where the line's counter of the period stands here; `None` when it does not fit.
     #[must_use]
     pub fn charge_after(&self, before: i128, quantity: i128) -> Option<i128> {
         let Some(counting) = &self.counting else { return self.charge(quantity) };
+        if let Some(block) = &counting.block {
+            return blocks(counting.lacking(before, quantity)?, block.per)?.checked_mul(block.price);
+        }
         let (from, billable) = counting.billable(before, quantity)?;
         if billable == 0 {
             return Some(0);
