@@ -45,16 +45,16 @@ class TierBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A line, for events of `metric` whose dimensions contain `match` (empty: all of them).
 
-    What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each block of `per` units that it begins; `flat` price;
-    `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume` nothing:
-    when the billing period is over, all its units cost the price of the tier in which their total lies. In the card's currency unless it
-    names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod` say it in several side by side, and the currency of the customer's
-    wallet decides. minimum: what an event costs at least, with any model but `volume`. minimumPerPeriod: what a billing period costs at
-    least in which the line was used, with any model; what the events did not pay of it is charged when the period is over; like `volume`
-    for pay-as-you-go only. allowance: units of the metric that are free for a customer in each billing period, with any model but `flat`; q
-    is what lies beyond them, and an event within them is free. blocks: whose blocks a package counts. `period`, which they are without it:
-    those that a billing period begins, so that what an event leaves of a block the customer's next ones use up; there is no `minimum` then.
-    `event`: those of each event by itself. currency: the card's without it. prices: `price` by currency. costs: `cost`
+    What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each block of `per` units that it begins; `flat`
+    price; `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume`
+    nothing: when the billing period is over, all its units cost the price of the tier in which their total lies. In the card's currency
+    unless it names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod` say it in several side by side, and the currency of the
+    customer's wallet decides. minimum: what an event costs at least, with any model but `volume`. minimumPerPeriod: what a billing period
+    costs at least in which the line was used, with any model; what the events did not pay of it is charged when the period is over; like
+    `volume` for pay-as-you-go only. allowance: units of the metric that are free for a customer in each billing period, with any model
+    but `flat`; q is what lies beyond them, and an event within them is free. blocks: whose blocks a package counts. `period`, which they
+    are without it: those that a billing period begins, so that what an event leaves of a block the customer's next ones use up; there is
+    no `minimum` then. `event`: those of each event by itself. currency: the card's without it. prices: `price` by currency. costs: `cost`
     by currency. minimums: `minimum` by currency. minimumsPerPeriod: `minimumPerPeriod` by currency.
     """
 
