@@ -79,19 +79,21 @@ class Course:
     running: bool = False
     struck: list[str] = field(default_factory=list)
     """the steps at which somebody was killed since `begin`"""
+    blow: asyncio.Event = field(default_factory=asyncio.Event)
+    """set when somebody was killed since `begin`"""
     heard: set[int] = field(default_factory=set)
     """processes that have opened a connection"""
     unanswered_callbacks: bool = False
     """callbacks are acknowledged by the proxy and go nowhere: for the control run alone"""
     _whose: str = ""
     _strikes: list[Strike] = field(default_factory=list)
-    _roles: dict[int, str] = field(default_factory=dict)
     _victims: dict[Step, Strike] = field(default_factory=dict)
 
     def begin(self, whose: str, *strikes: Strike) -> None:
         """From now on steps count. With strikes, one after the other, the last one's are kept; without, those of `whose`."""
         self._whose, self._strikes, self._victims = whose, list(strikes), {}
         self.steps, self.struck = [], []
+        self.blow.clear()
         self.running = True
 
     def end(self) -> list[Step]:
@@ -137,6 +139,7 @@ class Course:
         self.kills += len(victims)
         self.struck.append(f"{strike.role} {'after' if strike.after or step.late else 'before'} {step}")
         await asyncio.to_thread(_wait_until_gone, victims)
+        self.blow.set()
 
     def victims(self, role: str) -> list[psutil.Process]:
         """The processes of a role, all of them below a product of ours."""
@@ -148,7 +151,7 @@ class Course:
         for role in ("edge", "worker", "core"):
             for pid in self.product.pids(role):
                 try:
-                    if any(one.laddr and one.laddr.port == port for one in psutil.Process(pid).net_connections("tcp")):
+                    if any(one.laddr.port == port for one in psutil.Process(pid).net_connections("tcp")):
                         return role, pid
                 except psutil.Error:
                     continue

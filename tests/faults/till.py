@@ -190,9 +190,8 @@ class Till:
 
     async def credited(self, one: Purchase) -> bool:
         """Whether the top-up is paid and the core has decided all that was asked of it for the customer."""
-        return await self.count("SELECT count(*) FROM top_ups WHERE tenant_id = $1 AND top_up_id = $2 AND status = 'paid'", one) == 1 and (
-            await self.decided(one)
-        )
+        paid = "SELECT count(*) FROM top_ups WHERE tenant_id = $1 AND top_up_id = $2 AND status = 'paid'"
+        return await self.count(paid, one) == 1 and await self.decided(one)
 
     async def decided(self, one: Purchase) -> bool:
         """Whether the outbox has nothing left for the customer."""
@@ -207,7 +206,9 @@ class Till:
 
     async def closed(self, one: Purchase) -> bool:
         """Whether its order is closed."""
-        return await self.count("SELECT count(*) FROM payment_orders WHERE tenant_id = $1 AND top_up_id = $2 AND status = 'closed'", one) == 1
+        return (
+            await self.count("SELECT count(*) FROM payment_orders WHERE tenant_id = $1 AND top_up_id = $2 AND status = 'closed'", one) == 1
+        )
 
     # -- processes
 

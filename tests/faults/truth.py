@@ -158,9 +158,7 @@ async def _cash(
             truth.differ(f"cash book: {key[0]} {key[1]} is {stands}, at the channel {should}")
 
 
-async def _refunds(
-    connection: asyncpg.Connection[asyncpg.Record], tenant_id: int, refunds: list[dict[str, Any]], truth: Truth
-) -> None:
+async def _refunds(connection: asyncpg.Connection[asyncpg.Record], tenant_id: int, refunds: list[dict[str, Any]], truth: Truth) -> None:
     """Each refund here is one refund there, and ended as it did there."""
     there = {refund["refund_no"]: refund for refund in refunds}
     ends = {"succeeded": "SUCCESS", "closed": "CLOSED"}

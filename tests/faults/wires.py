@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,8 @@ import buffmoney
 from buffmoney.base import queries
 from tests.faults.course import Course, Step, Verdict
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 Address = str | tuple[str, int]
 """of a Unix socket, or host and port"""
 
@@ -25,7 +25,7 @@ _WITHOUT_EFFECT = re.compile(r"(BEGIN|SET|RESET|ROLLBACK|SELECT set_config|SELEC
 _WRITES = re.compile(r"(INSERT|UPDATE|DELETE|WITH|COPY)\b", re.IGNORECASE)
 _LOOKS_FOR_WORK = {"claim", "claim_due", "refused_grants"}
 _ALL_THE_TIME = {"lag", "renew_lease", "take_lease", "read_partition", "release_lease", "end_predecessors", "end_overdue", "head_at"}
-_ASIDE = re.compile(r"buffmoney worker$|buffmoney core \d+ (lease|chores|keys)$|buffmoney$|buffmoney payments prices")
+_ASIDE = re.compile(r"buffmoney worker$|buffmoney core \d+ (lease|chores|keys)$")
 """connections, by the name they give themselves, that have nothing to do with payments: roll-ups, leases, upkeep"""
 
 
@@ -369,13 +369,3 @@ def redis_address(url: str) -> tuple[Address, str]:
         return unquote(parts.path), ""
     credentials, at, _ = parts.netloc.rpartition("@")
     return (parts.hostname or "127.0.0.1", parts.port or 6379), credentials + at
-
-
-Cleanup = Callable[[], Awaitable[None]]
-
-
-async def stop_all(wires: list[Wire]) -> None:
-    """Ends them, whatever state they are in."""
-    for wire in wires:
-        with contextlib.suppress(OSError):
-            await wire.stop()
