@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -317,7 +318,7 @@ async def client_gone(product: Product, short: bool) -> Line:
 
 def registry() -> dict[str, Scenario]:
     """Every scenario by name, in the order of the report."""
-    from tests.faults import extremes
+    from tests.faults import extremes, payments
 
     return {
         "kill_edge": kill_edge,
@@ -334,4 +335,7 @@ def registry() -> dict[str, Scenario]:
         "overload": extremes.overload,
         "disk_full": extremes.disk_full,
         "control": extremes.control,
+        **{name: partial(payments.every_step, name) for name in payments.FLOWS},
+        "pay_sample": payments.sample,
+        "pay_control": payments.control,
     }

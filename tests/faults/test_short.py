@@ -33,6 +33,16 @@ async def test_a_sweep_that_dies_before_or_after_its_commit() -> None:
     assert lines[0].kills >= 2
 
 
+async def test_kills_between_the_steps_of_payments() -> None:
+    """Proves: wherever edge, worker or core is killed while somebody pays or is refunded, wallets and cash book are what the channels say.
+
+    And the harness is not blind: a callback that somebody else takes, and a command that somebody deletes, are found as losses.
+    """
+    lines = await run(["pay_sample", "pay_control"], short=True)
+    assert [str(line) for line in lines if not line.passed] == []
+    assert lines[0].kills >= 4
+
+
 async def test_the_harness_sees_loss() -> None:
     """Proves: the harness is not blind. With asynchronous commits and PostgreSQL killed whole it reports lost events."""
     lines = await run(["control"], short=True)
@@ -43,4 +53,7 @@ def test_every_fault_has_a_name() -> None:
     """Proves: the list of faults is complete: nothing of the agreed list has been dropped."""
     expected = {"kill_edge", "kill_core", "kill_worker", "kill_valkey", "kill_postgres", "flushall", "redis_down"}
     expected |= {"lost_commit_answer", "settling", "two_cores", "disk_full", "overload", "client_gone", "control"}
+    expected |= {"pay_begin", "pay_callback", "pay_callback_alipay", "pay_left_to_worker", "pay_page_asks", "pay_worker_asks"}
+    expected |= {"pay_other_way", "pay_after_change", "pay_expiry", "pay_found_at_expiry", "pay_after_close", "pay_twice", "pay_twice_left"}
+    expected |= {"pay_canceled", "refund", "refund_left", "refund_closed", "refund_closed_left", "pay_sample", "pay_control"}
     assert set(registry()) == expected

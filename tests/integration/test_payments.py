@@ -195,6 +195,24 @@ def test_a_refund_that_the_channel_refuses_gives_the_credits_back(payer: Payer) 
     assert_whole(payer)
 
 
+def test_a_refund_of_which_nobody_can_say_whether_there_is_one(payer: Payer) -> None:
+    """Proves: a refund that was taken, its answer lost, then refused, then not looked up, keeps its credits until the channel says."""
+    made = payer.top_up()
+    payer.pay(made)
+    payer.credited(made)
+    payer.control("callbacks", mode="off")
+    path = "/v3/refund/domestic/refunds"
+    payer.control("faults", path=path, status=500, when="after")
+    payer.control("faults", path=path, status=403, code="TRADE_ERROR")
+    payer.control("faults", path=path, status=429, code="FREQUENCY_LIMITED")
+    found = payer.refund(made, "40")
+    assert found["status"] == "succeeded", found
+    assert payer.client.get(f"{payer.simulator}/control/faults").json() == {"faults": []}
+    assert available(payer) == 60
+    assert payer.book()["wechat_clearing"] == "60"
+    assert_whole(payer)
+
+
 def test_callbacks_that_no_channel_sent(payer: Payer, product_url: str) -> None:
     """Proves: what is unsigned, signed by a stranger, a probe, or for an account that does not exist changes nothing."""
     made = payer.top_up()

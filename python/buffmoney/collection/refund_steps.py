@@ -119,12 +119,14 @@ async def _refused(desk: Desk, tenant: Tenant, opened: accounts.Opened, row: asy
     if not refusal.retryable and refusal.says(*FINAL_REFUSALS):
         try:
             state = await opened.channel.query_refund(row["order_no"], row["refund_no"])
-        except ChannelError:
-            state = RefundState("unknown", row["refund_no"], None, None, None, refusal.code)
-        if state.status == "unknown":
-            state = msgspec.structs.replace(state, status="closed", raw_state=refusal.code)
-        await apply(desk, tenant, row["refund_id"], state)
-        return False
+        except ChannelError as unsaid:
+            # Of an earlier request the answer may be lost, so that it has the money back all the same: it is asked until it says.
+            refusal = unsaid
+        else:
+            if state.status == "unknown":
+                state = msgspec.structs.replace(state, status="closed", raw_state=refusal.code)
+            await apply(desk, tenant, row["refund_id"], state)
+            return False
     async with desk.database.tenant(tenant.tenant_id) as connection:
         if not refusal.retryable:
             # Too little money at the channel, a frozen payment, a wrong key: it goes on once people have seen to it.
