@@ -318,12 +318,19 @@ class Simulation:
     """A rate card over past usage. Writes nothing; the GIL is released in `events` and `finish`."""
 
     def __new__(
-        cls, catalog_before: bytes, catalog_after: bytes, first_day: int, day_starts_us: list[int], settled: tuple[int, int] = ...
+        cls,
+        catalog_before: bytes,
+        catalog_after: bytes,
+        first_day: int,
+        day_starts_us: list[int],
+        settled: tuple[int, int] = ...,
+        looked_at: tuple[int, int] = ...,
     ) -> Self:
         """catalog_before: the tenant's (pricing/catalog.py), whose cards say what each product prices; catalog_after: the same with
         the card under test alone, in force since ever.
         day_starts_us: when each day of the merchant's time zone starts, first_day (days since 1970-01-01) and those after it; the last
-        one only ends the day before it. settled: the moments between which periods lie whose charges at their ends count.
+        one only ends the day before it. settled: the moments between which periods lie whose charges at their ends count. looked_at:
+        the moments between which events occurred that are summed up; all others move the card's counters alone. Half-open.
         Raises ValueError for what is not a catalogue."""
     def events(self, chunk: bytes) -> int:
         """COPY (SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions FROM usage_events). Any chunking; any order, unless

@@ -636,11 +636,18 @@ struct PySimulation {
 #[pymethods]
 impl PySimulation {
     #[new]
-    #[pyo3(signature = (catalog_before, catalog_after, first_day, day_starts_us, settled = (0, 0)))]
-    fn new(catalog_before: &[u8], catalog_after: &[u8], first_day: i64, day_starts_us: Vec<i64>, settled: (i64, i64)) -> PyResult<Self> {
+    #[pyo3(signature = (catalog_before, catalog_after, first_day, day_starts_us, settled = (0, 0), looked_at = (i64::MIN, i64::MAX)))]
+    fn new(
+        catalog_before: &[u8],
+        catalog_after: &[u8],
+        first_day: i64,
+        day_starts_us: Vec<i64>,
+        settled: (i64, i64),
+        looked_at: (i64, i64),
+    ) -> PyResult<Self> {
         let made = Simulation::new(catalog_before, catalog_after, Days::new(first_day, day_starts_us));
         let made = made.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(Self { simulation: Some(made.settling(settled.0, settled.1)) })
+        Ok(Self { simulation: Some(made.settling(settled.0, settled.1).looking_at(looked_at.0..looked_at.1)) })
     }
     fn events(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
         let simulation = self.simulation.as_mut().ok_or_else(|| PyRuntimeError::new_err("finish was called"))?;

@@ -63,7 +63,7 @@ async def _simulate(
                 else:
                     tried = await _written_card(connection, tenant_id, card)
                 currency = await simulation.currency_of(connection, tenant_id, tenant_currency, span, asked)
-                steps.expect(await simulation.expected(connection, tenant_id, span))
+                steps.expect(await simulation.expected(connection, tenant_id, tried, span))
                 report = await simulation.simulate(
                     connection, tenant_id, tried, span, zone, currency, steps.step, now_us=SystemClock().now_us()
                 )
