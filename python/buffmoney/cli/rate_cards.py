@@ -104,7 +104,7 @@ def list_cards(
         return 0
     codes = {one["productId"]: one["code"] for one in request("GET", "/v1/products", url, api_key)["data"]}
     say_table(
-        ("rate card", "product", "version", "name", "lines", "in force from"),
+        ("rate card", "product", "version", "name", "lines", "in force from", "state"),
         (
             (
                 card["rateCardId"],
@@ -113,6 +113,7 @@ def list_cards(
                 card["name"],
                 str(card["chargeCount"]),
                 _since(card),
+                card["state"].replace("_", " "),
             )
             for card in found
         ),
@@ -193,7 +194,7 @@ def publish(
 
 @rate_cards.command(name="diff")
 def diff(rate_card_id: str, against: str | None = None, *, url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> int:
-    """Show what changes when a rate card takes the place of another: by default of the version that it follows.
+    """Show what changes when a rate card takes the place of another: by default of the one in force until then.
 
     Example: `buffmoney rate-cards diff rc_…`
     """
