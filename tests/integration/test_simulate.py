@@ -252,8 +252,10 @@ def test_the_command_says_the_same(busy: Merchant, tmp_path: Path) -> None:
         "acme",
         day(-DAY_S),
         "1 event charged 4 then, without a price",
+        *(row[name] for row in by_api["data"] for name in ("customerExternalId", "metric", "day", "before", "after")),
     ):
         assert text in shown, shown
+    assert "…" not in shown
     assert busy.stored() == stored
 
 
