@@ -16,6 +16,7 @@ __all__ = [
     "key_hash",
     "pack_resp",
     "render_balance",
+    "repeated_name",
     "split_reply",
     "usage_events",
 ]
@@ -52,6 +53,10 @@ class DecodedBatch:
 
 def decode_batch(body: bytes, tenant_id: int, now_us: int, max_events: int = 500) -> DecodedBatch:
     """Raises BatchError: 400 malformed_json, 413 too_many_events, 422 invalid_batch."""
+
+def repeated_name(body: bytes) -> str | None:
+    """Where an object of these JSON bytes names a field twice: its path, such as `charges[3].price`. None: nowhere. Raises ValueError for
+    what is not JSON, or is nested deeper than 64."""
 
 def key_hash(tenant_id: int, idempotency_key: str) -> bytes:
     """16 bytes: the identity of an event (or, with a prefix, of a command)."""

@@ -21,7 +21,7 @@ use crate::simulate::{Days, Simulation};
 use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, WalletState, read_parts};
-use crate::{balance, identity, resp};
+use crate::{balance, identity, json, resp};
 
 mod batch;
 mod stored;
@@ -673,6 +673,11 @@ impl PySimulation {
 }
 
 #[pyfunction]
+fn repeated_name(py: Python<'_>, body: &[u8]) -> PyResult<Option<String>> {
+    py.detach(|| json::repeated_name(body)).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+#[pyfunction]
 fn key_hash<'py>(py: Python<'py>, tenant_id: i64, idempotency_key: &str) -> Bound<'py, PyBytes> {
     PyBytes::new(py, &identity::key_hash(tenant_id.cast_unsigned(), idempotency_key.as_bytes()))
 }
@@ -695,5 +700,5 @@ mod _core {
     #[pymodule_export]
     use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply, usage_events};
     #[pymodule_export]
-    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance};
+    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance, repeated_name};
 }

@@ -245,10 +245,17 @@ def simulate(
 def _with(body: bytes, changes: dict[str, Any], file: Path) -> bytes:
     import msgspec
 
+    from buffmoney.base.errors import Problem
+    from buffmoney.base.http import refuse_repeated_names
+
     try:
         card = msgspec.json.decode(body, type=dict[str, Any])
+        # As it is written again, only one of them would be left for the API to see.
+        refuse_repeated_names(body)
     except msgspec.DecodeError as failure:
         fail(f"{file} holds no JSON object: {failure}")
+    except Problem as problem:
+        fail(f"{file}: {problem.detail}")
     return msgspec.json.encode({**card, **changes})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -176,7 +177,7 @@ def _of(title: str, which: str, shown: int, all_of_them: int) -> str:
     return title if shown == all_of_them else f"{title}, {which} {shown:,} of {all_of_them:,}"
 
 
-def _show_sums(console: Console, title: str, names: tuple[str, ...], rows: list[tuple[tuple[str, ...], SimulatedSums]]) -> None:
+def _show_sums(console: Console, title: str, names: tuple[str, ...], rows: Sequence[tuple[tuple[str, ...], SimulatedSums]]) -> None:
     figures = ["events", "before", "after", "difference", ""]
     unpriced = any(sums.unpriced_events for _, sums in rows)
     if unpriced:
