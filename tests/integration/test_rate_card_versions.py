@@ -438,7 +438,7 @@ BAD_TIERS: list[tuple[dict[str, Any], str, str]] = [
         ([{"metric": "images", "price": None}], "invalid_body", None),
         *(([{"metric": "images", "model": "graduated", **fields}], code, f"charges[0].{place}") for fields, code, place in BAD_TIERS),
         ([{"metric": "unheard_of", "price": "1"}], "unknown_metric", "charges[0].metric"),
-        ([{"metric": "images", "price": "1", "match": {"n": str(n)}} for n in range(10_001)], "invalid_body", None),
+        ([{"metric": "images", "price": "1", "match": {"n": str(n)}} for n in range(10_001)], "invalid_rate_card", "charges"),
     ],
 )
 def test_bad_lines(merchant: Merchant, charges: list[dict[str, Any]], code: str, param: str | None, as_draft: bool) -> None:
@@ -459,11 +459,27 @@ def test_an_ambiguous_draft_is_refused_at_publishing(merchant: Merchant) -> None
 
 
 def test_ten_thousand_lines(merchant: Merchant) -> None:
-    """Proves: the largest card there may be is published, comes back, and prices."""
-    lines = [{**LINE, "price": str(number), "match": {"model": f"m{number}"}} for number in range(10_000)]
+    """Proves: the largest card there may be, with tiers in every line, is published, comes back, and prices; one line more gets one clear
+    sentence, and so does a body beyond the limit of rate cards, which is four times that of others."""
+    tiers = [{"upTo": "1000000", "price": "1", "per": "1000"}, {"upTo": "50000000", "price": "0.8", "per": "1000"}]
+    lines = [
+        {"metric": "tokens_input", "match": {"model": f"provider/model-{number}-with-a-name-of-some-length"}, "model": "graduated"}
+        | {"tiers": [*tiers, {"upTo": None, "price": str(number), "per": "1000"}], "allowance": "0"}
+        for number in range(10_000)
+    ]
     made = publish(merchant, draft(merchant, *lines))
-    assert [line["price"] for line in made["charges"]] == [str(number) for number in range(10_000)]
-    assert merchant.usage(event(dimensions={"model": "m77"}))["charged"] == "77"
+    assert len(json.dumps(lines)) > 2 * 1024 * 1024
+    assert [line["tiers"][2]["price"] for line in made["charges"]] == [str(number) for number in range(10_000)]
+    priced = event(quantity="50001000", dimensions={"model": lines[77]["match"]["model"]})
+    merchant.grant("100000")
+    # 1,000 × 1 + 49,000 × 0.8 + 1 × 77
+    assert merchant.usage(priced)["charged"] == "40277"
+    for body in (card(*lines, lines[0]), card(*lines, lines[0], draft=True)):
+        problem = assert_problem(merchant.call("POST", CARDS, body), 422, "invalid_rate_card")
+        assert (problem["param"], problem["detail"]) == ("charges", "A rate card has at most 10,000 lines; this one has 10,001.")
+    for path, size, allowed in ((CARDS, 8, True), (CARDS, 9, False), ("/v1/metrics", 3, False)):
+        answer = merchant.call("POST", path, {"name": "x" * (size * 1024 * 1024 - 100)})
+        assert_problem(answer, *((422, "missing_field") if allowed else (413, "body_too_large")))
 
 
 # ---------------------------------------------------------------- the audit log, the command line, the presets

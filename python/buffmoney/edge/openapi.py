@@ -151,7 +151,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
             if "description" in of:
                 parameter["description"] = of["description"]
             parameters.append(parameter)
-    if route.idempotency != "none":
+    if route.idempotency in ("command", "stored"):
         parameters.append(
             {
                 "name": "Idempotency-Key",
@@ -188,7 +188,7 @@ def _responses(route: Route, by_kind: dict[Any, dict[str, Any]]) -> dict[str, An
     if route.answer_example is not None:
         content["example"] = route.answer_example
     headers: dict[str, Any] = dict(request_id)
-    if route.idempotency != "none":
+    if route.idempotency in ("command", "stored"):
         headers["Idempotent-Replayed"] = {"description": "`true` on an answer that is given again.", "schema": {"type": "string"}}
     responses: dict[str, Any] = {str(route.status): {"description": "Done.", "headers": headers, "content": {"application/json": content}}}
     by_status: dict[int, list[str]] = {}

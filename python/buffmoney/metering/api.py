@@ -136,7 +136,8 @@ ROUTES: tuple[Route, ...] = (
             "Every event is rated by the rate card in force when it occurred, deducted from the customer's balance and written to the "
             "ledger, exactly once. 200 means durable. Events that are not taken have an outcome of their own and do not touch their "
             "neighbours; a rejection is not remembered, so the same key may succeed after a top-up. Repeat the whole request after a "
-            "503 or a lost connection: what was accepted before is not charged again."
+            "503 or a lost connection: what was accepted before is not charged again. Each event carries its own `idempotencyKey`, the "
+            "same in every attempt; a header `Idempotency-Key` is refused with `unexpected_idempotency_key`."
         ),
         tag="Usage",
         body=UsageBatch,
@@ -144,6 +145,7 @@ ROUTES: tuple[Route, ...] = (
         answer=UsageAnswer,
         errors=(
             "malformed_json",
+            "unexpected_idempotency_key",
             "too_many_events",
             "empty_batch",
             "invalid_batch",
@@ -159,6 +161,7 @@ ROUTES: tuple[Route, ...] = (
             "in_future",
             "invalid_dimensions",
         ),
+        idempotency="events",
         raw=True,
         body_example=EXAMPLE_BATCH,
         answer_example=EXAMPLE_ANSWER,

@@ -73,7 +73,7 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     minimums_per_period: dict[str, str] | UnsetType = UNSET
 
 
-ChargeBodies = Annotated[list[ChargeBody], msgspec.Meta(max_length=cards.MAX_CHARGES)]
+ChargeBodies = Annotated[list[ChargeBody], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": cards.MAX_CHARGES})]
 
 
 class RateCardBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -505,13 +505,16 @@ def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
     cards.check_text(body.name, "name", longest_bytes=255, what="A rate card's name")
     if not body.charges:
         raise Problem("invalid_rate_card", "A rate card has at least one charge.", param="charges")
+    if len(body.charges) > cards.MAX_CHARGES:
+        detail = f"A rate card has at most {cards.MAX_CHARGES:,} lines; this one has {len(body.charges):,}."
+        raise Problem("invalid_rate_card", detail, param="charges")
     charges = []
     for line, one in enumerate(body.charges):
         said = {wire: value for wire, name in _SAID.items() if (value := getattr(one, name)) is not UNSET}
         tiers = None if one.tiers is UNSET else one.tiers
         charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, tiers=tiers, **said)
     if len(charges) > cards.MAX_CHARGES:
-        raise Problem("invalid_rate_card", f"A rate card has at most {cards.MAX_CHARGES} prices, all currencies counted.", "charges")
+        raise Problem("invalid_rate_card", f"A rate card has at most {cards.MAX_CHARGES:,} prices, all currencies counted.", "charges")
     effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
     return versions.Draft(body.product_id, body.name, body.currency, charges, effective_us, body.audience)
 
@@ -583,11 +586,12 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path="/v1/rate-cards",
         handler=create_rate_card,
+        large_body=True,
         summary="Create a rate card",
         tag="Pricing",
         description="It is published at once, or stays a draft with `draft`. A published card is never changed: a new version takes its "
-        "place, at once or from `effectiveFrom`. Of two with the same `effectiveFrom`, which must be to come, the higher version counts, so "
-        "a scheduled one can be replaced. A product's first version also prices what happened before it was made.",
+        "place, at once or from `effectiveFrom`. Of two with the same `effectiveFrom`, which must be to come, the higher version counts: "
+        "so a scheduled one can be replaced. A product's first version also prices what happened before it was made.",
         body=RateCardBody,
         answer=RateCard,
         status=201,
@@ -618,6 +622,7 @@ ROUTES: tuple[Route, ...] = (
         method="PUT",
         path="/v1/rate-cards/{rateCardId}",
         handler=replace_rate_card,
+        large_body=True,
         summary="Replace a draft",
         tag="Pricing",
         body=DraftBody,
@@ -653,8 +658,8 @@ ROUTES: tuple[Route, ...] = (
         handler=diff_rate_cards,
         summary="Compare two rate cards",
         tag="Pricing",
-        description="What changes when this card takes the place of `against`, by default of the version for everyone that is in force until "
-        "then. A line is known by its metric, its match and its currency.",
+        description="What changes when this card takes the place of `against`, by default of the version for everyone that is in force "
+        "until then. A line is known by its metric, its match and its currency.",
         query=DiffQuery,
         answer=RateCardDiff,
         errors=("rate_card_not_found",),

@@ -2,10 +2,11 @@
 
 Stored events stream through the Rust code that rates new ones; nothing is written. The card under test counts alone and since ever: a
 simulation asks what a price would have earned, not what the change to it would have been like. Balances play no part: an event that was
-taken stays taken, however dear it would have been. Where the card counts, its counters begin with the billing period: usage before the
-time that is looked at moves them and is in no sum, so a part of a month costs what it cost within the month. It is in one currency, and customers of others are left aside: their charges could
-not be added up. Which cards are assigned to customers plays no part either. What a billing period costs at its end counts, before and
-after, if the period lies as a whole within the time that is looked at and is over: in the day with its last moment.
+taken stays taken, however dear it would have been. Where the card counts, its counters begin with the billing period: usage from outside
+of the time that is looked at moves them and is in no sum, so a part of a month costs what it cost within the month. A simulation is in
+one currency, and customers of others are left aside: their charges could not be added up. Which cards are assigned to customers plays no
+part either. What a billing period costs at its end counts, before and after, if the period lies as a whole within the time that is
+looked at and is over: in the day with its last moment.
 """
 
 from __future__ import annotations
@@ -497,8 +498,8 @@ ROUTES: tuple[Route, ...] = (
         tag="Pricing",
         description="What was charged and what this card would have charged, by customer, metric and day. Every stored event is rated "
         "anew as if the card had been in force alone and since ever; balances play no part, nor do assigned cards, nor customers of "
-        "other currencies. Tiers and allowances begin with the billing period in which `from` lies. Periods that lie in the span as a whole and are over count with what they cost at their ends. Nothing is "
-        "written.",
+        "other currencies. Tiers and allowances begin with the billing period in which `from` lies. Periods that lie in the span as a "
+        "whole and are over count with what they cost at their ends. Nothing is written.",
         body=SimulateBody,
         answer=SimulationReport,
         errors=(
