@@ -16,6 +16,7 @@ __all__ = [
     "key_hash",
     "pack_resp",
     "render_balance",
+    "repeated_name",
     "split_reply",
     "usage_events",
 ]
@@ -52,6 +53,10 @@ class DecodedBatch:
 
 def decode_batch(body: bytes, tenant_id: int, now_us: int, max_events: int = 500) -> DecodedBatch:
     """Raises BatchError: 400 malformed_json, 413 too_many_events, 422 invalid_batch."""
+
+def repeated_name(body: bytes) -> str | None:
+    """Where an object of these JSON bytes names a field twice: its path, such as `charges[3].price`. None: nowhere. Raises ValueError for
+    what is not JSON, or is nested deeper than 64."""
 
 def key_hash(tenant_id: int, idempotency_key: str) -> bytes:
     """16 bytes: the identity of an event (or, with a prefix, of a command)."""
@@ -316,12 +321,19 @@ class Simulation:
     """A rate card over past usage. Writes nothing; the GIL is released in `events` and `finish`."""
 
     def __new__(
-        cls, catalog_before: bytes, catalog_after: bytes, first_day: int, day_starts_us: list[int], settled: tuple[int, int] = ...
+        cls,
+        catalog_before: bytes,
+        catalog_after: bytes,
+        first_day: int,
+        day_starts_us: list[int],
+        settled: tuple[int, int] = ...,
+        looked_at: tuple[int, int] = ...,
     ) -> Self:
         """catalog_before: the tenant's (pricing/catalog.py), whose cards say what each product prices; catalog_after: the same with
         the card under test alone, in force since ever.
         day_starts_us: when each day of the merchant's time zone starts, first_day (days since 1970-01-01) and those after it; the last
-        one only ends the day before it. settled: the moments between which periods lie whose charges at their ends count.
+        one only ends the day before it. settled: the moments between which periods lie whose charges at their ends count. looked_at:
+        the moments between which events occurred that are summed up; all others move the card's counters alone. Half-open.
         Raises ValueError for what is not a catalogue."""
     def events(self, chunk: bytes) -> int:
         """COPY (SELECT account_id, metric_id, occurred_at, quantity, charge, dimensions FROM usage_events). Any chunking; any order, unless

@@ -33,6 +33,7 @@ import asyncpg
 import httpx
 import msgspec
 import psutil
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -457,9 +458,8 @@ class Demo:
             ledger.add_column(column, justify="left" if column == "posting" else "right")
         for code, count, amount in self.ledger:
             ledger.add_row(code, f"{count:,}", f"¥{amount:,.4f}")
-        side_by_side = Table.grid(padding=(0, 3))
-        side_by_side.add_row(balances, ledger)
-        return Group(Panel(flow, title="usage", expand=False), side_by_side)
+        # Side by side where both fit.
+        return Group(Panel(flow, title="usage", expand=False), Columns((balances, ledger), padding=(0, 3)))
 
     def _core_state(self) -> str:
         killed, back = self.traffic.killed_at, self.traffic.first_after_kill

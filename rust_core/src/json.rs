@@ -4,7 +4,10 @@
 //! characters, lone surrogates, numbers beyond a double, nesting deeper than 64. Strings and numbers are handed out as
 //! spans of the input, so that reading allocates nothing.
 
+use std::borrow::Cow;
 use std::ops::Range;
+
+use hashbrown::HashSet;
 
 /// Containers within containers; the outermost counts.
 pub const MAX_DEPTH: u8 = 64;
@@ -400,6 +403,49 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Steps over a value of any kind unless one of its objects names a field twice: then true, and `path` leads to the field.
+    fn repeats(&mut self, depth: u8, path: &mut String) -> Result<bool, Malformed> {
+        match self.kind()? {
+            Kind::Object => self.object_repeats(depth, path),
+            Kind::Array => self.array_repeats(depth, path),
+            Kind::Text | Kind::Number | Kind::Literal => self.skip_value(depth).map(|()| false),
+        }
+    }
+
+    fn object_repeats(&mut self, depth: u8, path: &mut String) -> Result<bool, Malformed> {
+        let (inside, outside, mut first) = (self.enter(depth)?, path.len(), true);
+        let (mut names, mut buffer) = (HashSet::new(), String::new());
+        while self.next_member(&mut first)? {
+            let name = self.name()?;
+            // However it is written: an escape does not make it another name.
+            let name = if name.escaped { Cow::Owned(name.decode(&mut buffer).to_owned()) } else { Cow::Borrowed(name.raw) };
+            path.push_str(if outside == 0 { "" } else { "." });
+            path.push_str(&name);
+            if !names.insert(name) || self.repeats(inside, path)? {
+                return Ok(true);
+            }
+            path.truncate(outside);
+        }
+        Ok(false)
+    }
+
+    fn array_repeats(&mut self, depth: u8, path: &mut String) -> Result<bool, Malformed> {
+        let (inside, outside, mut first) = (self.enter(depth)?, path.len(), true);
+        for place in 0_usize.. {
+            if !self.next_element(&mut first)? {
+                break;
+            }
+            path.push('[');
+            path.push_str(&place.to_string());
+            path.push(']');
+            if self.repeats(inside, path)? {
+                return Ok(true);
+            }
+            path.truncate(outside);
+        }
+        Ok(false)
+    }
+
     /// Steps into a container that lies in `depth` others; returns the depth inside.
     #[inline]
     pub fn enter(&mut self, depth: u8) -> Result<u8, Malformed> {
@@ -419,6 +465,19 @@ impl<'a> Reader<'a> {
         }
         Err(self.unexpected())
     }
+}
+
+/// Where an object of these bytes names a field twice, which readers of JSON settle as they like: its path, such as `charges[3].price`.
+///
+/// # Errors
+/// When they are not JSON.
+pub fn repeated_name(input: &[u8]) -> Result<Option<String>, Malformed> {
+    let (mut reader, mut path) = (Reader::new(input)?, String::new());
+    reader.skip_space();
+    if reader.repeats(0, &mut path)? {
+        return Ok(Some(path));
+    }
+    reader.finish().map(|()| None)
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;

@@ -84,3 +84,35 @@ proptest! {
         prop_assert_eq!(read(input.as_bytes()).is_ok(), serde_json::from_str::<serde_json::Value>(&input).is_ok(), "{}", input);
     }
 }
+
+/// A name that stands twice is found wherever its object lies and however it is written; the same name in two objects is none.
+#[test]
+fn finds_names_that_stand_twice() {
+    let cases: &[(&str, Option<&str>)] = &[
+        (r#"{"amount":"1","amount":"1000"}"#, Some("amount")),
+        (r#" {"a":{"b":[{"c":1},{"c":1,"d":{},"c":2}]}} "#, Some("a.b[1].c")),
+        (r#"{"amount":"1","\u0061mount":"1000"}"#, Some("amount")),
+        (r#"[[],[{"":1,"":2}]]"#, Some("[1][0].")),
+        (r#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":1}],"A":"a"}"#, None),
+        ("7", None),
+    ];
+    for (text, path) in cases {
+        assert_eq!(repeated_name(text.as_bytes()), Ok(path.map(str::to_owned)), "{text}");
+    }
+    assert_eq!(repeated_name(b"{\"a\":1").unwrap_err().reason, MalformedReason::Truncated);
+    assert_eq!(repeated_name("[".repeat(65).as_bytes()).unwrap_err().reason, MalformedReason::Depth);
+}
+
+proptest! {
+    /// Objects that serde writes have every name once; with any of them written again, that one is found.
+    #[test]
+    fn finds_any_name_that_is_written_again(names in prop::collection::btree_set(".{0,6}", 1..40), place in any::<prop::sample::Index>()) {
+        let members: Vec<String> = names.iter().map(|name| format!("{}:1", serde_json::to_string(name).unwrap())).collect();
+        let once = format!("{{{}}}", members.join(","));
+        prop_assert_eq!(repeated_name(once.as_bytes()), Ok(None));
+        let again = place.get(&members);
+        let twice = format!("{{{},{again}}}", members.join(","));
+        let name = names.iter().nth(place.index(members.len())).cloned();
+        prop_assert_eq!(repeated_name(twice.as_bytes()), Ok(name));
+    }
+}

@@ -21,7 +21,7 @@ use crate::simulate::{Days, Simulation};
 use crate::transaction::{Group, by_tenant};
 use crate::verify::Verifier;
 use crate::wallet::{Grant, GrantKind, Hold, HoldState, NEVER, WalletState, read_parts};
-use crate::{balance, identity, resp};
+use crate::{balance, identity, json, resp};
 
 mod batch;
 mod stored;
@@ -638,11 +638,18 @@ struct PySimulation {
 #[pymethods]
 impl PySimulation {
     #[new]
-    #[pyo3(signature = (catalog_before, catalog_after, first_day, day_starts_us, settled = (0, 0)))]
-    fn new(catalog_before: &[u8], catalog_after: &[u8], first_day: i64, day_starts_us: Vec<i64>, settled: (i64, i64)) -> PyResult<Self> {
+    #[pyo3(signature = (catalog_before, catalog_after, first_day, day_starts_us, settled = (0, 0), looked_at = (i64::MIN, i64::MAX)))]
+    fn new(
+        catalog_before: &[u8],
+        catalog_after: &[u8],
+        first_day: i64,
+        day_starts_us: Vec<i64>,
+        settled: (i64, i64),
+        looked_at: (i64, i64),
+    ) -> PyResult<Self> {
         let made = Simulation::new(catalog_before, catalog_after, Days::new(first_day, day_starts_us));
         let made = made.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(Self { simulation: Some(made.settling(settled.0, settled.1)) })
+        Ok(Self { simulation: Some(made.settling(settled.0, settled.1).looking_at(looked_at.0..looked_at.1)) })
     }
     fn events(&mut self, py: Python<'_>, chunk: &[u8]) -> PyResult<u64> {
         let simulation = self.simulation.as_mut().ok_or_else(|| PyRuntimeError::new_err("finish was called"))?;
@@ -668,6 +675,11 @@ impl PySimulation {
 }
 
 #[pyfunction]
+fn repeated_name(py: Python<'_>, body: &[u8]) -> PyResult<Option<String>> {
+    py.detach(|| json::repeated_name(body)).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+#[pyfunction]
 fn key_hash<'py>(py: Python<'py>, tenant_id: i64, idempotency_key: &str) -> Bound<'py, PyBytes> {
     PyBytes::new(py, &identity::key_hash(tenant_id.cast_unsigned(), idempotency_key.as_bytes()))
 }
@@ -690,5 +702,5 @@ mod _core {
     #[pymodule_export]
     use super::batch::{BatchError, PyDecodedBatch, command_message, decode_batch, split_reply, usage_events};
     #[pymodule_export]
-    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance};
+    use super::{PyCopyStream, PyEngine, PyGroup, PyNeeds, PySimulation, PyVerifier, key_hash, pack_resp, render_balance, repeated_name};
 }

@@ -1,11 +1,13 @@
 //! A rate card over past usage: what was charged, and what the card would have charged, by customer, metric and day.
 //!
 //! Fed with COPY BINARY in any chunking, and in any order unless the card counts: then in the order in which the events were
-//! stored, from which the counters of the card are made anew. Every event is rated by the code that rates it in the engine
-//! ([`rate_event`]); nothing is written. What billing periods ask at their ends counts for those that lie as a whole in the span
-//! that is looked at and are over: in the day with their last moment. Memory grows with customers × metrics × days, not with events.
+//! stored, from which the counters of the card are made anew. Such a card is fed all events of the periods in which the span that
+//! is looked at begins and ends: those outside of the span move counters and are in no sum. Every event is rated by the code that
+//! rates it in the engine ([`rate_event`]); nothing is written. What billing periods ask at their ends counts for those that lie as a
+//! whole in the span and are over: in the day with their last moment. Memory grows with customers × metrics × days, not with events.
 
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::{Equivalent, HashMap, HashSet};
@@ -250,6 +252,8 @@ pub struct Simulation {
     used: Used,
     /// Which periods are settled: those that lie between these moments.
     settled: (i64, i64),
+    /// Which events are in the sums, by when they occurred.
+    looked_at: Range<i64>,
     /// By (account, metric, day).
     groups: HashMap<(i64, i32, u32), Sums>,
     read: u64,
@@ -282,6 +286,7 @@ impl Simulation {
             counters: HashMap::new(),
             used: HashMap::new(),
             settled: (0, 0),
+            looked_at: i64::MIN..i64::MAX,
             groups: HashMap::new(),
             read: 0,
             out_of_range: 0,
@@ -293,6 +298,13 @@ impl Simulation {
     #[must_use]
     pub const fn settling(mut self, from_us: i64, to_us: i64) -> Self {
         self.settled = (from_us, to_us);
+        self
+    }
+
+    /// The same with the events in the sums that occurred then; all others only move counters.
+    #[must_use]
+    pub const fn looking_at(mut self, occurred_us: Range<i64>) -> Self {
+        self.looked_at = occurred_us;
         self
     }
 
@@ -361,9 +373,10 @@ impl Simulation {
         dimensions: &[u8],
     ) -> Result<(), CopyError> {
         self.read += 1;
+        let summed = self.looked_at.contains(&occurred_us);
         let mut one = Sums { events: 1, before, ..Sums::default() };
         if self.elsewhere.contains(&metric) {
-            return self.other.add(&one);
+            return if summed { self.other.add(&one) } else { Ok(()) };
         }
         let (rated, end) = match self.shapes.get(&ShapeRef { metric, dimensions }) {
             Some(shape) => rate_event(shape, &mut self.counters, account, occurred_us, quantity),
@@ -372,6 +385,10 @@ impl Simulation {
                 rate_event(&shape, &mut self.counters, account, occurred_us, quantity)
             }
         };
+        // A period that is settled lies in the span as a whole, so what lies outside is of none.
+        if !summed {
+            return Ok(());
+        }
         match rated {
             Rated::Charge(charge) => {
                 one.after = charge;
@@ -540,6 +557,23 @@ mod tests {
         assert_eq!((&report["events"], &report["before"]), (&3.into(), &"2".into()));
         assert_eq!((&report["otherProductsEvents"], &report["otherProductsBefore"]), (&1.into(), &"5".into()));
         assert_eq!(report["unpricedEvents"], 0);
+    }
+
+    #[test]
+    fn what_lies_outside_of_the_span_moves_counters_alone() {
+        let tiered = r#"[{"effectiveFromUs":null,"charges":[{"priceId":1,"metricId":1,"match":{},"model":"graduated","price":"0","per":"1",
+            "counterId":1,"tiers":[{"upTo":"3","price":"5","per":"1"},{"upTo":null,"price":"1","per":"1"}]}]}]"#;
+        let periods = format!(r#","periods":{{"startsUs":[{},{}]}}}}"#, MIDNIGHT_US - DAY_US, MIDNIGHT_US + 3 * DAY_US);
+        let json = catalog(tiered).trim_end_matches('}').to_owned() + &periods;
+        let mut simulation =
+            Simulation::new(json.as_bytes(), json.as_bytes(), days()).unwrap().looking_at(MIDNIGHT_US..MIDNIGHT_US + DAY_US);
+        let mut writer = Buffers::default().writer(0);
+        for (occurred_us, charge) in [(MIDNIGHT_US - 1, 10), (MIDNIGHT_US + DAY_US, 6), (MIDNIGHT_US, 2)] {
+            row(&mut writer, 1000, 1, occurred_us, 2 * NANO, charge * NANO, "{}");
+        }
+        simulation.events(&writer.finish()).unwrap();
+        let report = serde_json::to_value(simulation.finish(None).unwrap()).unwrap();
+        assert_eq!((&report["events"], &report["before"], &report["after"]), (&1.into(), &"2".into(), &"2".into()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import psutil
@@ -216,3 +217,47 @@ def test_no_secret_is_written_down(product: Product, new_merchant: Callable[...,
 def test_private_files_are_private(product: Product) -> None:
     """Proves: what `up` writes with secrets in it can be read by its owner only."""
     assert (product.data_dir / "run.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_field_named_twice_is_refused(merchant: Merchant, tmp_path: Path) -> None:
+    """Proves: where JSON names a field twice, at any depth and however it is written, nothing is decided by the first or the last of
+    them: a grant, a price, a hold; neither through the API nor by a card in a file."""
+    line = '{"metric": "images", "price": "1", "price": "2"}'
+    rate_card = f'{{"name": "x", "currency": "CNY", "charges": [{{"metric": "tokens_input", "price": "1"}}, {line}]}}'
+    grant = '"currency": "CNY", "kind": "paid"'
+    used = '{"customerExternalId": "acme", "idempotencyKey": "k", "metric": "images", "quantity": "1", "quantity": "2"}'
+    for path, body, param in (
+        ("/v1/customers/acme/grants", f'{{"amount": "1", {grant}, "amount": "1000"}}', "amount"),
+        ("/v1/customers/acme/grants", f'{{"amount": "1", {grant}, "\\u0061mount": "1000"}}', "amount"),
+        ("/v1/rate-cards", rate_card, "charges[1].price"),
+        ("/v1/customers/acme/holds", f'{{"ttlSeconds": 60, "estimate": [{used}]}}', "estimate[0].quantity"),
+        ("/v1/customers/acme/holds", '{"amount": "1", "ttlSeconds": 1, "ttlSeconds": 99}', "ttlSeconds"),
+    ):
+        answer = merchant.client().post(path, content=body, headers={"Content-Type": "application/json"})
+        problem = assert_problem(answer, 422, "invalid_body")
+        assert (problem["param"], "named twice" in str(problem["detail"])) == (param, True), problem
+    assert len(merchant.ok("GET", "/v1/rate-cards")["data"]) == 1
+    file = tmp_path / "card.json"
+    file.write_text(rate_card)
+    environment = {"BUFFMONEY_URL": merchant.product.url, "BUFFMONEY_API_KEY": merchant.sandbox_key}
+    for command in (("simulate", "--card"), ("create", "--file"), ("create", "--draft", "--file")):
+        done = merchant.product.cli("rate-cards", *command, str(file), check=False, **environment)
+        assert (done.returncode, "charges[1].price is named twice" in done.stderr) == (1, True), done.stderr
+    assert len(merchant.ok("GET", "/v1/rate-cards")["data"]) == 1
+
+
+def test_an_idempotency_key_on_usage_is_refused(merchant: Merchant) -> None:
+    """Proves: whoever sends the header expects that it counts; it does not, so nothing is taken, and the sentence says what to do. The
+    document tells it, and asks for the header wherever it counts."""
+    merchant.grant("10")
+    before = merchant.stored()
+    for key in ("order-1", ""):
+        answer = merchant.client().post(BATCH, json={"events": [event()]}, headers={"Idempotency-Key": key})
+        problem = assert_problem(answer, 422, "unexpected_idempotency_key")
+        assert problem["param"] == "Idempotency-Key"
+    assert merchant.stored() == before
+    operation = merchant.client().get("/api/openapi").json()["paths"][BATCH]["post"]
+    assert "unexpected_idempotency_key" in operation["responses"]["422"]["description"]
+    assert "`Idempotency-Key` is refused" in operation["description"]
+    assert "Idempotency-Key" not in [one["name"] for one in operation["parameters"]]
+    assert merchant.usage(event())["accepted"] == 1

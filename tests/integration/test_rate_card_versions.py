@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -129,18 +132,80 @@ def test_drafts_use_up_no_price_ids(merchant: Merchant) -> None:
 
 
 def test_when_a_version_takes_effect(merchant: Merchant) -> None:
-    """Proves: publishing goes by its own effectiveFrom, else by the draft's; the past of a published card is closed, and so is a moment
-    that another version has taken."""
+    """Proves: publishing goes by its own effectiveFrom, else by the draft's; the past of a published card is closed."""
     later, much_later = moment(3600), moment(7200)
     scheduled = publish(merchant, draft(merchant, effectiveFrom=later))
     assert scheduled["effectiveFrom"] == later
     assert publish(merchant, draft(merchant, effectiveFrom=later), effectiveFrom=much_later)["effectiveFrom"] == much_later
-    for body, when in (({"effectiveFrom": moment(-60)}, None), ({}, moment(-60)), ({"effectiveFrom": later}, None), ({}, later)):
+    for body, when in (({"effectiveFrom": moment(-60)}, None), ({}, moment(-60))):
         card_id = draft(merchant, **({} if when is None else {"effectiveFrom": when}))
         problem = assert_problem(merchant.call("POST", f"{CARDS}/{card_id}/publish", body), 422, "invalid_rate_card")
         assert problem["param"] == "effectiveFrom"
         assert merchant.ok("GET", f"{CARDS}/{card_id}")["status"] == "draft"
     assert merchant.usage(event())["charged"] == "1"
+
+
+def test_a_scheduled_version_is_replaced_at_its_own_moment(merchant: Merchant) -> None:
+    """Proves: of two versions with the same start the higher one prices what occurred from that very microsecond on, the other one
+    nothing; explanation, list, difference, simulation and verification agree."""
+    begins = datetime.now(UTC) + timedelta(seconds=3)
+    start, before = (f"{time:%Y-%m-%dT%H:%M:%S.%f}Z" for time in (begins, begins - timedelta(microseconds=1)))
+    first = merchant.ok("GET", CARDS)["data"][0]["rateCardId"]
+    wrong = publish(merchant, draft(merchant, {**LINE, "price": "200"}, effectiveFrom=start))
+    right = publish(merchant, draft(merchant, {**LINE, "price": "3"}, effectiveFrom=start))
+    assert (wrong["version"], right["version"], right["effectiveFrom"]) == (2, 3, wrong["effectiveFrom"])
+    assert states(merchant) == {3: "scheduled", 2: "replaced", 1: "in_force"}
+    assert merchant.ok("GET", f"{CARDS}/{right['rateCardId']}/diff")["against"] == first
+    time.sleep(max(0.0, (begins - datetime.now(UTC)).total_seconds()) + 0.05)
+    assert states(merchant) == {3: "in_force", 2: "replaced", 1: "past"}
+    answer = merchant.usage(event(key="before", occurredAt=before), event(key="at", occurredAt=start), event(key="after"))
+    assert [one["charge"] for one in answer["results"]] == ["1", "3", "3"]
+    priced = [merchant.ok("GET", f"/v1/usage-events/{key}/charge")["rateCard"]["version"] for key in ("before", "at", "after")]
+    assert priced == [1, 3, 3]
+    report = merchant.ok("POST", f"{CARDS}/{right['rateCardId']}/simulate", {"from": start})
+    assert (report["events"], report["difference"]) == (2, "0")
+    assert (merchant.product.verify()["exit"], merchant.product.verify()["differences"]) == (0, [])
+
+
+def test_a_moment_that_has_begun_has_one_version_for_good(merchant: Merchant) -> None:
+    """Proves: the database refuses a second version at a moment that is not to come any more, whoever asks."""
+    first = merchant.ok("GET", CARDS)["data"][0]["rateCardId"]
+    card_id = draft(merchant)
+    merchant.product.sql.fetch("UPDATE rate_card_charges SET price_id = nextval('price_ids') WHERE rate_card_id = $1", card_id)
+    statement = """UPDATE rate_cards SET status = 'published', version = 9, published_at = now(), effective_from =
+        (SELECT effective_from FROM rate_cards WHERE rate_card_id = $2) WHERE rate_card_id = $1"""
+    with pytest.raises(asyncpg.RestrictViolationError, match="has begun"):
+        merchant.product.sql.fetch(statement, card_id, first)
+
+
+def states(merchant: Merchant) -> dict[int, str]:
+    """The state of each version, as the list tells it."""
+    return {one["version"]: one["state"] for one in merchant.ok("GET", f"{CARDS}?status=published")["data"]}
+
+
+def test_any_schedule_reads_the_same_everywhere(merchant: Merchant) -> None:
+    """Proves: whatever versions are scheduled at the same moments, for everyone or for some, list, difference and the engine's catalogue
+    know of each moment the same version: the highest with the latest start."""
+    chance = random.Random(5)
+    moments = [moment(3600 * hour) for hour in (1, 2, 3)]
+    known: list[tuple[str, str, int, str]] = [("", "", 1, merchant.ok("GET", CARDS)["data"][0]["rateCardId"])]
+    for _ in range(14):
+        if chance.random() < 0.25:
+            publish(merchant, draft(merchant, audience="assigned"))
+            continue
+        made = publish(merchant, draft(merchant, effectiveFrom=chance.choice(moments)))
+        known.append((made["effectiveFrom"], made["publishedAt"], made["version"], made["rateCardId"]))
+    found = {one["version"]: one for one in merchant.ok("GET", f"{CARDS}?status=published&limit=200")["data"]}
+    catalog_ids = [one["rateCardId"] for one in engine_catalog(merchant)["rateCards"] if one["audience"] == "everyone"]
+    assert catalog_ids == [card_id for *_, card_id in sorted(known)]
+    assert len({start for start, *_ in known}) < len(known)
+    for start, _, version, card_id in known:
+        replaced = any(other[0] == start and other[2] > version for other in known)
+        assert found[version]["state"] == ("in_force" if version == 1 else "replaced" if replaced else "scheduled")
+        before = [one for one in known if one[0] < start]
+        expected = max(before, key=lambda one: (one[0], one[2]))[3] if before else None
+        assert merchant.ok("GET", f"{CARDS}/{card_id}/diff")["against"] == expected
+    assert {one["state"] for one in found.values() if one["audience"] == "assigned"} == {"by_assignment"}
 
 
 def test_of_many_publishings_at_once_each_gets_its_own_version(merchant: Merchant) -> None:
@@ -238,18 +303,65 @@ def test_the_difference_of_two_cards(merchant: Merchant) -> None:
     assert [line["metric"] for line in found["removed"]] == ["tokens_output"]
     (changed,) = found["changed"]
     assert (changed["metric"], changed["before"]["price"], changed["after"]["price"]) == ("tokens_input", "1", "2")
+    assert found["fields"] == [{"field": "name", "before": "standard", "after": "card"}]
     assert found["text"].splitlines() == [
+        "~ name: standard → card",
         "+ images (pack=500): 100 CNY for each 500 or part of them in a period",
         "- tokens_output: 4 CNY per 1000",
         "~ tokens_input: 1 CNY per 1000 → 2 CNY per 1000",
     ]
-    publish(merchant, new)
-    assert merchant.ok("GET", f"{CARDS}/{new}/diff") == found
+    done = publish(merchant, new)
+    since = {"field": "effectiveFrom", "before": None, "after": done["effectiveFrom"]}
+    dated = merchant.ok("GET", f"{CARDS}/{new}/diff")
+    assert dated["fields"] == [*found["fields"], since]
+    assert {**found, "fields": dated["fields"], "text": dated["text"]} == dated
+    assert f"~ in force from: ever → {done['effectiveFrom']}" in dated["text"]
     assert merchant.ok("GET", f"{CARDS}/{first}/diff?against={new}")["removed"] == [package]
     alone = merchant.ok("GET", f"{CARDS}/{first}/diff")
     assert (alone["against"], len(alone["added"])) == (None, 2)
     problem = assert_problem(merchant.call("GET", f"{CARDS}/{new}/diff?against=rc_{'0' * 24}"), 404, "rate_card_not_found")
     assert problem["param"] == "against"
+
+
+def test_a_draft_is_compared_with_what_it_will_take_the_place_of(merchant: Merchant) -> None:
+    """Proves: neither a customer's private card nor a version that comes into force later is what a draft for everyone follows, and all
+    that differs of the cards themselves is told."""
+    first = merchant.ok("GET", CARDS)["data"][0]["rateCardId"]
+    private = publish(merchant, draft(merchant, {**LINE, "price": "9"}, audience="assigned"))
+    later = publish(merchant, draft(merchant, {**LINE, "price": "8"}, effectiveFrom=moment(3600)))
+    against = {card_id: merchant.ok("GET", f"{CARDS}/{card_id}/diff")["against"] for card_id in (private["rateCardId"], draft(merchant))}
+    assert set(against.values()) == {first}
+    after_it = draft(merchant, effectiveFrom=moment(7200))
+    assert merchant.ok("GET", f"{CARDS}/{after_it}/diff")["against"] == later["rateCardId"]
+    other = draft(merchant, currency="USD", audience="assigned", name="other", productId=product(merchant, "studio"))
+    found = merchant.ok("GET", f"{CARDS}/{other}/diff?against={first}")
+    fields = {one["field"]: (one["before"], one["after"]) for one in found["fields"]}
+    assert fields.pop("productId")[0].startswith("prod_")
+    assert fields == {"name": ("standard", "other"), "currency": ("CNY", "USD"), "audience": ("everyone", "assigned")}
+    assert "~ product: default → studio\n~ currency: CNY → USD\n~ audience: everyone → assigned" in found["text"]
+
+
+def test_a_difference_tells_which_counters_begin_at_zero(new_merchant: Callable[..., Merchant]) -> None:
+    """Proves: where a counting line gets another match, or a line begins to count, it says so in words; not where the counter goes on, nor
+    where an earlier version had it."""
+    merchant = new_merchant(billing="pay-as-you-go", card=None)
+    tiers = [{"upTo": "10", "price": "2"}, {"upTo": None, "price": "1"}]
+    tiered = {"metric": "tokens_input", "model": "graduated", "tiers": tiers, "match": {"model": "a"}}
+    runs = {"metric": "agent_runs", "price": "1"}
+    publish(merchant, draft(merchant, tiered, runs))
+    moved = {**tiered, "match": {"model": "a", "region": "cn"}}
+    second = publish(merchant, draft(merchant, moved, {**runs, "minimumPerPeriod": "5"}))
+    found = merchant.ok("GET", f"{CARDS}/{second['rateCardId']}/diff")
+    assert found["newCounters"] == [
+        {"metric": "tokens_input", "match": {"model": "a", "region": "cn"}},
+        {"metric": "agent_runs", "match": {}},
+    ]
+    assert "! tokens_input (model=a, region=cn) begins to count at zero: " in found["text"]
+    same = draft(merchant, {**moved, "tiers": tiers[1:]}, {**runs, "minimumPerPeriod": "6"})
+    assert merchant.ok("GET", f"{CARDS}/{same}/diff")["newCounters"] == []
+    assert merchant.ok("GET", f"{CARDS}/{draft(merchant, tiered)}/diff")["newCounters"] == []
+    studio = draft(merchant, moved, productId=product(merchant, "studio"))
+    assert len(merchant.ok("GET", f"{CARDS}/{studio}/diff?against={second['rateCardId']}")["newCounters"]) == 1
 
 
 # ---------------------------------------------------------------- models
@@ -333,7 +445,7 @@ BAD_TIERS: list[tuple[dict[str, Any], str, str]] = [
         ([{"metric": "images", "price": None}], "invalid_body", None),
         *(([{"metric": "images", "model": "graduated", **fields}], code, f"charges[0].{place}") for fields, code, place in BAD_TIERS),
         ([{"metric": "unheard_of", "price": "1"}], "unknown_metric", "charges[0].metric"),
-        ([{"metric": "images", "price": "1", "match": {"n": str(n)}} for n in range(10_001)], "invalid_body", None),
+        ([{"metric": "images", "price": "1", "match": {"n": str(n)}} for n in range(10_001)], "invalid_rate_card", "charges"),
     ],
 )
 def test_bad_lines(merchant: Merchant, charges: list[dict[str, Any]], code: str, param: str | None, as_draft: bool) -> None:
@@ -354,11 +466,27 @@ def test_an_ambiguous_draft_is_refused_at_publishing(merchant: Merchant) -> None
 
 
 def test_ten_thousand_lines(merchant: Merchant) -> None:
-    """Proves: the largest card there may be is published, comes back, and prices."""
-    lines = [{**LINE, "price": str(number), "match": {"model": f"m{number}"}} for number in range(10_000)]
+    """Proves: the largest card there may be, with tiers in every line, is published, comes back, and prices; one line more gets one clear
+    sentence, and so does a body beyond the limit of rate cards, which is four times that of others."""
+    tiers = [{"upTo": "1000000", "price": "1", "per": "1000"}, {"upTo": "50000000", "price": "0.8", "per": "1000"}]
+    lines = [
+        {"metric": "tokens_input", "match": {"model": f"provider/model-{number}-with-a-name-of-some-length"}, "model": "graduated"}
+        | {"tiers": [*tiers, {"upTo": None, "price": str(number), "per": "1000"}], "allowance": "0"}
+        for number in range(10_000)
+    ]
     made = publish(merchant, draft(merchant, *lines))
-    assert [line["price"] for line in made["charges"]] == [str(number) for number in range(10_000)]
-    assert merchant.usage(event(dimensions={"model": "m77"}))["charged"] == "77"
+    assert len(json.dumps(lines)) > 2 * 1024 * 1024
+    assert [line["tiers"][2]["price"] for line in made["charges"]] == [str(number) for number in range(10_000)]
+    priced = event(quantity="50001000", dimensions={"model": lines[77]["match"]["model"]})
+    merchant.grant("100000")
+    # 1,000 × 1 + 49,000 × 0.8 + 1 × 77
+    assert merchant.usage(priced)["charged"] == "40277"
+    for body in (card(*lines, lines[0]), card(*lines, lines[0], draft=True)):
+        problem = assert_problem(merchant.call("POST", CARDS, body), 422, "invalid_rate_card")
+        assert (problem["param"], problem["detail"]) == ("charges", "A rate card has at most 10,000 lines; this one has 10,001.")
+    for path, size, allowed in ((CARDS, 8, True), (CARDS, 9, False), ("/v1/metrics", 3, False)):
+        answer = merchant.call("POST", path, {"name": "x" * (size * 1024 * 1024 - 100)})
+        assert_problem(answer, *((422, "missing_field") if allowed else (413, "body_too_large")))
 
 
 # ---------------------------------------------------------------- the audit log, the command line, the presets

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -145,6 +147,36 @@ def test_filters(busy: Merchant) -> None:
         assert simulate(busy, card, customerExternalId="edge", timeZone=zone)["byDay"] == [row(1, "1", "3", day=day(-3 * DAY_S, zone))]
 
 
+def test_the_card_in_force_gives_what_was_charged_in_any_span(new_merchant: Any) -> None:
+    """Proves: tried on any part of its own usage, within a billing period or across several, a card with tiers and an allowance gives what
+    was charged, late usage included; the command says the same."""
+    merchant = new_merchant(billing="pay-as-you-go", card=None)
+    tiers = [{"upTo": "3000", "price": "1", "per": "1000"}, {"upTo": None, "price": "0.1", "per": "1000"}]
+    lines = [
+        {"metric": "tokens_input", "model": "graduated", "allowance": "700", "tiers": tiers},
+        {"metric": "images", "price": "1", "allowance": "3"},
+    ]
+    card = merchant.ok("POST", CARDS, {"name": "tiers", "currency": "CNY", "charges": lines})["rateCardId"]
+    chance = random.Random(7)
+    ages = [DAY_S * chance.random() * 34 for _ in range(60)]
+    for age_s in ages:
+        metric, quantity = chance.choice((("tokens_input", "900"), ("images", "1")))
+        merchant.usage(event(chance.choice(("acme", "二")), metric=metric, quantity=quantity, occurredAt=moment(-age_s)))
+    whole = simulate(merchant, card)
+    assert (whole["events"], whole["difference"], whole["after"]) == (60, "0", whole["before"])
+    edges = sorted({DAY_S * chance.random() * 34 for _ in range(12)} | set(ages[:6]), reverse=True)
+    parts = 0
+    for from_age, to_age in itertools.combinations([None, *edges, None], 2):
+        span = {name: moment(-age) for name, age in (("from", from_age), ("to", to_age)) if age is not None}
+        report = merchant.ok("POST", f"{CARDS}/{card}/simulate", span)
+        assert (report["difference"], report["after"]) == ("0", report["before"]), span
+        parts += report["before"] not in ("0", whole["before"])
+    assert parts > 100
+    cut = ("--card", card, "--from", moment(-edges[3]), "--json", "--api-key", merchant.sandbox_key)
+    by_command = json.loads(merchant.product.cli("rate-cards", "simulate", *cut).stdout)
+    assert (by_command["difference"], by_command["events"] > 0) == ("0", True)
+
+
 @pytest.mark.parametrize(
     ("body", "code", "param"),
     [
@@ -220,8 +252,10 @@ def test_the_command_says_the_same(busy: Merchant, tmp_path: Path) -> None:
         "acme",
         day(-DAY_S),
         "1 event charged 4 then, without a price",
+        *(row[name] for row in by_api["data"] for name in ("customerExternalId", "metric", "day", "before", "after")),
     ):
         assert text in shown, shown
+    assert "…" not in shown
     assert busy.stored() == stored
 
 

@@ -84,3 +84,15 @@ def test_mistakes_are_explained(merchant: Merchant, tmp_path: Path) -> None:
     assert "is not a file" in run(merchant, tmp_path / "b.csv", "--customer", "acme")[1]["error"]
     file.write_text("at,in\n")
     assert "no column 'out'" in run(merchant, file, "--customer", "acme")[1]["error"]
+
+
+def test_a_quote_that_is_not_closed_does_not_stop_the_import(merchant: Merchant, tmp_path: Path) -> None:
+    """Proves: the line is named in the error file with the lines it took in, what stands before it is taken, and the exit code is 1."""
+    merchant.grant("1000")
+    file = write(tmp_path / "a.csv", 9, '"2023-11-16 18:01:00,1,1', "2023-11-16 18:01:01,1,1")
+    code, summary = run(merchant, file, "--customer", "acme", "--shift-to", "now")
+    assert (code, summary["accepted"], summary["rejected"], summary["events"]) == (1, 18, 4, 22)
+    (entry,) = [json.loads(line) for line in (tmp_path / "a.csv.errors.jsonl").read_text().splitlines()]
+    assert (entry["line"], entry["code"]) == (11, "bad_line")
+    assert "unexpected end of data" in entry["detail"]
+    assert "up to 12" in entry["detail"]

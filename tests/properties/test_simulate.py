@@ -39,6 +39,7 @@ RUNS = settings(max_examples=100, deadline=None, suppress_health_check=list(Heal
 SEEDS = st.integers(0, 2**40)
 ZONES = ("Asia/Shanghai", "UTC", "America/New_York", "Asia/Kathmandu")
 CODES = {number: code for code, number in METRIC_IDS.items()}
+EVER = (-(2**63), 2**63 - 1)
 Groups = dict[tuple[Any, ...], "Sums"]
 
 
@@ -131,10 +132,12 @@ def stream(rows: list[Row]) -> bytes:
     return bytes(out + b"\xff\xff")
 
 
-def simulate(rows: list[Row], before: bytes, after: bytes, zone: str, cut: int, most: int | None = None) -> dict[str, Any]:
+def simulate(
+    rows: list[Row], before: bytes, after: bytes, zone: str, cut: int, most: int | None = None, looked_at: tuple[int, int] = EVER
+) -> dict[str, Any]:
     """The product's simulation of these rows, fed in pieces of `cut` bytes."""
     first_day = (simulation.FIRST_DAY - date(1970, 1, 1)).days
-    one = _core.Simulation(before, after, first_day, simulation.day_starts(zone))
+    one = _core.Simulation(before, after, first_day, simulation.day_starts(zone), looked_at=looked_at)
     copied = stream(rows)
     read = 0
     for start in range(0, len(copied), cut):
@@ -189,7 +192,8 @@ def test_every_event_is_charged_what_the_oracle_says(seed: int, zone: str, cut: 
 @RUNS
 @given(seed=SEEDS)
 def test_the_card_in_force_gives_what_was_charged(seed: int) -> None:
-    """Proves: a simulation of the only cards there ever were changes nothing, to the nano-unit."""
+    """Proves: a simulation of the only cards there ever were changes nothing, to the nano-unit, of all usage and of any part of it: what
+    lies outside of the part, and late, moves the counters of its periods and is in no sum."""
     run = ModelRun(billing="pay-as-you-go")
     workload = Workload(seed)
     only = (step for step in workload.steps(40) if not isinstance(step, Assign))
@@ -198,6 +202,24 @@ def test_the_card_in_force_gives_what_was_charged(seed: int) -> None:
     report = simulate(rows, catalog, catalog, "Asia/Shanghai", 1 << 20)
     assert (report["difference"], report["unpricedEvents"]) == ("0", 0)
     assert report["after"] == report["before"] == show(sum(row["charge"] for row in rows))
+    chance = random.Random(seed)
+    moments = [moment + step for row in rows for moment in (row["occurred_at"], *run.periods.of(row["occurred_at"])) for step in (0, 1)]
+    for _ in range(8 if moments else 0):
+        from_us, to_us = sorted(chance.sample(moments, 2))
+        check_span(run, rows, catalog, from_us, max(to_us, from_us + 1))
+
+
+def check_span(run: ModelRun, rows: list[Row], catalog: bytes, from_us: int, to_us: int) -> None:
+    """The card in force, tried on a part of what it was charged for, gives that part's charges."""
+    card = simulation.Card("in force", [charge for one in json.loads(catalog)["rateCards"] for charge in one["charges"]], "", "CNY")
+    read = card.reads(simulation.Span(from_us, to_us), run.periods)
+    assert read.from_us is not None
+    assert read.to_us is not None
+    those = [row for row in rows if read.from_us <= row["occurred_at"] < read.to_us]
+    report = simulate(those, catalog, catalog, "Asia/Shanghai", 1 << 20, looked_at=(from_us, to_us))
+    within = [row for row in those if from_us <= row["occurred_at"] < to_us]
+    assert (report["events"], report["difference"], report["outOfRangeEvents"]) == (len(within), "0", 0)
+    assert report["after"] == report["before"] == show(sum(row["charge"] for row in within))
 
 
 QUANTITIES = st.one_of(st.integers(1, 10**27 - 1), st.integers(1, 10**12), st.sampled_from((1, 10**9, 10**27 - 1)))

@@ -102,3 +102,29 @@ def test_a_time_without_a_zone_is_in_the_zone_asked_for() -> None:
     assert parse_moment("2026-01-31T08:00:00+08:00", ZoneInfo("UTC")) == parse_moment(naive, ZoneInfo("Asia/Shanghai"))
     with pytest.raises(ValueError, match="is not a time"):
         parse_moment("yesterday", ZoneInfo("UTC"))
+
+
+def test_a_quote_that_is_not_closed_is_a_bad_line_that_says_what_it_took_in(tmp_path: Path) -> None:
+    """Proves: what stands before it, and after it where it ends, is read; the lines within it are counted and never read as usage."""
+    path = tmp_path / "a.csv"
+    line = "2023-11-16 18:17:03,1,2\n"
+    path.write_text(
+        f'at,in,out\n{line}2023-11-16 18:17:03,"1,2\n{line}2023-11-16 18:17:03,"5",2\n{line}2023-11-16 18:17:04,"3"x,2\n{line}"{line}{line}'
+    )
+    found = list(read_lines(path, MAPPING))
+    assert [one.number for one in found if isinstance(one, Line)] == [2, 6, 8]
+    bad = [one for one in found if isinstance(one, BadLine)]
+    assert [(one.number, one.lines) for one in bad] == [(3, 3), (7, 1), (9, 2)]
+    assert "takes in the lines up to 5" in bad[0].detail
+    assert bad[1].content == '2023-11-16 18:17:04,"3"x,2\n'
+    assert "unexpected end of data" in bad[2].detail
+
+
+def test_a_quote_without_an_end_in_a_large_file(tmp_path: Path) -> None:
+    """Proves: where a quoted field grows beyond what a field may have, the rest of the file counts as not taken, in bounded memory."""
+    path = tmp_path / "a.csv"
+    path.write_text('at,in,out\n2023-11-16 18:17:03,1,2\n"' + "2023-11-16 18:17:03,1,2\n" * 20_000)
+    good, bad = read_lines(path, MAPPING)
+    assert isinstance(good, Line)
+    assert isinstance(bad, BadLine)
+    assert (bad.number, bad.lines, len(bad.content)) == (3, 20_000, 2_000)

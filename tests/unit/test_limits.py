@@ -32,41 +32,41 @@ def part(body: bytes, more: bool) -> dict[str, Any]:
 
 
 async def test_a_body_in_parts() -> None:
-    reader = limits.BodyReader(10, 1)
-    assert await reader.read(receiver(part(b"ab", True), part(b"cd", True), part(b"", False)), "identity") == b"abcd"
-    assert await reader.read(receiver(part(b"abcd", False)), "identity") == b"abcd"
+    reader = limits.BodyReader(1)
+    assert await reader.read(receiver(part(b"ab", True), part(b"cd", True), part(b"", False)), "identity", 10) == b"abcd"
+    assert await reader.read(receiver(part(b"abcd", False)), "identity", 10) == b"abcd"
 
 
 @pytest.mark.parametrize("sizes", [[11], [5, 6], [5, 5, 1], [1] * 11])
 async def test_a_body_above_the_limit(sizes: list[int]) -> None:
-    reader = limits.BodyReader(10, 1)
+    reader = limits.BodyReader(1)
     messages = [part(b"x" * size, position + 1 < len(sizes)) for position, size in enumerate(sizes)]
     with pytest.raises(Problem) as refused:
-        await reader.read(receiver(*messages), "identity")
+        await reader.read(receiver(*messages), "identity", 10)
     assert refused.value.code == "body_too_large"
 
 
 async def test_the_time_is_for_the_whole_body() -> None:
     """Parts that each come in time do not keep a body open for ever."""
-    reader = limits.BodyReader(1_000, 0.2)
+    reader = limits.BodyReader(0.2)
     began = asyncio.get_running_loop().time()
     with pytest.raises(Problem) as refused:
-        await reader.read(receiver(*[part(b"x", True)] * 100, delay_s=0.03), "identity")
+        await reader.read(receiver(*[part(b"x", True)] * 100, delay_s=0.03), "identity", 1_000)
     assert refused.value.code == "request_timeout"
     assert asyncio.get_running_loop().time() - began < 0.5
 
 
 async def test_a_client_that_leaves() -> None:
     with pytest.raises(limits.ClientGoneError):
-        await limits.BodyReader(10, 1).read(receiver(part(b"x", True), {"type": "http.disconnect"}), "identity")
+        await limits.BodyReader(1).read(receiver(part(b"x", True), {"type": "http.disconnect"}), "identity", 10)
 
 
 async def test_arriving_bodies_share_a_memory() -> None:
-    reader = limits.BodyReader(limits.BUFFERED_BODIES_BYTES, 5)
+    reader = limits.BodyReader(5)
     with reader.account(bytes(limits.BUFFERED_BODIES_BYTES)), pytest.raises(Problem) as refused:
-        await reader.read(receiver(part(b"x", True), part(b"x", False)), "identity")
+        await reader.read(receiver(part(b"x", True), part(b"x", False)), "identity", limits.BUFFERED_BODIES_BYTES)
     assert refused.value.code == "overloaded"
-    assert await reader.read(receiver(part(b"x", True), part(b"x", False)), "identity") == b"xx"
+    assert await reader.read(receiver(part(b"x", True), part(b"x", False)), "identity", limits.BUFFERED_BODIES_BYTES) == b"xx"
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1_000])
@@ -124,7 +124,7 @@ async def test_draining() -> None:
 
 async def test_a_body_that_was_read_is_not_waited_for() -> None:
     incoming = limits.Incoming(receiver(part(b"xx", False)))
-    assert await limits.BodyReader(10, 1).read(incoming, "identity") == b"xx"
+    assert await limits.BodyReader(1).read(incoming, "identity", 10) == b"xx"
     began = asyncio.get_running_loop().time()
     assert await limits.drain(incoming, {b"content-length": b"2"})
     assert asyncio.get_running_loop().time() - began < 0.1

@@ -171,3 +171,18 @@ def test_a_literal_backslash_is_no_nul() -> None:
 
 def test_a_request_without_a_body_takes_none() -> None:
     assert refusal(decode_body, TABLE.find("POST", b"/v1/things/x/open")[0], b'{"a":1}').code == "unknown_field"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"amount": "1", "amount": "1000"}', "amount"),
+        (b'{"amount": "1", "\\u0061mount": "1000"}', "amount"),
+        (b'{"amount": "1", "dueAt": null, "tags": [], "dueAt": "x"}', "dueAt"),
+    ],
+)
+def test_a_field_named_twice_is_an_error(body: bytes, param: str) -> None:
+    """Proves: which of them would count is never asked."""
+    endpoint, _ = TABLE.find("POST", b"/v1/things")
+    problem = refusal(decode_body, endpoint, body)
+    assert (problem.code, problem.status, problem.param) == ("invalid_body", 422, param)

@@ -54,6 +54,7 @@ CODES = _codes(
     ("unknown_field", 422, False, "A field is not known"),
     ("missing_field", 422, False, "A field is missing"),
     ("invalid_idempotency_key", 422, False, "The idempotency key is not valid"),
+    ("unexpected_idempotency_key", 422, False, "The header Idempotency-Key is not taken here"),
     ("too_many_requests", 429, True, "Too many requests"),
     ("overloaded", 429, True, "More requests are in flight than can be answered in time"),
     # ---- usage

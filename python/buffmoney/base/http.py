@@ -178,6 +178,20 @@ class Answer:
         return self.content if isinstance(self.content, bytes) else _ENCODER.encode(self.content)
 
 
+def refuse_repeated_names(body: bytes) -> None:
+    """Refuses JSON in which an object names a field twice: readers take the first or the last of them, and it may be an amount.
+
+    Raises Problem invalid_body, or malformed_json.
+    """
+    try:
+        path = _core.repeated_name(body)
+    except ValueError as failure:
+        raise Problem("malformed_json", f"The body is not valid JSON: {failure}.") from None
+    if path is not None:
+        name = path.encode(errors="backslashreplace").decode()[:200]
+        raise Problem("invalid_body", f"{name} is named twice: a JSON object names each field once.", param=name)
+
+
 async def tell_core(call: Call, version: int) -> None:
     """Lets the core take a new version of the tenant's catalogue, and comes back when it has."""
     # Only to be quick: without it the core finds the new version at its next look, so a core that is away is no failure.
@@ -201,8 +215,10 @@ class Route:
     answer: the Struct of a success, for the schema. errors: codes of `base.errors` that the handler itself may raise;
     the edge adds what it raises (authentication, limits, decoding).
     idempotency: "command" for wallet commands (the handler passes `call.command_id()`), "stored" for other POSTs (the edge
-    stores the first answer in the handler's transaction), "none" where the body carries its own keys or nothing is written.
+    stores the first answer in the handler's transaction), "events" where each event of the body carries its own key and the header is
+    refused, "none" where a repetition does no more than the first or nothing is written.
     raw: the handler takes `call.raw_body`; `body` is then only the schema. takes: the content type of the body, "*" for any.
+    large_body: it may have several times as many bytes as others.
     documented: whether it stands in OpenAPI. refusal: how failures are shown, here and on the unknown paths whose first segment is that
     of `path`; None for problem+json.
     """
@@ -218,9 +234,10 @@ class Route:
     query: type | None = None
     status: int = 200
     errors: tuple[str, ...] = ()
-    idempotency: Literal["command", "stored", "none"] = "none"
+    idempotency: Literal["command", "stored", "events", "none"] = "none"
     public: bool = False
     raw: bool = False
+    large_body: bool = False
     takes: str = "application/json"
     documented: bool = True
     refusal: Refusal | None = None

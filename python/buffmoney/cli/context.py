@@ -56,16 +56,9 @@ def say_json(content: Any) -> None:
 
 def say_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table. Nothing in it is cut off: what does not fit a terminal's line goes on in the next one."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from buffmoney.base import tables
 
-    table = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        # Text, so that what people have named things is never taken for markup.
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 1_000).print(table)
+    tables.show(headings, rows)
 
 
 def address(url: str | None, api_key: str | None) -> tuple[str, str]:

@@ -106,7 +106,7 @@ def list_cards(
         return 0
     codes = {one["productId"]: one["code"] for one in request("GET", "/v1/products", url, api_key)["data"]}
     say_table(
-        ("rate card", "product", "version", "name", "lines", "in force from"),
+        ("rate card", "product", "version", "name", "lines", "in force from", "state"),
         (
             (
                 card["rateCardId"],
@@ -115,6 +115,7 @@ def list_cards(
                 card["name"],
                 str(card["chargeCount"]),
                 _since(card),
+                card["state"].replace("_", " "),
             )
             for card in found
         ),
@@ -196,7 +197,7 @@ def publish(
 
 @rate_cards.command(name="diff")
 def diff(rate_card_id: str, against: str | None = None, *, url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> int:
-    """Show what changes when a rate card takes the place of another: by default of the version that it follows.
+    """Show what changes when a rate card takes the place of another: by default of the one in force until then.
 
     Example: `buffmoney rate-cards diff rc_…`
     """
@@ -247,10 +248,17 @@ def simulate(
 def _with(body: bytes, changes: dict[str, Any], file: Path) -> bytes:
     import msgspec
 
+    from buffmoney.base.errors import Problem
+    from buffmoney.base.http import refuse_repeated_names
+
     try:
         card = msgspec.json.decode(body, type=dict[str, Any])
+        # As it is written again, only one of them would be left for the API to see.
+        refuse_repeated_names(body)
     except msgspec.DecodeError as failure:
         fail(f"{file} holds no JSON object: {failure}")
+    except Problem as problem:
+        fail(f"{file}: {problem.detail}")
     return msgspec.json.encode({**card, **changes})
 
 

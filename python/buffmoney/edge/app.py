@@ -32,7 +32,7 @@ from buffmoney.collection.polling import channel_client
 from buffmoney.edge import limits, openapi, reference
 from buffmoney.edge.auth import Authenticator
 from buffmoney.edge.health import Readiness
-from buffmoney.edge.idempotency import StoredAnswers, parse_key
+from buffmoney.edge.idempotency import StoredAnswers, parse_key, refuse_key
 from buffmoney.edge.reference import Reference
 from buffmoney.edge.routing import Endpoint, RouteTable, decode_body, decode_query
 from buffmoney.merchants.api import ROUTES as MERCHANT_ROUTES
@@ -103,7 +103,8 @@ class Edge:
         self._reference = Reference(document, openapi.examples())
         self._told = {(route.method, route.path): frozenset(openapi.error_codes(route)) for route in routes if route.documented}
         self._refusals = {route.path.split("/", 2)[1].encode(): route.refusal for route in routes if route.refusal is not None}
-        self._bodies = limits.BodyReader(settings.max_body_bytes, settings.body_timeout_s)
+        self._bodies = limits.BodyReader(settings.body_timeout_s)
+        self._large = limits.Budget(limits.LARGE_BODIES)
         self._batches = limits.Budget(settings.max_inflight_batches)
         self._system: dict[bytes, Callable[[str], Awaitable[_Response]]] = {
             b"/healthz": self._healthz,
@@ -241,6 +242,8 @@ class Edge:
         route = endpoint.route
         tenant = None if route.public else await running.authenticator.authenticate(headers.get(b"authorization"))
         query = decode_query(endpoint, scope["query_string"])
+        if route.idempotency == "events":
+            refuse_key(headers.get(b"idempotency-key"))
         key = None if route.method == "GET" else parse_key(headers.get(b"idempotency-key"))
         peer = scope.get("client") or ("", 0)
         call = Call(running.services, route, request_id, parameters, query, None, b"", headers, peer[0], key, tenant)
@@ -254,6 +257,8 @@ class Edge:
             if route.method != "GET":
                 call.raw_body = await self._body(endpoint, headers, receive)
                 held.enter_context(self._bodies.account(call.raw_body))
+                if len(call.raw_body) > self._settings.max_body_bytes:
+                    held.enter_context(self._large.one())
             if route.raw:
                 if tenant is not None:
                     held.enter_context(self._batches.one())
@@ -272,8 +277,9 @@ class Edge:
         empty = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
         if empty and endpoint.body_may_be_empty and not endpoint.route.raw:
             return b""
-        encoding = limits.check_headers(headers, self._settings.max_body_bytes, endpoint.route.takes)
-        return await self._bodies.read(receive, encoding)
+        max_bytes = self._settings.max_body_bytes * (limits.LARGE_BODY_TIMES if endpoint.route.large_body else 1)
+        encoding = limits.check_headers(headers, max_bytes, endpoint.route.takes)
+        return await self._bodies.read(receive, encoding, max_bytes)
 
     def _refused(self, problem: Problem, path: bytes, endpoint: Endpoint | None, headers: dict[bytes, bytes], request_id: str) -> _Response:
         """A failure as its route shows it, or, on an unknown path, as the routes beneath the same first segment do."""

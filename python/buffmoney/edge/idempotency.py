@@ -38,6 +38,17 @@ def parse_key(header: bytes | None) -> str | None:
     return header.decode("ascii")
 
 
+def refuse_key(header: bytes | None) -> None:
+    """For requests whose events carry their own keys. Raises Problem unexpected_idempotency_key if the header is there: whoever sends it
+    expects it to count, and might give the same event another key at each attempt."""
+    if header is not None:
+        raise Problem(
+            "unexpected_idempotency_key",
+            "Usage events carry their own idempotencyKey, each event one, for good: repeat them with these, and leave this header out.",
+            param="Idempotency-Key",
+        )
+
+
 class StoredAnswers:
     """Runs handlers so that their first answer is stored with their effect."""
 

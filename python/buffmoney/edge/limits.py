@@ -14,6 +14,10 @@ from buffmoney.base.errors import Problem
 DRAIN_BYTES = 512 * 1024
 """How much of a refused body is read and dropped, so that the connection of a polite client can be used again."""
 DRAIN_S = 1.0
+LARGE_BODY_TIMES = 4
+"""How many times the ordinary limit a body may have on a route that takes large ones …"""
+LARGE_BODIES = 2
+"""… and how many of those above the ordinary limit an edge works on at once: decoded, they are many times their size."""
 BUFFERED_BODIES_BYTES = 64 * 1024 * 1024
 """All bodies that one edge holds while they arrive and are worked on."""
 
@@ -89,8 +93,7 @@ def too_large(max_bytes: int) -> Problem:
 class BodyReader:
     """Reads request bodies within the limits of one edge."""
 
-    def __init__(self, max_bytes: int, timeout_s: float) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._memory = Budget(BUFFERED_BODIES_BYTES)
 
@@ -103,16 +106,19 @@ class BodyReader:
         finally:
             self._memory.used -= len(body)
 
-    async def read(self, receive: Receive, encoding: str) -> bytes:
-        """The whole body, decoded. Raises Problem request_timeout, body_too_large, overloaded or invalid_request, and ClientGoneError."""
+    async def read(self, receive: Receive, encoding: str, max_bytes: int) -> bytes:
+        """The whole body, decoded, of at most max_bytes.
+
+        Raises Problem request_timeout, body_too_large, overloaded or invalid_request, and ClientGoneError.
+        """
         message = await self._first(receive)
         body = message.get("body", b"")
         assert isinstance(body, bytes)
         if message.get("more_body", False):
-            body = await self._rest(receive, body)
-        elif len(body) > self._max_bytes:
-            raise too_large(self._max_bytes)
-        return body if encoding == "identity" else gunzip(body, self._max_bytes)
+            body = await self._rest(receive, body, max_bytes)
+        elif len(body) > max_bytes:
+            raise too_large(max_bytes)
+        return body if encoding == "identity" else gunzip(body, max_bytes)
 
     async def _first(self, receive: Receive) -> dict[str, object]:
         return await self._next(receive, asyncio.get_running_loop().time() + self._timeout_s)
@@ -127,15 +133,15 @@ class BodyReader:
             raise ClientGoneError
         return dict(message)
 
-    async def _rest(self, receive: Receive, first: bytes) -> bytes:
+    async def _rest(self, receive: Receive, first: bytes, max_bytes: int) -> bytes:
         # The deadline is for the whole body: one byte a second must not keep it open.
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         chunks, length = [first], len(first)
         self._memory.used += length
         try:
             while True:
-                if length > self._max_bytes:
-                    raise too_large(self._max_bytes)
+                if length > max_bytes:
+                    raise too_large(max_bytes)
                 if self._memory.exhausted:
                     raise Problem("overloaded", "Too many bodies are arriving at once.")
                 message = await self._next(receive, deadline)
@@ -146,8 +152,8 @@ class BodyReader:
                 self._memory.used += len(chunk)
                 if not message.get("more_body", False):
                     break
-            if length > self._max_bytes:
-                raise too_large(self._max_bytes)
+            if length > max_bytes:
+                raise too_large(max_bytes)
             return b"".join(chunks)
         finally:
             self._memory.used -= length

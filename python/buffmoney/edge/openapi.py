@@ -221,7 +221,7 @@ def _parameters(route: Route, example: Example | None) -> list[dict[str, Any]]:
             if parameter["name"] in given:
                 value = given[parameter["name"]]
                 parameter["example"] = int(value) if parameter["schema"].get("type") == "integer" else value
-    if route.idempotency != "none":
+    if route.idempotency in ("command", "stored"):
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
     return parameters
 
@@ -231,7 +231,7 @@ def _responses(route: Route, by_kind: dict[Any, schemas.Schema], example: Exampl
     if example is not None:
         content["example"] = example.answer
     headers = {"X-Request-Id": _header("RequestId")}
-    if route.idempotency != "none":
+    if route.idempotency in ("command", "stored"):
         headers["Idempotent-Replayed"] = _header("IdempotentReplayed")
     responses: dict[str, Any] = {str(route.status): {"description": "Done.", "headers": headers, "content": {"application/json": content}}}
     by_status: dict[int, list[str]] = {}

@@ -13,7 +13,7 @@ import msgspec
 from prometheus_client import Counter, Histogram
 
 from buffmoney.base.errors import Problem
-from buffmoney.base.http import Route
+from buffmoney.base.http import Route, refuse_repeated_names
 
 MAX_PARAMETER_BYTES = 255
 MAX_QUERY_BYTES = 8_192
@@ -199,6 +199,7 @@ def decode_body(endpoint: Endpoint, raw: bytes) -> Any:
         body = endpoint.decoder.decode(raw)
         if b"\\u0000" in raw and _has_nul(msgspec.json.decode(raw)):
             raise Problem("invalid_body", "A text holds the character U+0000, which cannot be stored.")
+        refuse_repeated_names(raw)
     except msgspec.ValidationError as failure:
         # What is not JSON further on, such as a number out of range, is reported as such.
         _check_syntax(raw)

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from buffmoney.base.clock import format_time, to_us
 
 _QUANTITY = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?", re.ASCII)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,12}))?(?: ?([Zz]|[+-]\d\d:?\d\d))?", re.ASCII)
 _JSONL_SUFFIXES = (".jsonl", ".ndjson")
+LONGEST_CONTENT = 2_000
+"""characters of a line that cannot be read"""
 
 
 class ImportFailure(Exception):
@@ -50,12 +52,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line, or one metric of it, that cannot become an event."""
+    """A line, or one metric of it, that cannot become an event. lines: more than one where a quote takes in those that follow."""
 
     number: int
     detail: str
     content: Any
     metric: str | None = None
+    lines: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +95,55 @@ def read_lines(path: Path, mapping: Mapping) -> Iterator[Line | BadLine]:
         raise ImportFailure(f"{path} is not UTF-8: {failure}") from failure
 
 
-def _csv(file: Any, path: Path, mapping: Mapping) -> Iterator[Line | BadLine]:
-    reader = csv.reader(file, strict=True)
+def _csv(file: TextIO, path: Path, mapping: Mapping) -> Iterator[Line | BadLine]:
+    record: list[str] = []
+
+    def texts() -> Iterator[str]:
+        for text in file:
+            record.append(text)
+            yield text
+
+    reader = csv.reader(texts(), strict=True)
     try:
         header = next(reader, None)
-        if header is None:
-            raise ImportFailure(f"{path} is empty: a CSV file starts with a line of column names")
-        wanted = [*mapping.metrics.values(), mapping.time_column, *([mapping.customer_column] if mapping.customer_column else [])]
-        for column in wanted:
-            if column not in header:
-                raise ImportFailure(f"{path} has no column {column!r}. It has: {', '.join(header)}")
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                yield BadLine(reader.line_num, f"the line has {len(row)} fields, the header {len(header)}", row)
-            else:
-                yield Line(reader.line_num, dict(zip(header, row, strict=True)))
     except csv.Error as failure:
         raise ImportFailure(f"{path}, line {reader.line_num}: {failure}") from failure
+    if header is None:
+        raise ImportFailure(f"{path} is empty: a CSV file starts with a line of column names")
+    wanted = [*mapping.metrics.values(), mapping.time_column, *([mapping.customer_column] if mapping.customer_column else [])]
+    for column in wanted:
+        if column not in header:
+            raise ImportFailure(f"{path} has no column {column!r}. It has: {', '.join(header)}")
+    while True:
+        record.clear()
+        try:
+            row = next(reader, None)
+        except csv.Error as failure:
+            yield _broken_record(record, reader.line_num, failure, file)
+            continue
+        if row is None:
+            return
+        if not row:
+            continue
+        if len(row) != len(header):
+            yield BadLine(reader.line_num, f"the line has {len(row)} fields, the header {len(header)}", row)
+        else:
+            yield Line(reader.line_num, dict(zip(header, row, strict=True)))
 
 
-def _jsonl(file: Any) -> Iterator[Line | BadLine]:
+def _broken_record(record: list[str], last: int, failure: csv.Error, file: TextIO) -> BadLine:
+    """What the reader could not end: one line, or, where a quote was open, all that it took in. Those are not read as lines of their own,
+    since a text in quotes may look like one."""
+    first, lines, detail = last - len(record) + 1, len(record), str(failure)
+    if detail.startswith("field larger than"):
+        # Nobody knows where the quote ends, so the rest of the file is in it.
+        lines += sum(1 for _ in file)
+    if lines > 1:
+        detail += f": a quote that opens here is not closed as it should be, and takes in the lines up to {first + lines - 1}"
+    return BadLine(first, detail, "".join(record)[:LONGEST_CONTENT], lines=lines)
+
+
+def _jsonl(file: TextIO) -> Iterator[Line | BadLine]:
     for number, text in enumerate(file, 1):
         if not text.strip():
             continue
@@ -121,7 +151,7 @@ def _jsonl(file: Any) -> Iterator[Line | BadLine]:
             # Numbers stay the text that they are: a float would change them.
             content = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
         except (ValueError, RecursionError) as failure:
-            yield BadLine(number, f"not JSON: {failure}", text.rstrip("\r\n")[:2_000])
+            yield BadLine(number, f"not JSON: {failure}", text.rstrip("\r\n")[:LONGEST_CONTENT])
             continue
         if not isinstance(content, dict):
             yield BadLine(number, "not a JSON object", content)

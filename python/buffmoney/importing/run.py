@@ -172,7 +172,7 @@ class Import:
         batch: list[Event] = []
         for line in read_lines(self._path, self._mapping):
             if isinstance(line, BadLine):
-                self._refuse(line, len(self._mapping.metrics))
+                self._refuse(line, line.lines * len(self._mapping.metrics))
                 continue
             for event in events_of(line, self._mapping, shift_us):
                 if event is None:

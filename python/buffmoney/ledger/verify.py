@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from buffmoney._core import Verifier
 from buffmoney.audit import verify as audit_log
-from buffmoney.base import queries
+from buffmoney.base import queries, tables
 from buffmoney.base.clock import Clock, SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect
@@ -261,12 +259,11 @@ def _show_cash(balances: dict[str, dict[str, str]], console: Console) -> None:
     if not balances:
         return
     modes = sorted(balances)
-    table = Table("cash book, CNY", *modes, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for code in dict.fromkeys(code for accounts in balances.values() for code in accounts):
-        table.add_row(code, *(f"{Decimal(balances[mode].get(code, 0)):,.2f}" for mode in modes))
-    console.print(table, highlight=False)
+    rows = [
+        (code, *(f"{Decimal(balances[mode].get(code, 0)):,.2f}" for mode in modes))
+        for code in dict.fromkeys(code for accounts in balances.values() for code in accounts)
+    ]
+    tables.show(("cash book, CNY", *modes), rows, figures=len(modes), console=console)
 
 
 def _show(report: Report, console: Console) -> None:

@@ -66,13 +66,15 @@ ROUTES: tuple[Route, ...] = (
             "Every event is rated by the rate card in force when it occurred, deducted from the customer's balance and written to the "
             "ledger, exactly once. 200 means durable. Events that are not taken have an outcome of their own and do not touch their "
             "neighbours; a rejection is not remembered, so the same key may succeed after a top-up. Repeat the whole request after a "
-            "503 or a lost connection: what was accepted before is not charged again."
+            "503 or a lost connection: what was accepted before is not charged again. Each event carries its own `idempotencyKey`, the "
+            "same in every attempt; a header `Idempotency-Key` is refused with `unexpected_idempotency_key`."
         ),
         tag="Usage",
         body=UsageBatch,
         query=UsageQuery,
         answer=UsageAnswer,
-        errors=("malformed_json", *EVENT_CODES),
+        errors=("malformed_json", "unexpected_idempotency_key", *EVENT_CODES),
+        idempotency="events",
         raw=True,
     ),
     *USAGE_ROUTES,

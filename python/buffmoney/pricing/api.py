@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -29,6 +29,7 @@ _SQL = queries.load("buffmoney.pricing")
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
 Status = Literal["draft", "published"]
+State = Literal["draft", "scheduled", "in_force", "past", "replaced", "by_assignment"]
 
 
 class TierBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -77,7 +78,7 @@ class ChargeBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     minimums_per_period: dict[str, NumberInput] | UnsetType = UNSET
 
 
-ChargeBodies = Annotated[list[ChargeBody], msgspec.Meta(max_length=cards.MAX_CHARGES)]
+ChargeBodies = Annotated[list[ChargeBody], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": cards.MAX_CHARGES})]
 
 
 class RateCardBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -171,7 +172,8 @@ class RateCardSummary(msgspec.Struct, rename="camel"):
     """A rate card in a list.
 
     version: null for a draft. chargeCount: how many lines it has. audience: `assigned`: only customers meet it to whom it is assigned.
-    effectiveFrom null: a version also prices what happened before it was made.
+    effectiveFrom null: a version also prices what happened before it was made. state: whether customers without a card of their own meet
+    it now; `replaced`: never, since a higher version has the same start; `by_assignment`: only those customers to whom it is assigned.
     """
 
     rate_card_id: str
@@ -180,6 +182,7 @@ class RateCardSummary(msgspec.Struct, rename="camel"):
     currency: Currency
     audience: versions.Audience
     status: Status
+    state: State
     version: int | None
     charge_count: int
     effective_from: Time | None
@@ -211,7 +214,8 @@ class DeletedRateCard(msgspec.Struct, rename="camel"):
 
 
 class DiffQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What a card is compared with. against: the card before; without it the version that this card follows."""
+    """What a card is compared with. against: the card before; without it the version for everyone that is in force until this card takes
+    effect."""
 
     against: str | None = None
 
@@ -225,18 +229,36 @@ class ChangedLine(msgspec.Struct, rename="camel"):
     after: ChargeLine
 
 
+class ChangedField(msgspec.Struct, rename="camel"):
+    """What is said of both cards as a whole, and differs. null: since ever."""
+
+    field: Literal["name", "productId", "currency", "audience", "effectiveFrom"]
+    before: str | None
+    after: str | None
+
+
+class NewCounter(msgspec.Struct, rename="camel"):
+    """A line that begins to count at zero, whatever the running billing period has used: no version before counts this metric and match."""
+
+    metric: str
+    match: dict[str, str]
+
+
 class RateCardDiff(msgspec.Struct, rename="camel"):
     """What changes when a card takes the place of another.
 
-    against null: there is no version before. added: lines that only `rateCardId` has. removed: lines that only `against` has. changed:
-    lines that both have, with other prices. text: the same for people.
+    against null: there is no version before. fields: what is said of the cards as a whole; not what a draft leaves open. added: lines that
+    only `rateCardId` has. removed: lines that only `against` has. changed: lines that both have, with other prices. newCounters: lines that
+    begin to count at zero. text: the same for people.
     """
 
     rate_card_id: str
     against: str | None
+    fields: list[ChangedField]
     added: list[ChargeLine]
     removed: list[ChargeLine]
     changed: list[ChangedLine]
+    new_counters: list[NewCounter]
     text: str
 
 
@@ -354,7 +376,8 @@ async def list_rate_cards(call: Call) -> Answer:
         created_us, card_id = cursors.unseal(secret, tenant_id, scope, query.cursor)
         after = (to_datetime(created_us), card_id)
     async with call.transaction() as connection:
-        rows = await connection.fetch(_SQL["list_cards"], tenant_id, *after, query.limit + 1, query.product_id, query.status)
+        now = to_datetime(call.services.clock.now_us())
+        rows = await connection.fetch(_SQL["list_cards"], tenant_id, *after, query.limit + 1, query.product_id, query.status, now)
     page, more = rows[: query.limit], len(rows) > query.limit
     cursor = None
     if more:
@@ -367,6 +390,7 @@ async def list_rate_cards(call: Call) -> Answer:
             row["currency"],
             row["audience"],
             row["status"],
+            row["state"],
             row["version"],
             row["charges"],
             _time(row["effective_from"]),
@@ -391,20 +415,52 @@ async def diff_rate_cards(call: Call) -> Answer:
     async with call.transaction() as connection:
         card = await versions.read(connection, tenant_id, call.path["rateCardId"])
         if query.against is None:
-            against = await versions.version_before(connection, tenant_id, card)
+            against = await versions.version_before(connection, call.services.clock, tenant_id, card)
         else:
             against = await versions.read(connection, tenant_id, query.against, "against")
-    found = diff.compare([] if against is None else against.charges, card.charges)
+        known = await versions.counters_before(connection, tenant_id, card)
+        codes = {one.product_id: one.code for one in await products.list_products(connection, tenant_id)}
+    before = [] if against is None else against.charges
+    found = diff.compare(before, card.charges)
+    fields = [] if against is None else _changed_fields(against, card)
+    # Another product has counters of its own.
+    counted = before if against is None or against.product_id == card.product_id else []
+    anew = [] if against is None else diff.from_zero(counted, card.charges, known)
+    words = [(_WORDS[one.field], _said(one, one.before, codes), _said(one, one.after, codes)) for one in fields]
     return Answer(
         RateCardDiff(
             card.rate_card_id,
             None if against is None else against.rate_card_id,
+            fields,
             [_line([charge], card.currency) for charge in found.added],
             [_line([charge], card.currency) for charge in found.removed],
             [ChangedLine(new.metric, new.match, _line([old], card.currency), _line([new], card.currency)) for old, new in found.changed],
-            diff.render(found),
+            [NewCounter(charge.metric, charge.match) for charge in anew],
+            diff.render(found, words, anew),
         )
     )
+
+
+_WORDS = {"name": "name", "productId": "product", "currency": "currency", "audience": "audience", "effectiveFrom": "in force from"}
+
+
+def _changed_fields(before: versions.Card, after: versions.Card) -> list[ChangedField]:
+    pairs = [
+        ChangedField("name", before.name, after.name),
+        ChangedField("productId", before.product_id, after.product_id),
+        ChangedField("currency", before.currency, after.currency),
+        ChangedField("audience", before.audience, after.audience),
+    ]
+    # A draft without a moment has not decided on one, and a card for assigned customers takes effect by its assignments.
+    if all((card.status == "published" or card.effective_from is not None) and card.audience == "everyone" for card in (before, after)):
+        pairs.append(ChangedField("effectiveFrom", _time(before.effective_from), _time(after.effective_from)))
+    return [one for one in pairs if one.before != one.after]
+
+
+def _said(changed: ChangedField, value: str | None, codes: Mapping[str, str]) -> str:
+    if value is None:
+        return "ever"
+    return codes.get(value, value) if changed.field == "productId" else value
 
 
 async def list_products(call: Call) -> Answer:
@@ -479,6 +535,9 @@ def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
     cards.check_text(body.name, "name", longest_bytes=255, what="A rate card's name")
     if not body.charges:
         raise Problem("invalid_rate_card", "A rate card has at least one charge.", param="charges")
+    if len(body.charges) > cards.MAX_CHARGES:
+        detail = f"A rate card has at most {cards.MAX_CHARGES:,} lines; this one has {len(body.charges):,}."
+        raise Problem("invalid_rate_card", detail, param="charges")
     charges = []
     for line, one in enumerate(body.charges):
         said = {wire: value for wire, name in _SAID.items() if (value := getattr(one, name)) is not UNSET}
@@ -487,7 +546,7 @@ def draft_of(body: RateCardBody | DraftBody) -> versions.Draft:
                 said[name] = value
         charges += cards.check_line(line, body.currency, one.metric, one.match, one.model, **said)
     if len(charges) > cards.MAX_CHARGES:
-        raise Problem("invalid_rate_card", f"A rate card has at most {cards.MAX_CHARGES} prices, all currencies counted.", "charges")
+        raise Problem("invalid_rate_card", f"A rate card has at most {cards.MAX_CHARGES:,} prices, all currencies counted.", "charges")
     effective_us = None if body.effective_from is None else parse_time(body.effective_from, "effectiveFrom")
     return versions.Draft(body.product_id, body.name, body.currency, charges, effective_us, body.audience)
 
@@ -552,10 +611,12 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path="/v1/rate-cards",
         handler=create_rate_card,
+        large_body=True,
         summary="Create a rate card",
         tag="Pricing",
         description="It is published at once, or stays a draft with `draft`. A published card is never changed: a new version takes its "
-        "place, at once or from `effectiveFrom`. A product's first version also prices what happened before it was made.",
+        "place, at once or from `effectiveFrom`. Of two with the same `effectiveFrom`, which must be to come, the higher version counts: "
+        "so a scheduled one can be replaced. A product's first version also prices what happened before it was made.",
         body=RateCardBody,
         answer=RateCard,
         status=201,
@@ -587,6 +648,7 @@ ROUTES: tuple[Route, ...] = (
         method="PUT",
         path="/v1/rate-cards/{rateCardId}",
         handler=replace_rate_card,
+        large_body=True,
         summary="Replace a draft",
         tag="Pricing",
         description="Only a draft can be replaced: a published card never changes.",
@@ -623,7 +685,8 @@ ROUTES: tuple[Route, ...] = (
         handler=diff_rate_cards,
         summary="Compare two rate cards",
         tag="Pricing",
-        description="What changes when this card takes the place of `against`. A line is known by its metric, its match and its currency.",
+        description="What changes when this card takes the place of `against`, by default of the version for everyone that is in force "
+        "until then. A line is known by its metric, its match and its currency.",
         query=DiffQuery,
         answer=RateCardDiff,
         errors=("rate_card_not_found",),

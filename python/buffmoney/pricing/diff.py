@@ -1,13 +1,17 @@
-"""What changed between two cards, line by line. A line is known by its metric, its match and its currency."""
+"""What changed between two cards: what is said of each as a whole, and line by line. A line is known by its metric, its match and its
+currency; its counter by metric and match alone, so that a line with another match begins to count anew."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from buffmoney.pricing.cards import PERIOD, Charge
+
+CounterName = tuple[str, bytes, str]
+"""metric, match as canonical JSON, and what is counted"""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -19,7 +23,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def compare(before: Sequence[Charge], after: Sequence[Charge]) -> Difference:
-    """The difference of two cards. The order of lines is none. Lines that a draft says twice are paired in their order."""
+    """The difference of two cards' lines. Their order is none. Lines that a draft says twice are paired in their order."""
     waiting: defaultdict[tuple[str, bytes, str], list[Charge]] = defaultdict(list)
     for charge in before:
         waiting[_key(charge)].append(charge)
@@ -37,7 +41,27 @@ def compare(before: Sequence[Charge], after: Sequence[Charge]) -> Difference:
 
 
 def _key(charge: Charge) -> tuple[str, bytes, str]:
-    return charge.metric, msgspec.json.encode(charge.match, order="sorted"), charge.currency
+    return charge.metric, canonical(charge.match), charge.currency
+
+
+def canonical(match: Mapping[str, str]) -> bytes:
+    """A match as the names of counters have it."""
+    return msgspec.json.encode(match, order="sorted")
+
+
+def counters(charge: Charge) -> list[CounterName]:
+    """What a line counts in a billing period."""
+    next_event = "blocks" if charge.blocks == PERIOD else "quantity"
+    measures = ([next_event] if charge.counts else []) + (["period_quantity", "period_charge"] if charge.settles else [])
+    return [(charge.metric, canonical(charge.match), measure) for measure in measures]
+
+
+def from_zero(before: Sequence[Charge], after: Sequence[Charge], known: Collection[CounterName]) -> list[Charge]:
+    """The lines of the card after whose counters begin with it, also within a period: neither the card before counts that, nor has an
+    earlier version done so. known: by earlier versions."""
+    counted = {name for charge in before for name in counters(charge)}.union(known)
+    found = {(charge.metric, canonical(charge.match)): charge for charge in reversed(after) if not counted.issuperset(counters(charge))}
+    return list(reversed(found.values()))
 
 
 def describe(charge: Charge) -> str:
@@ -78,9 +102,18 @@ def name(charge: Charge) -> str:
     return f"{charge.metric} ({', '.join(f'{key}={value}' for key, value in charge.match.items())})" if charge.match else charge.metric
 
 
-def render(difference: Difference) -> str:
-    """The difference for people, one line of text for each line of a card: + added, - removed, ~ changed."""
-    texts = [f"+ {name(charge)}: {describe(charge)}" for charge in difference.added]
+def render(difference: Difference, fields: Sequence[tuple[str, str, str]] = (), counted_anew: Sequence[Charge] = ()) -> str:
+    """The difference for people. First the fields of the cards that differ, (name, before, after); then one line of text for each line of
+    a card: + added, - removed, ~ changed; then the lines that begin to count at zero."""
+    texts = [f"~ {field}: {old} → {new}" for field, old, new in fields]
+    texts += [f"+ {name(charge)}: {describe(charge)}" for charge in difference.added]
     texts += [f"- {name(charge)}: {describe(charge)}" for charge in difference.removed]
     texts += [f"~ {name(new)}: {describe(old)} → {describe(new)}" for old, new in difference.changed]
-    return "\n".join(texts) or "No line differs."
+    if not (difference.added or difference.removed or difference.changed):
+        texts.append("No line differs.")
+    texts += [
+        f"! {name(charge)} begins to count at zero: no version before counts this metric with this match, and what the running period has "
+        "used so far is not in it."
+        for charge in counted_anew
+    ]
+    return "\n".join(texts)

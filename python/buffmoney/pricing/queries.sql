@@ -78,6 +78,12 @@ ORDER BY c.line LIMIT 1;
 -- name: counters
 SELECT counter_id, metric_id, match::text AS match, measure FROM usage_counters WHERE tenant_id = $1 AND product_id = $2;
 
+-- name: counters_before
+-- Those that were named before the moment $3; all if it is NULL.
+SELECT m.code AS metric, u.match::text AS match, u.measure
+FROM usage_counters u JOIN metrics m USING (tenant_id, metric_id)
+WHERE u.tenant_id = $1 AND u.product_id = $2 AND ($3::timestamptz IS NULL OR u.created_at < $3);
+
 -- name: name_counters
 INSERT INTO usage_counters (tenant_id, counter_id, product_id, metric_id, match, measure, created_at)
 SELECT $1, nextval('counter_ids'), $2, metric_id, match::jsonb, measure, $6
@@ -99,10 +105,10 @@ SELECT rate_card_id, product_id, name, currency, audience, status, version, effe
 FROM rate_cards WHERE tenant_id = $1 AND rate_card_id = $2;
 
 -- name: version_before
--- The newest version below $3 of a product; the newest of all if $3 is NULL.
+-- The version for everyone that is in force until the moment $3.
 SELECT rate_card_id FROM rate_cards
-WHERE tenant_id = $1 AND product_id = $2 AND version < coalesce($3::integer, 2147483647)
-ORDER BY version DESC LIMIT 1;
+WHERE tenant_id = $1 AND product_id = $2 AND status = 'published' AND audience = 'everyone' AND (effective_from IS NULL OR effective_from < $3)
+ORDER BY effective_from DESC NULLS LAST, version DESC LIMIT 1;
 
 -- name: get_charges
 SELECT m.code AS metric, c.match::text AS match, c.model, c.price, c.per, c.percent, c.minimum, c.allowance, c.tiers::text AS tiers,
@@ -111,8 +117,17 @@ FROM rate_card_charges c JOIN rate_cards r USING (tenant_id, rate_card_id) JOIN 
 WHERE c.tenant_id = $1 AND c.rate_card_id = $2 ORDER BY c.line, c.currency <> r.currency, c.currency;
 
 -- name: list_cards
--- Newest first. $2, $3: the last row of the page before, or NULL. $5: of one product; $6: of one status; NULL for all.
+-- Newest first. $2, $3: the last row of the page before, or NULL. $5: of one product; $6: of one status; NULL for all. $7: now.
 SELECT r.rate_card_id, r.product_id, r.name, r.currency, r.audience, r.status, r.version, r.effective_from, r.created_at, r.published_at,
+       CASE WHEN r.status = 'draft' THEN 'draft'
+            WHEN r.audience = 'assigned' THEN 'by_assignment'
+            WHEN EXISTS (SELECT FROM rate_cards o WHERE o.tenant_id = r.tenant_id AND o.product_id = r.product_id AND o.status = 'published'
+                         AND o.audience = 'everyone' AND o.effective_from = r.effective_from AND o.version > r.version) THEN 'replaced'
+            WHEN r.effective_from > $7 THEN 'scheduled'
+            WHEN EXISTS (SELECT FROM rate_cards o WHERE o.tenant_id = r.tenant_id AND o.product_id = r.product_id AND o.status = 'published'
+                         AND o.audience = 'everyone' AND o.effective_from <= $7
+                         AND o.effective_from > coalesce(r.effective_from, '-infinity')) THEN 'past'
+            ELSE 'in_force' END AS state,
        (SELECT count(DISTINCT c.line) FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id) AS charges
 FROM rate_cards r
 WHERE r.tenant_id = $1 AND ($2::timestamptz IS NULL OR (r.created_at, r.rate_card_id) < ($2, $3::text))
@@ -132,9 +147,9 @@ RETURNING metric_id;
 SELECT count(*) FROM metrics WHERE tenant_id = $1;
 
 -- name: catalog
--- All that the engine needs to rate a tenant's usage, in one snapshot. Cards lie in order of effect, lines in the card's order. Whether a
--- line has a model other than per_unit, a percentage, a minimum, an allowance, tiers, blocks of the period or a currency other than the
--- card's shows in the JSON only if it has.
+-- All that the engine needs to rate a tenant's usage, in one snapshot. Cards lie in order of effect, of one product those with the same start
+-- by version, since the last one counts; lines in the card's order. Whether a line has a model other than per_unit, a percentage, a minimum,
+-- an allowance, tiers, blocks of the period or a currency other than the card's shows in the JSON only if it has.
 SELECT period_settings(t.tenant_id), EXISTS (SELECT FROM usage_counters u WHERE u.tenant_id = t.tenant_id) AS counts, json_build_object(
     'tenantId', t.tenant_id,
     'version', t.catalog_version,
@@ -163,7 +178,7 @@ SELECT period_settings(t.tenant_id), EXISTS (SELECT FROM usage_counters u WHERE 
                     'minimumPerPeriod', trim_scale(c.minimum_per_period)::text,
                     'periodQuantityCounterId', c.period_quantity_counter_id, 'periodChargeCounterId', c.period_charge_counter_id)) ORDER BY c.line, c.currency), '[]'::json)
                 FROM rate_card_charges c WHERE c.tenant_id = r.tenant_id AND c.rate_card_id = r.rate_card_id)
-            ) ORDER BY r.effective_from NULLS FIRST, r.published_at, r.rate_card_id), '[]'::json)
+            ) ORDER BY r.effective_from NULLS FIRST, r.version, r.rate_card_id), '[]'::json)
         FROM rate_cards r WHERE r.tenant_id = t.tenant_id AND r.status = 'published'),
     'assignments', (
         SELECT coalesce(json_agg(json_build_object(

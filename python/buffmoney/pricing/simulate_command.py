@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from buffmoney.base import queries
+from buffmoney.base import queries, tables
 from buffmoney.base.clock import SystemClock
 from buffmoney.base.config import Settings
 from buffmoney.base.database import connect, connection_failures
 from buffmoney.base.errors import Problem
+from buffmoney.base.http import refuse_repeated_names
 from buffmoney.base.periods import time_zone
 from buffmoney.merchants import keys
 from buffmoney.pricing import cards, products, simulation
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 SHOWN_CUSTOMERS = 20
 SHOWN_DAYS = 31
+LARGEST = "the largest changes:"
 _SQL = queries.load("buffmoney.pricing")
 _CARD_ID = re.compile(r"rc_[0-9a-f]{24}", re.ASCII)
 
@@ -37,9 +39,11 @@ def read_card(path: str) -> RateCardBody:
     """A card as `rate-cards create` takes it. path: - for standard input. Raises OSError, Problem invalid_body."""
     text = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     try:
-        return msgspec.json.decode(text, type=RateCardBody)
+        card = msgspec.json.decode(text, type=RateCardBody)
     except msgspec.DecodeError as failure:
         raise Problem("invalid_body", f"{path} is not a rate card: {failure}.") from None
+    refuse_repeated_names(text)
+    return card
 
 
 async def _written_card(connection: Connection, tenant_id: int, body: RateCardBody) -> Card:
@@ -63,7 +67,7 @@ async def _simulate(
                 else:
                     tried = await _written_card(connection, tenant_id, card)
                 currency = await simulation.currency_of(connection, tenant_id, tenant_currency, span, asked)
-                steps.expect(await simulation.expected(connection, tenant_id, span))
+                steps.expect(await simulation.expected(connection, tenant_id, tried, span))
                 report = await simulation.simulate(
                     connection, tenant_id, tried, span, zone, currency, steps.step, now_us=SystemClock().now_us()
                 )
@@ -142,19 +146,27 @@ def _show(report: SimulationReport, console: Console) -> None:
     say(f"{report.name}: {_events(report.events)} charged {report.before} {money} then, {report.after} {money} by this card")
     say(f"{_signed(report.difference)} {money}{_percent(report.before, report.difference)}")
     if report.unpriced_events:
-        say(f"{_events(report.unpriced_events)} charged {report.unpriced_before} then, without a price on this card: it would refuse them.")
+        unpriced = f"{_events(report.unpriced_events)} charged {report.unpriced_before} then"
+        say(f"{unpriced}, without a price on this card: it would refuse them.")
     if report.out_of_range_events:
         say(f"{_events(report.out_of_range_events)} would be charged more than can be kept: they would be refused.")
     if report.other_products_events:
-        say(f"{_events(report.other_products_events)} of metrics that other products price, left aside.")
+        others = (
+            f"{_events(report.other_products_events)} of metrics that other products price, charged {report.other_products_before} then"
+        )
+        say(f"{others}, left aside.")
     if not report.events:
         return
-    console.print(_table("By metric", "metric", [(row.metric, row) for row in report.by_metric]))
+    _show_sums(console, "By metric", ("metric",), [((row.metric,), row) for row in report.by_metric])
     days = report.by_day[-SHOWN_DAYS:]
-    console.print(_table(_of("By day", "the last", len(days), len(report.by_day)), "day", [(row.day, row) for row in days]))
+    _show_sums(console, _of("By day", "the last", len(days), len(report.by_day)), ("day",), [((row.day,), row) for row in days])
     shown = report.by_customer[:SHOWN_CUSTOMERS]
-    title = _of("By customer", "the largest changes:", len(shown), report.customers)
-    console.print(_table(title, "customer", [(row.customer_external_id, row) for row in shown]))
+    title = _of("By customer", LARGEST, len(shown), report.customers)
+    _show_sums(console, title, ("customer",), [((row.customer_external_id,), row) for row in shown])
+    groups = report.data[:SHOWN_CUSTOMERS]
+    title = _of("By customer, metric and day", LARGEST, len(groups), report.groups)
+    by_all = [((row.customer_external_id, row.metric, row.day), row) for row in groups]
+    _show_sums(console, title, ("customer", "metric", "day"), by_all)
 
 
 def _events(count: int) -> str:
@@ -165,23 +177,19 @@ def _of(title: str, which: str, shown: int, all_of_them: int) -> str:
     return title if shown == all_of_them else f"{title}, {which} {shown:,} of {all_of_them:,}"
 
 
-def _table(title: str, name: str, rows: list[tuple[str, SimulatedSums]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(name)
-    for heading in ("events", "before", "after", "difference", "", "no price"):
-        table.add_column(heading, justify="right")
-    for label, sums in rows:
-        table.add_row(
-            # A customer's name is data: brackets in it are no markup.
-            label.replace("[", r"\["),
-            f"{sums.events:,}",
-            sums.before,
-            sums.after,
-            _signed(sums.difference),
-            _percent(sums.before, sums.difference).strip(" ()"),
-            f"{sums.unpriced_events:,}" if sums.unpriced_events else "",
-        )
-    return table
+def _show_sums(console: Console, title: str, names: tuple[str, ...], rows: Sequence[tuple[tuple[str, ...], SimulatedSums]]) -> None:
+    figures = ["events", "before", "after", "difference", ""]
+    unpriced = any(sums.unpriced_events for _, sums in rows)
+    if unpriced:
+        figures += ["no price", "their before"]
+    found = []
+    for labels, sums in rows:
+        percent = _percent(sums.before, sums.difference).strip(" ()")
+        cells = [f"{sums.events:,}", sums.before, sums.after, _signed(sums.difference), percent]
+        if unpriced:
+            cells += [f"{sums.unpriced_events:,}", sums.unpriced_before] if sums.unpriced_events else ["", ""]
+        found.append((*labels, *cells))
+    tables.show((*names, *figures), found, figures=len(figures), title=title, console=console)
 
 
 def _signed(amount: str) -> str:

@@ -2,9 +2,11 @@
 
 Stored events stream through the Rust code that rates new ones; nothing is written. The card under test counts alone and since ever: a
 simulation asks what a price would have earned, not what the change to it would have been like. Balances play no part: an event that was
-taken stays taken, however dear it would have been. It is in one currency, and customers of others are left aside: their charges could
-not be added up. Which cards are assigned to customers plays no part either. What a billing period costs at its end counts, before and
-after, if the period lies as a whole within the time that is looked at and is over: in the day with its last moment.
+taken stays taken, however dear it would have been. Where the card counts, its counters begin with the billing period: usage from outside
+of the time that is looked at moves them and is in no sum, so a part of a month costs what it cost within the month. A simulation is in
+one currency, and customers of others are left aside: their charges could not be added up. Which cards are assigned to customers plays no
+part either. What a billing period costs at its end counts, before and after, if the period lies as a whole within the time that is
+looked at and is over: in the day with its last moment.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ LAST_DAY = date(2100, 1, 1)
 # Usage is taken up to 35 days back and 5 minutes ahead. Twice as much costs at most some days' tables, and covers whatever lay in an inbox.
 ARRIVES_BEFORE = timedelta(days=1)
 ARRIVES_AFTER = timedelta(days=70)
+_EVER = (-(1 << 63), (1 << 63) - 1)
 
 _SQL = queries.load("buffmoney.pricing", "simulate.sql")
 # Of a line's columns and fields, what the catalogue does not have; the others are called there as here, in its own spelling.
@@ -83,6 +86,18 @@ class Span:
         first, last = self.occurred
         return (None if first is None else first - ARRIVES_BEFORE), (None if last is None else last + ARRIVES_AFTER)
 
+    def whole_periods(self, periods: Periods) -> Span:
+        """The same with all of the billing periods in which it begins and ends. What counters of a period stand at depends on what was
+        committed before: also on usage from before the span, and on that from after it, where some of the span's came late."""
+        from_us, to_us = self.from_us, self.to_us
+        first, *_, last = periods.starts_us
+        # Outside of the table nothing can have happened.
+        if from_us is not None and first <= from_us < last:
+            from_us, _ = periods.of(from_us)
+        if to_us is not None and first < to_us <= last:
+            _, to_us = periods.of(to_us - 1)
+        return Span(from_us, to_us, self.customer)
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -98,6 +113,10 @@ class Card:
     def counts(self) -> bool:
         """Whether any line has tiers, an allowance or blocks of the period: then the order of events matters."""
         return any("counterId" in charge for charge in self.charges)
+
+    def reads(self, span: Span, periods: Periods) -> Span:
+        """Which usage must be read to know what that of a span would have cost."""
+        return span.whole_periods(periods) if self.counts else span
 
     @property
     def settles(self) -> bool:
@@ -233,6 +252,8 @@ async def simulate(
 ) -> Report:
     """Rates the tenant's usage anew, in the caller's transaction, which may be a read-only one.
 
+    most_events: that are read, which for a card that counts may be more than are looked at.
+
     Raises Problem currency_mismatch (the card has no price in this currency), simulation_too_large (more than most_events),
     amount_out_of_range.
     """
@@ -247,7 +268,9 @@ async def simulate(
     starts = await asyncio.to_thread(day_starts, zone)
     after = catalog_with(before, card, currency, periods)
     settled = (span.from_us or 0, now_us if span.to_us is None else min(span.to_us, now_us))
-    simulation = Simulation(before, after, (FIRST_DAY - EPOCH.date()).days, starts, settled)
+    looked_at = (_EVER[0] if span.from_us is None else span.from_us, _EVER[1] if span.to_us is None else span.to_us)
+    read = card.reads(span, periods)
+    simulation = Simulation(before, after, (FIRST_DAY - EPOCH.date()).days, starts, settled, looked_at)
     feed = _Feed(simulation, step)
     output: Callable[[bytes], Coroutine[Any, Any, None]] = feed.__call__
     limit = None if most_events is None else most_events + 1
@@ -258,8 +281,8 @@ async def simulate(
         await connection.copy_from_query(
             _SQL["events_in_order" if card.counts else "events"],
             tenant_id,
-            *span.occurred,
-            *span.arrived,
+            *read.occurred,
+            *read.arrived,
             account_id,
             limit,
             only,
@@ -311,14 +334,15 @@ def too_large(most_events: int) -> Problem:
     """The refusal of what would take too long."""
     return Problem(
         "simulation_too_large",
-        f"That is more than {most_events:,} events, or takes too long to find: ask for a shorter time or for one customer, "
-        "or use `buffmoney rate-cards simulate`, which has no bound.",
+        f"That is more than {most_events:,} events, or takes too long to find: ask for a shorter time or for one customer (a card with "
+        "tiers or an allowance reads whole billing periods), or use `buffmoney rate-cards simulate`, which has no bound.",
         "from",
     )
 
 
-async def expected(connection: Connection, tenant_id: int, span: Span) -> int:
-    """About how many events there are in it."""
+async def expected(connection: Connection, tenant_id: int, card: Card, span: Span) -> int:
+    """About how many events will be read."""
+    span = card.reads(span, Periods.stored(await connection.fetchval(_SQL["periods"], tenant_id)))
     account_id = None
     if span.customer is not None:
         account_id = await connection.fetchval(_SQL["account"], tenant_id, span.customer) or 0
@@ -485,8 +509,8 @@ ROUTES: tuple[Route, ...] = (
         tag="Pricing",
         description="What was charged and what this card would have charged, by customer, metric and day. Every stored event is rated "
         "anew as if the card had been in force alone and since ever; balances play no part, nor do assigned cards, nor customers of "
-        "other currencies. Periods that lie in the span as a whole and are over count with what they cost at their ends. Nothing is "
-        "written.",
+        "other currencies. Tiers and allowances begin with the billing period in which `from` lies. Periods that lie in the span as a "
+        "whole and are over count with what they cost at their ends. Nothing is written.",
         body=SimulateBody,
         answer=SimulationReport,
         errors=(

@@ -17,6 +17,7 @@ from buffmoney.base.errors import Problem
 from buffmoney.base.ids import new_short
 from buffmoney.pricing import products
 from buffmoney.pricing.cards import PERIOD, VOLUME, Charge, refuse_ambiguous, stored_tiers
+from buffmoney.pricing.diff import CounterName, canonical
 
 if TYPE_CHECKING:
     import asyncpg
@@ -92,10 +93,21 @@ async def read(connection: Connection, tenant_id: int, card_id: str, param: str 
     return Card(**dict(row), charges=charges)
 
 
-async def version_before(connection: Connection, tenant_id: int, card: Card) -> Card | None:
-    """The version of the same product that a card follows; for a draft, the newest one. None for the first."""
-    card_id = await connection.fetchval(_SQL["version_before"], tenant_id, card.product_id, card.version)
+async def version_before(connection: Connection, clock: Clock, tenant_id: int, card: Card) -> Card | None:
+    """The version for everyone that is in force until a card of the same product takes effect, or for as long as it is not assigned: at
+    its moment, and now for a draft that names none. None: there is none then."""
+    moment = card.effective_from or (to_datetime(clock.now_us()) if card.status == "draft" else None)
+    if moment is None:
+        return None
+    card_id = await connection.fetchval(_SQL["version_before"], tenant_id, card.product_id, moment)
     return None if card_id is None else await read(connection, tenant_id, card_id)
+
+
+async def counters_before(connection: Connection, tenant_id: int, card: Card) -> set[CounterName]:
+    """What earlier versions of a card's product have counted."""
+    rows = await connection.fetch(_SQL["counters_before"], tenant_id, card.product_id, card.published_at)
+    match = msgspec.json.decode
+    return {(row["metric"], canonical(match(row["match"], type=dict[str, str])), row["measure"]) for row in rows}
 
 
 async def create(connection: Connection, clock: Clock, tenant_id: int, draft: Draft) -> str:
@@ -139,7 +151,8 @@ async def publish(
 ) -> Published:
     """Makes a draft the next version of its product, in force from `effective_us`, else from when the draft says, else at once.
 
-    A product's first version for everyone is in force since ever unless it names a moment. One for customers to whom it is assigned (by
+    A product's first version for everyone is in force since ever unless it names a moment. One that names the moment of another, which
+    must still be to come, takes its place: of versions with the same start the highest counts. One for customers to whom it is assigned (by
     `audience`, else by what the draft says) is in force by its assignments alone.
 
     Raises Problem rate_card_not_found, rate_card_published, currency_mismatch or invalid_rate_card.
@@ -173,9 +186,10 @@ async def publish(
     elif published["cards"]:
         if effect is not None and effect < now:
             raise Problem("invalid_rate_card", "effectiveFrom lies in the past, where another card is in force.", "effectiveFrom")
-        if published["taken"]:
-            raise Problem("invalid_rate_card", "Another rate card takes effect at this very moment.", "effectiveFrom")
         effect = effect or now
+        if published["taken"] and effect <= now:
+            # Of two versions with one start the higher one counts, so while nothing was priced by the other, this takes its place.
+            raise Problem("invalid_rate_card", "Another rate card took effect at this very moment.", "effectiveFrom")
     await connection.execute(_SQL["number_charges"], tenant_id, card_id, *await _counters(connection, tenant_id, card, now))
     await connection.execute(_SQL["publish_card"], tenant_id, card_id, published["next"], effect, now, audience)
     done = msgspec.structs.replace(
@@ -204,7 +218,7 @@ async def _counters(connection: Connection, tenant_id: int, card: Card, now: dat
         (
             charge.line,
             place,
-            (metric_ids[charge.metric], _canonical(charge.match), _BLOCKS if place == 0 and charge.blocks == PERIOD else measure),
+            (metric_ids[charge.metric], canonical(charge.match), _BLOCKS if place == 0 and charge.blocks == PERIOD else measure),
         )
         for charge in counted
         for place, measure in enumerate(_MEASURES)
@@ -213,7 +227,7 @@ async def _counters(connection: Connection, tenant_id: int, card: Card, now: dat
 
     def by_name(rows: list[asyncpg.Record]) -> dict[tuple[int, bytes, str], int]:
         match = msgspec.json.decode
-        return {(row["metric_id"], _canonical(match(row["match"], type=dict[str, str])), row["measure"]): row["counter_id"] for row in rows}
+        return {(row["metric_id"], canonical(match(row["match"], type=dict[str, str])), row["measure"]): row["counter_id"] for row in rows}
 
     known = by_name(await connection.fetch(_SQL["counters"], tenant_id, card.product_id))
     new = list(dict.fromkeys(name for _, _, name in wanted if name not in known))
@@ -223,10 +237,6 @@ async def _counters(connection: Connection, tenant_id: int, card: Card, now: dat
     for line, place, name in wanted:
         by_number[place][line] = known[name]
     return by_number
-
-
-def _canonical(match: dict[str, str]) -> bytes:
-    return msgspec.json.encode(match, order="sorted")
 
 
 async def _lock(connection: Connection, tenant_id: int) -> asyncpg.Record:
