@@ -5,6 +5,7 @@ export type ApiErrorCode =
   | "amount_out_of_range"
   | "body_too_large"
   | "capture_exceeds_hold"
+  | "channel_not_configured"
   | "core_unavailable"
   | "currency_mismatch"
   | "customer_mismatch"
@@ -80,6 +81,7 @@ export type ApiErrorCode =
   | "top_up_not_credited"
   | "top_up_not_found"
   | "top_up_not_paid"
+  | "unexpected_idempotency_key"
   | "unknown_customer"
   | "unknown_field"
   | "unknown_metric"
@@ -354,10 +356,43 @@ export interface BillingPeriodBody {
   anchorDay: number;
 }
 
+/** How the event used up blocks: in the billing period in which it occurred, of its customer, on this line and its versions. */
+export interface BoughtBlocks {
+  /**
+   * Format: date-time
+   * When the billing period begins.
+   */
+  periodStart: string;
+  /**
+   * Format: date-time
+   * When the billing period ends, itself not in it.
+   */
+  periodEnd: string;
+  /** An IANA name, for example Asia/Shanghai. */
+  timeZone: string;
+  /**
+   * Format: decimal
+   * Units that the allowance and blocks bought so far still covered.
+   */
+  leftBefore: string;
+  /**
+   * Format: decimal
+   * What of the quantity they did not cover.
+   */
+  lacking: string;
+  /** How many blocks the event bought for that. */
+  bought: number;
+  /**
+   * Format: decimal
+   * The same after the event.
+   */
+  leftAfter: string;
+}
+
 /** No fields. */
 export type CancelBody = Record<string, never>;
 
-/** What the work came to; the rest is released. */
+/** What the work came to; the rest is released. Events may cost more than is held, as far as the balance covers them. Where it does not, the answer is 402 `insufficient_balance`, nothing happens and the hold stays open: the same capture can be tried again after a top-up. */
 export interface CaptureBody {
   /**
    * A part of what is held.
@@ -395,6 +430,15 @@ export interface CashBook {
   };
 }
 
+/** What is said of both cards as a whole, and differs. null: since ever. */
+export interface ChangedField {
+  field: "audience" | "currency" | "effectiveFrom" | "name" | "productId";
+  /** What it was. */
+  before: string | null;
+  /** What it would have been. */
+  after: string | null;
+}
+
 /** A line that both cards have, with different prices in one currency. */
 export interface ChangedLine {
   /** The metric's code. */
@@ -409,7 +453,7 @@ export interface ChangedLine {
   after: ChargeLine;
 }
 
-/** A line, for events of `metric` whose dimensions contain `match` (empty: all of them). What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each `per` units or part of them; `flat` price; `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume` nothing: when the billing period is over, all its units cost the price of the tier in which their total lies. In the card's currency unless it names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod` say it in several side by side, and the currency of the customer's wallet decides. */
+/** A line, for events of `metric` whose dimensions contain `match` (empty: all of them). What an event of quantity q costs: `per_unit` q × price ÷ per; `package` price for each block of `per` units that it begins; `flat` price; `markup` q × cost ÷ per and percent on top; `graduated` of each part of q, by the tier it lies in, part × price ÷ per; `volume` nothing: when the billing period is over, all its units cost the price of the tier in which their total lies. In the card's currency unless it names its own; `prices`, `costs`, `minimums` and `minimumsPerPeriod` say it in several side by side, and the currency of the customer's wallet decides. */
 export interface ChargeBody {
   /** The metric's code. */
   metric: string;
@@ -453,6 +497,10 @@ export interface ChargeBody {
    * Units of the metric that are free for a customer in each billing period, with any model but `flat`; q is what lies beyond them, and an event within them is free.
    */
   allowance?: string;
+  /**
+   * Whose blocks a package counts. `period`, which they are without it: those that a billing period begins, so that what an event leaves of a block the customer's next ones use up; there is no `minimum` then. `event`: those of each event by itself.
+   */
+  blocks?: "period" | "event";
   /** From the first unit on; the last is open. */
   tiers?: TierBody[];
   /**
@@ -547,6 +595,7 @@ export interface ChargeLine {
    * Units that are free for a customer in each billing period.
    */
   allowance?: string;
+  blocks?: "period" | "event";
   /** From the first unit on; the last is open. */
   tiers?: TierBody[];
 }
@@ -679,6 +728,7 @@ export interface ChargingLine {
    * Units that are free for a customer in each billing period.
    */
   allowance?: string;
+  blocks?: "period" | "event";
   /** From the first unit on; the last is open. */
   tiers?: ChargingTier[];
 }
@@ -991,6 +1041,8 @@ export interface ExplainedCharge {
   charge: string;
   /** Null for a line without graduated tiers and allowance. */
   counter: CountedUsage | null;
+  /** In its place for a package line whose blocks are those of the period. */
+  blocks: BoughtBlocks | null;
   /** Null for a line that asks for nothing at the end of a period. */
   period: ChargedPeriod | null;
   /** What of the event lies in each. */
@@ -1222,7 +1274,7 @@ export interface Hold {
   balance: BalanceAfter;
 }
 
-/** What is held, either `amount` or the price of `events`. */
+/** What is held: either `amount`, or what `events` would be charged now, one after the other, on the customer's tiers, allowances and blocks as they stand. That may be nothing, and then the hold is one of zero. */
 export interface HoldBody {
   /**
    * Above zero, in the currency of the wallet.
@@ -1315,6 +1367,16 @@ export interface MetricBody {
 export interface MetricList {
   /** The entries. */
   data: Metric[];
+}
+
+/** A line that begins to count at zero, whatever the running billing period has used: no version before counts this metric and match. */
+export interface NewCounter {
+  /** The metric's code. */
+  metric: string;
+  /** The dimensions that an event must have for this line; empty: any. */
+  match: {
+    [key: string]: string;
+  };
 }
 
 /** A grant with something left, in the order of spending. */
@@ -1777,12 +1839,16 @@ export interface RateCardDiff {
   rateCardId: string;
   /** Null: there is no version before. */
   against: string | null;
+  /** What is said of the cards as a whole; not what a draft leaves open. */
+  fields: ChangedField[];
   /** Lines that only `rateCardId` has. */
   added: ChargeLine[];
   /** Lines that only `against` has. */
   removed: ChargeLine[];
   /** Lines that both have, with other prices. */
   changed: ChangedLine[];
+  /** Lines that begin to count at zero. */
+  newCounters: NewCounter[];
   /** The same for people. */
   text: string;
 }
@@ -1813,6 +1879,10 @@ export interface RateCardSummary {
    * Where it stands.
    */
   status: "draft" | "published";
+  /**
+   * Whether customers without a card of their own meet it now; `replaced`: never, since a higher version has the same start; `by_assignment`: only those customers to whom it is assigned.
+   */
+  state: "by_assignment" | "draft" | "in_force" | "past" | "replaced" | "scheduled";
   /** Null for a draft. */
   version: number | null;
   /** How many lines it has. */
@@ -2692,7 +2762,7 @@ export interface paths {
     put?: never;
     /**
      * Record usage, up to 500 events at once
-     * Every event is rated by the rate card in force when it occurred, deducted from the customer's balance and written to the ledger, exactly once. 200 means durable. Events that are not taken have an outcome of their own and do not touch their neighbours; a rejection is not remembered, so the same key may succeed after a top-up. Repeat the whole request after a 503 or a lost connection: what was accepted before is not charged again.
+     * Every event is rated by the rate card in force when it occurred, deducted from the customer's balance and written to the ledger, exactly once. 200 means durable. Events that are not taken have an outcome of their own and do not touch their neighbours; a rejection is not remembered, so the same key may succeed after a top-up. Repeat the whole request after a 503 or a lost connection: what was accepted before is not charged again. Each event carries its own `idempotencyKey`, the same in every attempt; a header `Idempotency-Key` is refused with `unexpected_idempotency_key`.
      */
     post: operations["ingestUsageEvents"];
     delete?: never;
@@ -3000,7 +3070,7 @@ export interface paths {
     put?: never;
     /**
      * Capture a hold, whole, in part, or with the actual events
-     * Takes at once what the work came to and releases the rest.
+     * Takes at once what the work came to and releases the rest. Events that the balance and the hold together do not cover are refused as a whole, and the hold stays open.
      */
     post: operations["captureHold"];
     delete?: never;
@@ -3044,7 +3114,7 @@ export interface paths {
     put?: never;
     /**
      * Create a rate card
-     * It is published at once, or stays a draft with `draft`. A published card is never changed: a new version takes its place, at once or from `effectiveFrom`. A product's first version also prices what happened before it was made.
+     * It is published at once, or stays a draft with `draft`. A published card is never changed: a new version takes its place, at once or from `effectiveFrom`. Of two with the same `effectiveFrom`, which must be to come, the higher version counts: so a scheduled one can be replaced. A product's first version also prices what happened before it was made.
      */
     post: operations["createRateCard"];
     delete?: never;
@@ -3110,7 +3180,7 @@ export interface paths {
     };
     /**
      * Compare two rate cards
-     * What changes when this card takes the place of `against`. A line is known by its metric, its match and its currency.
+     * What changes when this card takes the place of `against`, by default of the version for everyone that is in force until then. A line is known by its metric, its match and its currency.
      */
     get: operations["diffRateCards"];
     put?: never;
@@ -3228,7 +3298,7 @@ export interface paths {
     put?: never;
     /**
      * Try a rate card on past usage
-     * What was charged and what this card would have charged, by customer, metric and day. Every stored event is rated anew as if the card had been in force alone and since ever; balances play no part, nor do assigned cards, nor customers of other currencies. Periods that lie in the span as a whole and are over count with what they cost at their ends. Nothing is written.
+     * What was charged and what this card would have charged, by customer, metric and day. Every stored event is rated anew as if the card had been in force alone and since ever; balances play no part, nor do assigned cards, nor customers of other currencies. Tiers and allowances begin with the billing period in which `from` lies. Periods that lie in the span as a whole and are over count with what they cost at their ends. Nothing is written.
      */
     post: operations["simulateRateCard"];
     delete?: never;
@@ -4245,7 +4315,7 @@ export interface operations {
   diffRateCards: {
     parameters: {
       query?: {
-        /** The card before; without it the version that this card follows. */
+        /** The card before; without it the version for everyone that is in force until this card takes effect. */
         against?: string;
       };
       header?: never;
