@@ -79,8 +79,6 @@ class Course:
     running: bool = False
     struck: list[str] = field(default_factory=list)
     """the steps at which somebody was killed since `begin`"""
-    blow: asyncio.Event = field(default_factory=asyncio.Event)
-    """set when somebody was killed since `begin`"""
     heard: set[int] = field(default_factory=set)
     """processes that have opened a connection"""
     unanswered_callbacks: bool = False
@@ -93,7 +91,6 @@ class Course:
         """From now on steps count. With strikes, one after the other, the last one's are kept; without, those of `whose`."""
         self._whose, self._strikes, self._victims = whose, list(strikes), {}
         self.steps, self.struck = [], []
-        self.blow.clear()
         self.running = True
 
     def end(self) -> list[Step]:
@@ -139,7 +136,6 @@ class Course:
         self.kills += len(victims)
         self.struck.append(f"{strike.role} {'after' if strike.after or step.late else 'before'} {step}")
         await asyncio.to_thread(_wait_until_gone, victims)
-        self.blow.set()
 
     def victims(self, role: str) -> list[psutil.Process]:
         """The processes of a role, all of them below a product of ours."""

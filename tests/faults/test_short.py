@@ -36,7 +36,7 @@ async def test_a_sweep_that_dies_before_or_after_its_commit() -> None:
 async def test_kills_between_the_steps_of_payments() -> None:
     """Proves: wherever edge, worker or core is killed while somebody pays or is refunded, wallets and cash book are what the channels say.
 
-    And the harness is not blind: a callback that somebody else takes, and a command that somebody deletes, are found as losses.
+    And the harness is not blind: a callback that somebody else acknowledges is found as a loss.
     """
     lines = await run(["pay_sample", "pay_control"], short=True)
     assert [str(line) for line in lines if not line.passed] == []
