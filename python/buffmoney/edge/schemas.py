@@ -19,6 +19,7 @@ GLOSSARY = {
     "customerExternalId": "Your id of the customer.",
     "externalId": "Your id of the customer.",
     "idempotencyKey": "The key that names the event for good.",
+    "blocks": "Whose blocks a package counts: those of a billing period, or of each event by itself.",
     "metric": "The metric's code.",
     "quantity": "Units of the metric.",
     "dimensions": "The event's own words for what it was: model, region, tier, or any of yours.",

@@ -230,7 +230,8 @@ class ChangedLine(msgspec.Struct, rename="camel"):
 
 
 class ChangedField(msgspec.Struct, rename="camel"):
-    """What is said of both cards as a whole, and differs. null: since ever."""
+    """What is said of both cards as a whole, and differs. field: its name. before: what `against` says. after: what `rateCardId` says. null:
+    since ever."""
 
     field: Literal["name", "productId", "currency", "audience", "effectiveFrom"]
     before: str | None
@@ -240,7 +241,7 @@ class ChangedField(msgspec.Struct, rename="camel"):
 class NewCounter(msgspec.Struct, rename="camel"):
     """A line that begins to count at zero, whatever the running billing period has used: no version before counts this metric and match."""
 
-    metric: str
+    metric: MetricCode
     match: dict[str, str]
 
 
