@@ -116,6 +116,6 @@ def test_narrow_and_large(payer: Callable[..., Payer], top_ups: TopUps, name: st
         page.set_viewport_size({"width": width, "height": 800})
         for size in ("100%", "200%"):
             page.evaluate("size => { document.documentElement.style.fontSize = size; }", size)
-            one.picture(f"large-{name}-{width}-{size.removesuffix('%')}-{language}")
             assert page.evaluate(CUT_OFF) == [], (width, size)
             assert page.evaluate(BROKEN) == [], (width, size)
+        one.picture(f"large-{name}-{width}-{language}")
