@@ -225,12 +225,12 @@ def test_a_field_named_twice_is_refused(merchant: Merchant, tmp_path: Path) -> N
     line = '{"metric": "images", "price": "1", "price": "2"}'
     rate_card = f'{{"name": "x", "currency": "CNY", "charges": [{{"metric": "tokens_input", "price": "1"}}, {line}]}}'
     grant = '"currency": "CNY", "kind": "paid"'
-    used = '{"customerExternalId": "acme", "idempotencyKey": "k", "metric": "images", "quantity": "1", "quantity": "2"}'
+    used = '{"metric": "images", "quantity": "1", "quantity": "2"}'
     for path, body, param in (
         ("/v1/customers/acme/grants", f'{{"amount": "1", {grant}, "amount": "1000"}}', "amount"),
         ("/v1/customers/acme/grants", f'{{"amount": "1", {grant}, "\\u0061mount": "1000"}}', "amount"),
         ("/v1/rate-cards", rate_card, "charges[1].price"),
-        ("/v1/customers/acme/holds", f'{{"ttlSeconds": 60, "estimate": [{used}]}}', "estimate[0].quantity"),
+        ("/v1/customers/acme/holds", f'{{"ttlSeconds": 60, "events": [{used}]}}', "events[0].quantity"),
         ("/v1/customers/acme/holds", '{"amount": "1", "ttlSeconds": 1, "ttlSeconds": 99}', "ttlSeconds"),
     ):
         answer = merchant.client().post(path, content=body, headers={"Content-Type": "application/json"})

@@ -53,12 +53,12 @@ def test_the_most_specific_line_wins(merchant: Merchant) -> None:
 
 
 def test_a_card_for_later(merchant: Merchant) -> None:
-    """Proves: a card with effectiveFrom waits for it, and neither the past nor the same moment twice is taken."""
+    """Proves: a card with effectiveFrom waits for it, and the past is not taken."""
     later = moment(3600)
     made = merchant.ok("POST", CARDS, card({"metric": "tokens_input", "price": "9"}, effectiveFrom=later))
     assert made["effectiveFrom"] == later
     assert merchant.usage(event())["charged"] == "1"
-    for when in (moment(-60), later, "2027-01-01T00:00:00", "soon", "9999-12-31T00:00:00Z"):
+    for when in (moment(-60), "2027-01-01T00:00:00", "soon", "9999-12-31T00:00:00Z"):
         assert_problem(merchant.call("POST", CARDS, card(effectiveFrom=when)), 422)
 
 

@@ -471,15 +471,15 @@ def test_ten_thousand_lines(merchant: Merchant) -> None:
     tiers = [{"upTo": "1000000", "price": "1", "per": "1000"}, {"upTo": "50000000", "price": "0.8", "per": "1000"}]
     lines = [
         {"metric": "tokens_input", "match": {"model": f"provider/model-{number}-with-a-name-of-some-length"}, "model": "graduated"}
-        | {"tiers": [*tiers, {"upTo": None, "price": str(number), "per": "1000"}], "allowance": "0"}
+        | {"tiers": [*tiers, {"upTo": None, "price": str(number), "per": "1000"}], "allowance": "1000"}
         for number in range(10_000)
     ]
     made = publish(merchant, draft(merchant, *lines))
     assert len(json.dumps(lines)) > 2 * 1024 * 1024
     assert [line["tiers"][2]["price"] for line in made["charges"]] == [str(number) for number in range(10_000)]
-    priced = event(quantity="50001000", dimensions={"model": lines[77]["match"]["model"]})
+    priced = event(quantity="50002000", dimensions={"model": lines[77]["match"]["model"]})
     merchant.grant("100000")
-    # 1,000 × 1 + 49,000 × 0.8 + 1 × 77
+    # 1,000 × 1 + 49,000 × 0.8 + 1 × 77, beyond the allowance
     assert merchant.usage(priced)["charged"] == "40277"
     for body in (card(*lines, lines[0]), card(*lines, lines[0], draft=True)):
         problem = assert_problem(merchant.call("POST", CARDS, body), 422, "invalid_rate_card")
