@@ -105,7 +105,8 @@ def test_texts_are_complete() -> None:
     # Names that are put together from a step, a channel, a product or a notice.
     composed = re.compile(
         r"(choose|jsapi|paid|credited|expired|canceled|missing|trouble|(scan|leave)_(wechat|alipay))_(title|lead|go)"
-        r"|(other|scan_label)_(wechat|alipay)|pay_(native|precreate|h5|wap|jsapi)|notice_(failed|lapsed|unavailable|refused)|wechat|alipay"
+        r"|(other|scan_label)_(wechat|alipay)|pay_(native|precreate|h5|wap|jsapi)"
+        r"|notice_(failed|lapsed|unavailable|refused|exhausted)|wechat|alipay"
     )
     assert [name for name in zh if not re.search(rf"\b{name}\b", everything) and not composed.fullmatch(name)] == []
 

@@ -22,7 +22,7 @@ from buffmoney.collection.checkout_view import CHANNEL_OF, CheckoutAttempt, Chec
 from buffmoney.collection.visitor import Visitor
 
 Step = Literal["choose", "scan", "leave", "jsapi", "paid", "credited", "expired", "canceled"]
-Notice = Literal["failed", "lapsed", "unavailable", "refused"]
+Notice = Literal["failed", "lapsed", "unavailable", "refused", "exhausted"]
 Pace = Literal["fast", "slow", ""]
 
 REFRESH_S = 5
