@@ -246,7 +246,7 @@ def test_a_public_page_makes_no_orders_without_bound(payer: Payer) -> None:
     assert set(answers) <= {303, 409, 503}
     refused = payer.client.post(f"{made['checkoutUrl']}/start", data={"product": "native"})
     assert refused.status_code == 409
-    assert "begun too often" in refused.text
+    assert "尝试付款的次数过多" in refused.text
     assert count() == 20
     # A new top-up has its own twenty, and the last of them can be paid after the next was refused.
     other = payer.top_up()
