@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.payer import Payer
+from tests.payer import BROWSER, Payer
 from tests.product import Merchant, assert_problem, event, wait_until
 
 
@@ -244,3 +246,32 @@ def test_callbacks_that_no_channel_sent(payer: Payer, product_url: str) -> None:
 def product_url(payer: Payer) -> str:
     """Where callbacks are taken."""
     return payer.merchant.product.url
+
+
+def test_a_public_page_makes_no_orders_without_bound(payer: Payer) -> None:
+    """Proves: of a top-up there are twenty orders at most, also when many ask at once; then a page says so, and the open one is paid."""
+    made = payer.top_up()
+    count = partial(payer.sql.value, "SELECT count(*) FROM payment_orders WHERE top_up_id = $1", made["topUpId"])
+
+    def begin(openid: str) -> int:
+        form = {"product": "jsapi", "openid": openid}
+        return httpx.post(f"{made['checkoutUrl']}/start", data=form, headers=BROWSER, timeout=60, trust_env=False).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(begin, (f"oPayer{number:022}" for number in range(40))))
+    assert count() == 20
+    assert 409 in answers
+    assert set(answers) <= {303, 409, 503}
+    refused = payer.client.post(f"{made['checkoutUrl']}/start", data={"product": "native"})
+    assert refused.status_code == 409
+    assert "尝试付款的次数过多" in refused.text
+    assert count() == 20
+    # A new top-up has its own twenty, and the last of them can be paid after the next was refused.
+    other = payer.top_up()
+    for number in range(19):
+        payer.client.post(f"{other['checkoutUrl']}/start", data={"product": "jsapi", "openid": f"oPayer{number:022}"})
+    code = payer.start(other)
+    assert payer.client.post(f"{other['checkoutUrl']}/start", data={"product": "precreate"}).status_code == 409
+    assert payer.start(other) == code
+    assert payer.press(code).is_success
+    payer.credited(other)

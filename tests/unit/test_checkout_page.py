@@ -120,7 +120,7 @@ def test_texts_are_complete() -> None:
         r"(choose|nowhere|jsapi|paid|credited|expired|canceled|returning|returned|review|missing|trouble"
         r"|(scan|leave|choose)_(wechat|alipay))_(title|lead|go)"
         r"|(other|scan_label|nowhere_lead)_(wechat|alipay)|pay_(native|precreate|h5|wap|jsapi)"
-        r"|notice_(lapsed|unavailable|refused|refused_only|nothing_yet)|note_(part|second|unused)_(returning|returned)|wechat|alipay"
+        r"|notice_(lapsed|unavailable|refused|refused_only|nothing_yet|exhausted)|note_(part|second|unused)_(returning|returned)|wechat|alipay"
     )
     assert [name for name in zh if not re.search(rf"\b{name}\b", everything) and not composed.fullmatch(name)] == []
 

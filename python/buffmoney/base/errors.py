@@ -114,6 +114,7 @@ CODES = _codes(
     ("top_up_closed", 409, False, "The top-up is paid, cancelled or expired"),
     ("top_up_not_paid", 409, False, "The top-up is not paid"),
     ("top_up_not_credited", 409, True, "The top-up's credits have not arrived yet"),
+    ("too_many_attempts", 409, False, "The top-up was tried to be paid as often as it may"),
     ("invalid_promotion", 422, False, "The promotion is not valid"),
     ("refund_exceeds_payment", 422, False, "More than is left of the payment"),
     ("refund_exceeds_unspent", 422, False, "More than is unspent of the credits"),

@@ -16,6 +16,8 @@ The written rules:
   expired. If the top-up was cancelled: refunded.
 - Second payment of one top-up (two orders, both paid): refunded under the refund number that belongs to the order, so however often it is
   settled there is one refund. An alert says so.
+- Attempts: at most twenty payment orders are ever made for one top-up, whatever became of them, for the page that makes them is public.
+  An open one can be gone on with and paid also then, and is not closed by an attempt that is refused.
 - Wrong amount, currency, collector or app: posted to suspense, alert, no credit, acknowledged. The order is left to people.
 - Unknown order: refused so that the channel sends again, for ten minutes from the payment's own time (our commit may be on its way);
   after that suspense, alert, acknowledged.

@@ -111,7 +111,8 @@ def routes(checkout: Checkout) -> tuple[Route, ...]:
             _log.warning("checkout_not_started", request_id=call.request_id, product=product, code=problem.code)
             view = await checkout.view(call.services, token)
             if view is not None and checkout_page.status_of(view) == "open":
-                return _page(call, view, who, status=problem.status, notice="unavailable" if problem.retryable else "refused")
+                notice: Notice = "unavailable" if problem.retryable else "exhausted" if problem.code == "too_many_attempts" else "refused"
+                return _page(call, view, who, status=problem.status, notice=notice)
             # Paid, or over, in the meantime: that is what the page then shows.
             return _see_other(token, who)
         return _see_other(token, who, go=True)

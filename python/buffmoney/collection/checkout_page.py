@@ -23,7 +23,7 @@ from buffmoney.collection.visitor import Visitor
 
 Step = Literal["choose", "nowhere", "scan", "leave", "jsapi", "paid", "credited", "expired", "canceled", "returning", "returned", "review"]
 Status = Literal["open", "paid", "credited", "expired", "canceled", "refunded", "review"]
-Notice = Literal["lapsed", "unavailable", "refused", "nothing_yet"]
+Notice = Literal["lapsed", "unavailable", "refused", "nothing_yet", "exhausted"]
 Pace = Literal["fast", "slow", ""]
 
 REFRESH_S = 5

@@ -40,6 +40,8 @@ PAGE_WAITS_S = 1.5
 """how long a page waits for what the channels say: then it shows what is known"""
 SWITCH_WAITS_S = 3.0
 """how long another way to pay waits until the one before is closed at its channel"""
+MAX_ATTEMPTS = 20
+"""payment orders that may ever be made for one top-up: the page is public, and every one of them is a call to a channel and a row"""
 PAID_ALREADY = ("ORDER_PAID", "TRADE_HAS_SUCCESS")
 
 _SQL = queries.load("buffmoney.collection", "orders.sql")
@@ -88,7 +90,8 @@ async def start(
 ) -> Started:
     """An attempt to pay: the open one of this product again, or a new order.
 
-    Raises Problem not_found, invalid_parameter, top_up_closed, channel_not_configured, channel_refused or channel_unavailable.
+    Raises Problem not_found, invalid_parameter, top_up_closed, too_many_attempts, channel_not_configured, channel_refused or
+    channel_unavailable.
     """
     found = await _find(services, token)
     if found is None:
@@ -99,7 +102,12 @@ async def start(
         openid = None
     async with services.database.tenant(found.tenant.tenant_id) as connection:
         await _check_open(services, connection, found, lock=False)
-        others = [row for row in await _live(connection, found) if not _is_same(row, product, openid)]
+        rows = await _orders(connection, found)
+        live = [row for row in rows if _is_live(row)]
+        if not any(_is_same(row, product, openid) for row in live):
+            # Before anything is closed: what was begun last can still be paid.
+            _check_attempts(rows)
+        others = [row for row in live if not _is_same(row, product, openid)]
     await asyncio.gather(*(_close(services, found.tenant, row) for row in others))
     order = await _order(services, found, channel, product, client_ip, openid)
     if order["started"] is not None and not _is_stale(order, to_datetime(services.clock.now_us())):
@@ -140,9 +148,11 @@ async def _order(
     async with services.database.tenant(tenant_id) as connection:
         # Under the top-up's lock, so that of two equal requests the second finds the first one's order.
         top_up = await _check_open(services, connection, found, lock=True)
-        for row in reversed(await _live(connection, found)):
-            if _is_same(row, product, openid):
+        rows = await _orders(connection, found)
+        for row in reversed(rows):
+            if _is_live(row) and _is_same(row, product, openid):
                 return row
+        _check_attempts(rows)
         order_id, now = public("po", new_bytes(clock)), to_datetime(clock.now_us())
         await connection.execute(
             _SQL["insert_order"],
@@ -242,8 +252,23 @@ async def _check_open(services: Services, connection: Connection, found: _Found,
 
 async def _live(connection: Connection, found: _Found) -> list[asyncpg.Record]:
     """Orders that may still be paid, the oldest first."""
-    rows = await connection.fetch(_SQL["orders_of"], found.tenant.tenant_id, found.top_up_id)
-    return [row for row in rows if row["status"] in ("created", "pending") and row["suspended_at"] is None]
+    return [row for row in await _orders(connection, found) if _is_live(row)]
+
+
+async def _orders(connection: Connection, found: _Found) -> list[asyncpg.Record]:
+    """All orders of the top-up, the oldest first."""
+    rows: list[asyncpg.Record] = await connection.fetch(_SQL["orders_of"], found.tenant.tenant_id, found.top_up_id)
+    return rows
+
+
+def _is_live(row: asyncpg.Record) -> bool:
+    return row["status"] in ("created", "pending") and row["suspended_at"] is None
+
+
+def _check_attempts(rows: list[asyncpg.Record]) -> None:
+    """Raises Problem too_many_attempts if another order is one too many. rows: all orders of the top-up."""
+    if len(rows) >= MAX_ATTEMPTS:
+        raise Problem("too_many_attempts", f"A top-up can be tried to be paid {MAX_ATTEMPTS} times. Make a new one.")
 
 
 def _is_same(row: asyncpg.Record, product: Product, openid: str | None) -> bool:
