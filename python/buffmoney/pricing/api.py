@@ -230,8 +230,8 @@ class ChangedLine(msgspec.Struct, rename="camel"):
 
 
 class ChangedField(msgspec.Struct, rename="camel"):
-    """What is said of both cards as a whole, and differs. field: its name. before: what `against` says. after: what `rateCardId` says. null:
-    since ever."""
+    """What is said of both cards as a whole, and differs. field: its name. before: what `against` says, null: since ever. after: what
+    `rateCardId` says, likewise."""
 
     field: Literal["name", "productId", "currency", "audience", "effectiveFrom"]
     before: str | None

@@ -430,12 +430,15 @@ export interface CashBook {
   };
 }
 
-/** What is said of both cards as a whole, and differs. null: since ever. */
+/** What is said of both cards as a whole, and differs. */
 export interface ChangedField {
+  /**
+   * Its name.
+   */
   field: "audience" | "currency" | "effectiveFrom" | "name" | "productId";
-  /** What it was. */
+  /** What `against` says, null: since ever. */
   before: string | null;
-  /** What it would have been. */
+  /** What `rateCardId` says, likewise. */
   after: string | null;
 }
 
@@ -595,6 +598,9 @@ export interface ChargeLine {
    * Units that are free for a customer in each billing period.
    */
   allowance?: string;
+  /**
+   * Whose blocks a package counts: those of a billing period, or of each event by itself.
+   */
   blocks?: "period" | "event";
   /** From the first unit on; the last is open. */
   tiers?: TierBody[];
@@ -728,6 +734,9 @@ export interface ChargingLine {
    * Units that are free for a customer in each billing period.
    */
   allowance?: string;
+  /**
+   * Whose blocks a package counts: those of a billing period, or of each event by itself.
+   */
   blocks?: "period" | "event";
   /** From the first unit on; the last is open. */
   tiers?: ChargingTier[];
