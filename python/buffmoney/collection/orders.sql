@@ -42,6 +42,11 @@ SELECT * FROM payment_orders WHERE tenant_id = $1 AND top_up_id = $2 ORDER BY cr
 -- name: order
 SELECT * FROM payment_orders WHERE tenant_id = $1 AND order_id = $2;
 
+-- name: order_to_poll
+-- wanted: whether its top-up is still to be paid; of one that was canceled or paid otherwise the order is closed at its channel.
+SELECT o.*, u.settled_at IS NULL AND u.canceled_at IS NULL AS wanted
+FROM payment_orders o JOIN top_ups u USING (tenant_id, top_up_id) WHERE o.tenant_id = $1 AND o.order_id = $2;
+
 -- name: order_started
 UPDATE payment_orders SET status = CASE WHEN status = 'created' THEN 'pending' ELSE status END, started = $3, started_at = $4
 WHERE tenant_id = $1 AND order_id = $2 AND status IN ('created', 'pending');
@@ -64,7 +69,8 @@ UPDATE payment_orders SET asked_at = $3 WHERE tenant_id = $1 AND order_id = $2 A
 UPDATE payment_orders o SET next_poll_at = $2, polls = o.polls + 1, asked_at = $1
 FROM tenants t
 WHERE t.tenant_id = o.tenant_id AND (o.tenant_id, o.order_id) IN (
-    SELECT tenant_id, order_id FROM payment_orders WHERE next_poll_at <= $1 ORDER BY next_poll_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+    SELECT tenant_id, order_id FROM payment_orders WHERE next_poll_at <= $1 AND channel = $4 ORDER BY next_poll_at LIMIT $3
+    FOR UPDATE SKIP LOCKED)
 RETURNING o.tenant_id, o.order_id, t.merchant_id, t.mode, t.partition_id, t.currency;
 
 -- name: poll_again

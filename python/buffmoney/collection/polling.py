@@ -7,9 +7,11 @@ channel does not know (Alipay's before the scan) can still be paid until it expi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import asyncpg
 import httpx
@@ -22,11 +24,11 @@ from buffmoney.base.errors import DatabaseUnavailable, Problem
 from buffmoney.base.http import CommandBus, Tenant
 from buffmoney.collection import accounts, receiving, refund_steps
 from buffmoney.collection.accounts import Opened
-from buffmoney.collection.channels import ChannelError, ChannelUnavailable, PaymentState
+from buffmoney.collection.channels import Channel, ChannelError, ChannelUnavailable, PaymentState
 from buffmoney.collection.desk import Desk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 FIRST_POLL = timedelta(seconds=60)
 """of the worker: until then the page asks"""
@@ -39,8 +41,12 @@ AFTER_EXPIRY = timedelta(seconds=2)
 LAST_LOOK_AFTER = timedelta(minutes=15)
 """how long after its end an order that the channel did not know is looked at once more"""
 AT_ONCE = 20
+"""orders of a channel that are asked about at a time, and as many of its refunds"""
 LEASE = timedelta(seconds=60)
 TICK_S = 0.5
+BUSY_TICK_S = 0.1
+"""between two looks for what is due, where the last one has found something"""
+DRAIN_S = 5.0
 REFUSED_GRANTS_EVERY_S = 30.0
 REFUSED_GRANTS_SINCE = timedelta(hours=24)
 CALL_TIMEOUT_S = 10.0
@@ -131,6 +137,24 @@ def _came_to(state: PaymentState) -> Asked:
 # ---------------------------------------------------------------- the worker
 
 
+class _Lane:
+    """What is asked of one channel, of one kind. A channel that hangs fills its own lane, and nobody else waits for it."""
+
+    def __init__(self, claim: Callable[[int], Awaitable[list[Coroutine[Any, Any, object]]]]) -> None:
+        self._claim = claim
+        self.under_way: set[asyncio.Task[object]] = set()
+
+    async def begin(self) -> bool:
+        """Begins what is due, as far as there is room. False: nothing was."""
+        room = AT_ONCE - len(self.under_way)
+        due = await self._claim(room) if room > 0 else []
+        for work in due:
+            task = asyncio.create_task(work, name="channel asked")
+            self.under_way.add(task)
+            task.add_done_callback(self.under_way.discard)
+        return bool(due)
+
+
 async def keep_asking(desk: Desk, stopping: asyncio.Event) -> None:
     """Polls orders, goes on with refunds and pays back refused credits, over all tenants, until `stopping` is set. Outages are waited out.
 
@@ -138,34 +162,36 @@ async def keep_asking(desk: Desk, stopping: asyncio.Event) -> None:
     """
     loop = asyncio.get_running_loop()
     look_for_refused = 0.0
+    lanes = [_Lane(partial(due, desk, channel)) for channel in get_args(Channel) for due in (_orders_due, _refunds_due)]
     while not stopping.is_set():
-        claimed = 0
+        begun = False
         try:
-            claimed = await _orders_due(desk) + await _refunds_due(desk)
+            for lane in lanes:
+                begun |= await lane.begin()
             if loop.time() >= look_for_refused:
                 look_for_refused = loop.time() + REFUSED_GRANTS_EVERY_S
                 await _pay_back_refused(desk)
         except (DatabaseUnavailable, asyncpg.PostgresError, OSError) as failure:
             _log.warning("polling_failed", detail=f"{type(failure).__name__}: {failure}")
-        if not claimed:
-            try:
-                await asyncio.wait_for(stopping.wait(), TICK_S)
-            except TimeoutError:
-                continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), BUSY_TICK_S if begun else TICK_S)
+    under_way = set().union(*(lane.under_way for lane in lanes))
+    if under_way:
+        # What is cut off has its lease, and then somebody tries again.
+        _, late = await asyncio.wait(under_way, timeout=DRAIN_S)
+        for task in late:
+            task.cancel()
 
 
-async def _orders_due(desk: Desk) -> int:
+async def _orders_due(desk: Desk, channel: Channel, most: int) -> list[Coroutine[Any, Any, object]]:
     now = to_datetime(desk.clock.now_us())
     async with desk.database.transaction() as connection:
-        rows = await connection.fetch(_SQL["claim_due"], now, now + LEASE, AT_ONCE)
-    await asyncio.gather(*(poll(desk, _tenant(row), row["order_id"]) for row in rows))
-    return len(rows)
+        rows = await connection.fetch(_SQL["claim_due"], now, now + LEASE, most, channel)
+    return [poll(desk, _tenant(row), row["order_id"]) for row in rows]
 
 
-async def _refunds_due(desk: Desk) -> int:
-    due = await refund_steps.claim(desk, AT_ONCE, LEASE)
-    await asyncio.gather(*(refund_steps.go_on(desk, tenant, refund_id) for tenant, refund_id in due))
-    return len(due)
+async def _refunds_due(desk: Desk, channel: Channel, most: int) -> list[Coroutine[Any, Any, object]]:
+    return [refund_steps.go_on(desk, tenant, refund_id) for tenant, refund_id in await refund_steps.claim(desk, channel, most, LEASE)]
 
 
 async def _pay_back_refused(desk: Desk) -> None:
@@ -177,10 +203,10 @@ async def _pay_back_refused(desk: Desk) -> None:
 
 
 async def poll(desk: Desk, tenant: Tenant, order_id: str) -> None:
-    """One claimed order: asked about, and closed once it has expired. Raises nothing of the channel."""
+    """One claimed order: asked about, and closed once it has expired or its top-up is no longer open. Raises nothing of the channel."""
     try:
         async with desk.database.tenant(tenant.tenant_id) as connection:
-            row = await connection.fetchrow(_SQL["order"], tenant.tenant_id, order_id)
+            row = await connection.fetchrow(_SQL["order_to_poll"], tenant.tenant_id, order_id)
         if row is None:
             return
         now = to_datetime(desk.clock.now_us())
@@ -192,10 +218,9 @@ async def poll(desk: Desk, tenant: Tenant, order_id: str) -> None:
                 # The last look.
                 await ask(desk, tenant, order_id)
                 next_at = None
-            elif now < row["expires_at"]:
+            elif now < row["expires_at"] and row["wanted"]:
                 await ask(desk, tenant, order_id)
-            else:
-                await close(desk, tenant, order_id)
+            elif await close(desk, tenant, order_id) != "open" or now >= row["expires_at"]:
                 return
         except (ChannelError, ChannelUnavailable) as failure:
             _log.warning("channel_not_asked", order=order_id, detail=str(failure))

@@ -17,7 +17,7 @@ from buffmoney.base.clock import Clock, to_datetime, to_us
 from buffmoney.base.http import Tenant
 from buffmoney.collection import accounts, alerts, orders
 from buffmoney.collection.alerts import Alert
-from buffmoney.collection.channels import ChannelError, ChannelUnavailable, RefundRequest, RefundState
+from buffmoney.collection.channels import Channel, ChannelError, ChannelUnavailable, RefundRequest, RefundState
 from buffmoney.collection.desk import Desk
 from buffmoney.collection.top_up_settings import CURRENCY
 from buffmoney.ledger import cash
@@ -43,6 +43,8 @@ FINAL_REFUSALS = (
     *("ORDER_NOT_EXIST", "RESOURCE_NOT_EXISTS", "INVALID_REQUEST", "PARAM_ERROR", "INVALID_PARAMETER", "REFUND_NOT_EXISTS", "TRADE_ERROR"),
 )
 """codes after which the same request never succeeds; everything else, known or not, is tried again"""
+TOO_OFTEN = ("FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED", "SYSTEM_ERROR", "isv.call-limited", "isp.call-limited", "app-call-limited")
+"""codes that a later try mends without anybody's doing: no alert tells of them"""
 FINISHED = Counter("buffmoney_refunds_finished", "Refunds that are over, by how.", ["status"])
 
 _SQL = queries.load("buffmoney.collection", "refunds.sql")
@@ -128,7 +130,7 @@ async def _refused(desk: Desk, tenant: Tenant, opened: accounts.Opened, row: asy
             await apply(desk, tenant, row["refund_id"], state)
             return False
     async with desk.database.tenant(tenant.tenant_id) as connection:
-        if not refusal.retryable:
+        if not refusal.says(*TOO_OFTEN):
             # Too little money at the channel, a frozen payment, a wrong key: it goes on once people have seen to it.
             alert = _alert(row, "refund_stuck", f"The channel says {refusal.code}: {refusal.detail}. It is asked again.")
             await alerts.record(connection, desk.clock, tenant.tenant_id, alert)
@@ -180,11 +182,11 @@ async def find(connection: Connection, tenant_id: int, refund_no: str) -> str | 
     return refund_id
 
 
-async def claim(desk: Desk, limit: int, lease: timedelta) -> list[tuple[Tenant, str]]:
-    """Refunds with a step that is due, each for this worker alone until `lease` is over."""
+async def claim(desk: Desk, channel: Channel, limit: int, lease: timedelta) -> list[tuple[Tenant, str]]:
+    """Refunds of a channel with a step that is due, each for this worker alone until `lease` is over."""
     now = to_datetime(desk.clock.now_us())
     async with desk.database.transaction() as connection:
-        rows = await connection.fetch(_SQL["claim_due"], now, now + lease, limit)
+        rows = await connection.fetch(_SQL["claim_due"], now, now + lease, limit, channel)
     return [
         (Tenant(row["tenant_id"], row["merchant_id"], row["mode"], row["partition_id"], row["currency"], key_id=""), row["refund_id"])
         for row in rows

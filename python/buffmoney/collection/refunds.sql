@@ -57,7 +57,8 @@ WHERE tenant_id = $1 AND refund_id = $2 AND next_step_at IS NOT NULL;
 -- Whoever claims a refund has until $2 before another worker tries.
 UPDATE refunds r SET next_step_at = $2 FROM tenants t
 WHERE t.tenant_id = r.tenant_id AND (r.tenant_id, r.refund_id) IN (
-    SELECT tenant_id, refund_id FROM refunds WHERE next_step_at <= $1 ORDER BY next_step_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+    SELECT tenant_id, refund_id FROM refunds d JOIN payment_orders o USING (tenant_id, order_id)
+    WHERE d.next_step_at <= $1 AND o.channel = $4 ORDER BY d.next_step_at LIMIT $3 FOR UPDATE OF d SKIP LOCKED)
 RETURNING r.tenant_id, r.refund_id, t.merchant_id, t.mode, t.partition_id, t.currency;
 
 -- name: list_refunds
