@@ -46,7 +46,7 @@ class Payer:
         """A button on the phone, after the code was scanned."""
         return self.client.post(f"{self.simulator}/phone/pay", json={"code": code, "outcome": outcome})
 
-    def control(self, path: str, **body: Any) -> dict[str, Any]:
+    def control(self, path: str, /, **body: Any) -> dict[str, Any]:
         """Has the simulator behave in another way."""
         answer = self.client.post(f"{self.simulator}/control/{path}", json=body)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
