@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import html5lib
 import pytest
 
@@ -128,6 +130,34 @@ def test_credits_that_could_not_be_given(payer: Payer) -> None:
     assert_whole(payer)
 
 
+def test_credited_means_with_the_bonus(payer: Payer) -> None:
+    """Proves: while a bonus is still on its way, neither the API nor the page says that the credits are there."""
+    made = top_up(payer)
+    payer.pay(made)
+    payer.credited(made)
+
+    async def as_if_not_delivered(next_at: str) -> None:
+        connection = await asyncpg.connect(payer.merchant.product.run["databaseUrl"])
+        try:
+            await connection.execute("SET session_replication_role = replica")
+            await connection.execute(
+                f"UPDATE wallet_outbox SET result = NULL, applied_at = NULL, next_at = {next_at} "
+                "WHERE command_id = (SELECT bonus_grant_id FROM top_ups WHERE top_up_id = $1)",
+                made["topUpId"],
+            )
+        finally:
+            await connection.close()
+
+    asyncio.run(as_if_not_delivered("now() + interval '1 hour'"))
+    assert payer.status(made) == "paid"
+    page = seen(payer, made)
+    assert (page.heading, page.signed) == ("Payment received", "paid") and "Balance" not in page.text
+    asyncio.run(as_if_not_delivered("now()"))
+    payer.credited(made)
+    assert Decimal(payer.merchant.balance()["available"]) == 120
+    assert "Balance ¥120.00" in seen(payer, made).text
+
+
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
     """Fails if it takes longer."""
@@ -142,7 +172,7 @@ def test_a_channel_that_hangs_holds_nobody_up(payer: Payer) -> None:
     made = top_up(payer)
     first = payer.start(made)
     payer.control("faults", path=QUERIES, status="timeout", seconds=30, times=1_000)
-    for path in ("", "/status", "/status"):
+    for path in ("", "/status"):
         # Another ask is due each time.
         time.sleep(2)
         with within(2.5):

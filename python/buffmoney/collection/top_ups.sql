@@ -63,23 +63,29 @@ INSERT INTO top_ups (tenant_id, top_up_id, customer, amount, currency, promotion
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
 
 -- name: top_up
--- With what was paid and refunded of it, and whether its credits have arrived.
-SELECT u.*, o.channel, o.order_no, o.transaction_id, w.applied_at AS credited_at,
+-- With what was paid and refunded of it, and when its credits had arrived: the bonus, too, unless the core has refused that.
+SELECT u.*, o.channel, o.order_no, o.transaction_id,
+    CASE WHEN w.applied_at IS NOT NULL AND (u.bonus_grant_id IS NULL OR b.result IS NOT NULL)
+        THEN greatest(w.applied_at, b.applied_at) END AS credited_at,
     (SELECT coalesce(sum(r.amount), 0) FROM refunds r
      WHERE r.tenant_id = u.tenant_id AND r.order_id = u.paid_order_id AND r.status NOT IN ('closed', 'refused')) AS refunded
 FROM top_ups u
 LEFT JOIN payment_orders o ON o.tenant_id = u.tenant_id AND o.order_id = u.paid_order_id
 LEFT JOIN wallet_outbox w ON w.tenant_id = u.tenant_id AND w.command_id = u.paid_grant_id
+LEFT JOIN wallet_outbox b ON b.tenant_id = u.tenant_id AND b.command_id = u.bonus_grant_id
 WHERE u.tenant_id = $1 AND u.top_up_id = $2;
 
 -- name: list_top_ups
 -- Newest first. $2: customer, or NULL; $3, $4: the last row of the page before, or NULL.
-SELECT u.*, o.channel, o.order_no, o.transaction_id, w.applied_at AS credited_at,
+SELECT u.*, o.channel, o.order_no, o.transaction_id,
+    CASE WHEN w.applied_at IS NOT NULL AND (u.bonus_grant_id IS NULL OR b.result IS NOT NULL)
+        THEN greatest(w.applied_at, b.applied_at) END AS credited_at,
     (SELECT coalesce(sum(r.amount), 0) FROM refunds r
      WHERE r.tenant_id = u.tenant_id AND r.order_id = u.paid_order_id AND r.status NOT IN ('closed', 'refused')) AS refunded
 FROM top_ups u
 LEFT JOIN payment_orders o ON o.tenant_id = u.tenant_id AND o.order_id = u.paid_order_id
 LEFT JOIN wallet_outbox w ON w.tenant_id = u.tenant_id AND w.command_id = u.paid_grant_id
+LEFT JOIN wallet_outbox b ON b.tenant_id = u.tenant_id AND b.command_id = u.bonus_grant_id
 WHERE u.tenant_id = $1 AND ($2::text IS NULL OR u.customer = $2)
     AND ($3::timestamptz IS NULL OR (u.created_at, u.top_up_id) < ($3, $4::text))
 ORDER BY u.created_at DESC, u.top_up_id DESC LIMIT $5;
