@@ -326,7 +326,7 @@ impl Catalog {
         let (periods, mut counts, mut counting) = (Arc::new(periods), false, HashMap::new());
         let (mut period_ends, mut period_lines) = (HashMap::new(), HashMap::<i32, Vec<PeriodLine>>::new());
         let mut cards = wire.rate_cards;
-        // Stable: of two cards with the same start, the one made later stays behind and counts.
+        // Stable: of two cards with the same start, the higher version stays behind and counts.
         cards.sort_by_key(|card| card.effective_from_us.unwrap_or(i64::MIN));
         let (mut places, mut products, mut priced_by) = (HashMap::<String, Product>::new(), Vec::<Vec<RateCard>>::new(), HashMap::new());
         let mut by_id = HashMap::<String, (Product, Place)>::new();
