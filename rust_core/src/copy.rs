@@ -423,14 +423,26 @@ pub fn read_numeric(field: &[u8]) -> Result<i128, CopyError> {
     Ok(if sign == NUMERIC_NEGATIVE { -total } else { total })
 }
 
-/// An array of one dimension without NULLs, as [`CopyWriter`] writes it.
+/// An `integer[]`, as [`CopyWriter`] writes it.
 ///
 /// # Errors
-/// When it is anything else, or an element is not what `read` takes.
-pub fn read_array<T>(field: &[u8], read: impl Fn(&[u8]) -> Result<T, CopyError>) -> Result<Vec<T>, CopyError> {
+/// When it is anything else.
+pub fn read_int4_array(field: &[u8]) -> Result<Vec<i64>, CopyError> {
+    read_array(field, INT4_OID, read_int)
+}
+
+/// A `numeric[]` in nano-units, as [`CopyWriter`] writes it.
+///
+/// # Errors
+/// When it is anything else, or an element is not what [`read_numeric`] takes.
+pub fn read_numeric_array(field: &[u8]) -> Result<Vec<i128>, CopyError> {
+    read_array(field, NUMERIC_OID, read_numeric)
+}
+
+fn read_array<T>(field: &[u8], element: u32, read: impl Fn(&[u8]) -> Result<T, CopyError>) -> Result<Vec<T>, CopyError> {
     const BAD: CopyError = CopyError("not an array of one dimension");
     let word = |at: usize| field.get(at..at + 4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]])).ok_or(BAD);
-    if (word(0)?, word(4)?, word(16)?) != (1, 0, 1) {
+    if (word(0)?, word(4)?, word(8)?, word(16)?) != (1, 0, element, 1) {
         return Err(BAD);
     }
     let mut rest = field.get(20..).ok_or(BAD)?;
@@ -462,13 +474,14 @@ mod tests {
             255,
         ];
         assert_eq!(&bytes[21..61], first);
-        assert_eq!(read_array(&bytes[25..61], read_int), Ok(vec![7, -1]));
+        assert_eq!(read_int4_array(&bytes[25..61]), Ok(vec![7, -1]));
+        assert!(read_numeric_array(&bytes[25..61]).is_err());
         let second = &bytes[65..bytes.len() - 2];
-        assert_eq!(read_array(second, read_numeric), Ok(vec![NANO, 0]));
+        assert_eq!(read_numeric_array(second), Ok(vec![NANO, 0]));
         for cut in 0..second.len() {
-            assert!(read_array(&second[..cut], read_numeric).is_err(), "{cut}");
+            assert!(read_numeric_array(&second[..cut]).is_err(), "{cut}");
         }
-        assert!(read_array(&[second, &[0]].concat(), read_numeric).is_err());
+        assert!(read_numeric_array(&[second, &[0]].concat()).is_err());
     }
 
     fn one(nano: i128) -> Vec<u8> {

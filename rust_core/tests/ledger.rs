@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use buffmoney_core::copy::{CopyReader, read_array, read_int, read_numeric};
+use buffmoney_core::copy::{CopyReader, read_int, read_numeric, read_numeric_array};
 use buffmoney_core::counter::Counters;
 use buffmoney_core::engine::{Engine, EngineError, WalletRow};
 use buffmoney_core::identity::key_hash;
@@ -803,7 +803,7 @@ proptest! {
                 prop_assume!(value(&before) != value(&rows[at][column]));
             }
             if (*name, column) == ("usage_counter_quantities", 6) {
-                let values = |field: &Option<Vec<u8>>| field.as_deref().map(|field| read_array(field, read_numeric));
+                let values = |field: &Option<Vec<u8>>| field.as_deref().map(read_numeric_array);
                 prop_assume!(values(&before) != values(&rows[at][column]));
             }
         }

@@ -368,7 +368,11 @@ STAND_IN = """
 CREATE SCHEMA stand_in;
 SET LOCAL search_path = stand_in, public;
 CREATE TABLE payment_orders (tenant_id bigint, order_id text, channel text, amount numeric(38, 9), status text);
-CREATE TABLE refunds (tenant_id bigint, refund_id text, order_id text, amount numeric(38, 9), status text);
+CREATE TABLE refunds (tenant_id bigint, refund_id text, order_id text, amount numeric(38, 9), status text, top_up_id text,
+    cause text DEFAULT 'double_payment', command_id uuid, paid_taken numeric(38, 9) DEFAULT 0, bonus_taken numeric(38, 9) DEFAULT 0);
+CREATE TABLE top_ups (tenant_id bigint, top_up_id text, paid_order_id text, bonus_granted numeric(38, 9), paid_grant_id uuid,
+    bonus_grant_id uuid);
+CREATE TABLE postings (tenant_id bigint, kind smallint, reference uuid, grant_id uuid, amount numeric(38, 9));
 CREATE TABLE wallet_outbox (tenant_id bigint, command_id uuid, source text, applied_at timestamptz, refused text);
 CREATE TABLE grants (tenant_id bigint, grant_id uuid, amount numeric(38, 9));
 """
@@ -383,6 +387,19 @@ FILL = (
     FROM cash_postings WHERE kind = 'payment'""",
     """INSERT INTO grants SELECT w.tenant_id, w.command_id, CASE WHEN w.source LIKE '%:paid' THEN o.amount ELSE 20 END
     FROM wallet_outbox w JOIN payment_orders o ON o.tenant_id = w.tenant_id AND o.order_id = split_part(w.source, ':', 2)""",
+    """INSERT INTO top_ups
+    SELECT tenant_id, 'tu_' || order_id, order_id, 20, md5(tenant_id || order_id)::uuid, md5('bonus' || tenant_id || order_id)::uuid
+    FROM cash_postings WHERE kind = 'payment'""",
+    # A merchant's refund of a part that the channel has closed, one that is under way and one that the wallet refused.
+    """INSERT INTO refunds SELECT $1::bigint, id, 'po_1', 10, status, 'tu_po_1', 'merchant', md5(id)::uuid, 10, 2
+    FROM (VALUES ('re_closed', 'closed'), ('re_way', 'processing'), ('re_no', 'refused')) AS one (id, status)""",
+    """INSERT INTO wallet_outbox SELECT $1::bigint, md5(id)::uuid, 'refund:' || id || ':take', now(), refused
+    FROM (VALUES ('re_closed', NULL), ('re_way', NULL), ('re_no', 'insufficient_balance')) AS one (id, refused)""",
+    """INSERT INTO postings SELECT $1::bigint, 11, md5(id)::uuid, grant_id, amount FROM (VALUES ('re_closed'), ('re_way')) AS one (id),
+    (VALUES (md5($1::bigint || 'po_1')::uuid, 10), (md5('bonus' || $1::bigint || 'po_1')::uuid, 2)) AS part (grant_id, amount)""",
+    """INSERT INTO wallet_outbox SELECT $1::bigint, md5(which)::uuid, 'refund:re_closed:' || which, now(), NULL
+    FROM (VALUES ('paid_back'), ('bonus_back')) AS back (which)""",
+    "INSERT INTO grants SELECT $1::bigint, md5('paid_back')::uuid, 10 UNION ALL SELECT $1::bigint, md5('bonus_back')::uuid, 2",
     "INSERT INTO payment_orders SELECT $1, 'po_open', 'wechat', 100, 'pending'",
     "INSERT INTO refunds SELECT $1, 're_open', 'po_1', 1, 'processing'",
 )
@@ -440,6 +457,42 @@ ELSEWHERE: dict[str, tuple[str, list[tuple[str, int, str]]]] = {
     "a grant is too large": (
         f"UPDATE grants SET amount = 1000 WHERE tenant_id = $1 AND grant_id = {_CREDIT}",
         [("cash_credit", 1, "po_1: it is paid with 100, and credited with 1000")],
+    ),
+    "a bonus is larger": (
+        "UPDATE top_ups SET bonus_granted = 200 WHERE tenant_id = $1 AND paid_order_id = 'po_1'",
+        [("cash_bonus", 0, "po_1: its top-up gives a bonus of 200, the wallet has one of 20")],
+    ),
+    "a bonus was never asked for": (
+        "DELETE FROM wallet_outbox WHERE tenant_id = $1 AND source = 'payment:po_1:bonus'",
+        [("cash_bonus", 0, "po_1: its top-up gives a bonus of 20, which was never asked for")],
+    ),
+    "a bonus that no top-up gives": (
+        "UPDATE top_ups SET bonus_granted = 0 WHERE tenant_id = $1 AND paid_order_id = 'po_1'",
+        [("cash_bonus", 0, "po_1: it has a bonus, and no top-up that gives one")],
+    ),
+    "a refund took nothing": (
+        "UPDATE refunds SET command_id = NULL, paid_taken = 0, bonus_taken = 0 WHERE tenant_id = $1 AND refund_id = 're_way'",
+        [("cash_refund_credit", 0, "re_way: it takes no credits, or by another command")],
+    ),
+    "a refund took less": (
+        "UPDATE refunds SET bonus_taken = 1 WHERE tenant_id = $1 AND refund_id = 're_way'",
+        [("cash_refund_credit", 0, "re_way: it takes 10 of paid credit and 1 of the bonus, taken were 10 and 2")],
+    ),
+    "a refund went on without its credits": (
+        "UPDATE refunds SET status = 'processing' WHERE tenant_id = $1 AND refund_id = 're_no'",
+        [("cash_refund_credit", 0, "re_no: it is processing, and its credits were not taken")],
+    ),
+    "a closed refund gave nothing back": (
+        "DELETE FROM wallet_outbox WHERE tenant_id = $1 AND source = 'refund:re_closed:bonus_back'",
+        [("cash_refund_credit", 0, "re_closed: it is closed, and what it took was not given back as it was")],
+    ),
+    "a refund gave back and goes on": (
+        "UPDATE refunds SET status = 'processing' WHERE tenant_id = $1 AND refund_id = 're_closed'",
+        [("cash_refund_credit", 0, "re_closed: it is processing, and gave back what it took")],
+    ),
+    "credits are taken for no refund": (
+        "DELETE FROM refunds WHERE tenant_id = $1 AND refund_id = 're_way'",
+        [("cash_refund_credit", 0, "re_way: it takes credits, and there is no such refund")],
     ),
     "a credit without a payment": (
         "INSERT INTO wallet_outbox SELECT $1, md5('x')::uuid, 'payment:po_open:paid', NULL, NULL",

@@ -108,9 +108,9 @@ def _difference(row: asyncpg.Record, account: Account, state: PaymentState) -> t
     """What is wrong with a payment, compared exactly with what was ordered; None if nothing is."""
     if row["status"] == "paid":
         return "second_transaction", f"The order was settled with transaction {row['transaction_id']}."
-    expected = (row["channel_account_id"], row["collector_id"], row["app_id"])
-    said = (account.channel_account_id, state.collector_id, state.app_id)
-    if said != expected or (row["sub_merchant_id"] is not None and state.sub_merchant_id != row["sub_merchant_id"]):
+    if not is_collected_by(row, account, state):
+        said = (account.channel_account_id, state.collector_id, state.app_id)
+        expected = (row["channel_account_id"], row["collector_id"], row["app_id"])
         return "wrong_collector", f"It says {', '.join(map(str, said))}; the order is for {', '.join(expected)}."
     if state.currency != row["currency"]:
         return "wrong_currency", f"It is in {state.currency}, the order in {row['currency']}."
@@ -119,6 +119,13 @@ def _difference(row: asyncpg.Record, account: Account, state: PaymentState) -> t
     if state.status == "refunded":
         return "refunded_elsewhere", "The channel has refunded it, in whole or part, before it was settled here."
     return None
+
+
+def is_collected_by(row: asyncpg.Record, account: Account, state: PaymentState) -> bool:
+    """Whether news that came for an account are of whom an order is collected by: its account, collector, app and sub-merchant."""
+    expected = (row["channel_account_id"], row["collector_id"], row["app_id"])
+    of_sub_merchant = row["sub_merchant_id"] is None or state.sub_merchant_id == row["sub_merchant_id"]
+    return (account.channel_account_id, state.collector_id, state.app_id) == expected and of_sub_merchant
 
 
 async def _use(connection: Connection, books: Books, tenant_id: int, row: asyncpg.Record, state: PaymentState, source: Source) -> Settled:

@@ -35,9 +35,9 @@ async def receive(desk: Desk, tenant: Tenant, account: Account, state: PaymentSt
 
 
 async def close_here(desk: Desk, connection: Connection, tenant: Tenant, account: Account, state: PaymentState) -> None:
-    """The channel says that an order is closed: then it is here, too."""
+    """The channel says that an order of this collector is closed: then it is here, too."""
     row = await connection.fetchrow(orders.LOCK_ORDER, tenant.tenant_id, account.channel, state.order_no)
-    if row is not None and row["channel_account_id"] == account.channel_account_id:
+    if row is not None and orders.is_collected_by(row, account, state):
         await connection.execute(_SQL["order_closed"], tenant.tenant_id, row["order_id"], to_datetime(desk.clock.now_us()), None)
 
 

@@ -32,6 +32,8 @@ COMPARED: dict[str, tuple[str, tuple[str, ...]]] = {
     "cash_payment": ("payment_order_differences", ("payment_orders",)),
     "cash_refund": ("refund_differences", ("refunds",)),
     "cash_credit": ("grant_differences", ("payment_orders", "refunds", "wallet_outbox")),
+    "cash_bonus": ("bonus_differences", ("top_ups", "wallet_outbox")),
+    "cash_refund_credit": ("taken_differences", ("refunds", "top_ups", "wallet_outbox", "postings")),
 }
 """What is found → the statement that finds it, and the tables without which there is nothing to compare."""
 

@@ -122,3 +122,61 @@ WHERE p.order_id IS NULL
     OR (c.applied_at IS NOT NULL AND c.refused IS NULL AND c.amount IS NULL)
     OR c.amount <> p.amount
 ORDER BY 1, 2, 3 LIMIT 100
+
+-- name: bonus_differences
+-- Needs top_ups (tenant_id, paid_order_id, bonus_granted) and wallet_outbox, as above. What a paid top-up gave as a bonus is the grant of the
+-- command `payment:<order_id>:bonus`.
+WITH given AS (
+    SELECT w.tenant_id, substring(w.source FROM '^payment:(.+):bonus$') AS order_id, w.applied_at, w.refused, g.amount
+    FROM wallet_outbox w LEFT JOIN grants g ON g.tenant_id = w.tenant_id AND g.grant_id = w.command_id
+    WHERE w.source LIKE 'payment:%:bonus'
+)
+SELECT coalesce(u.tenant_id, g.tenant_id) AS tenant_id, 0 AS seq, coalesce(u.paid_order_id, g.order_id) AS order_id, CASE
+    WHEN u.paid_order_id IS NULL THEN 'it has a bonus, and no top-up that gives one'
+    WHEN g.order_id IS NULL THEN format('its top-up gives a bonus of %s, which was never asked for', trim_scale(u.bonus_granted))
+    ELSE format('its top-up gives a bonus of %s, the wallet has one of %s', trim_scale(u.bonus_granted), coalesce(trim_scale(g.amount)::text, 'nothing'))
+END AS detail
+FROM (SELECT tenant_id, paid_order_id, bonus_granted FROM top_ups WHERE bonus_granted > 0) u
+FULL JOIN given g ON g.tenant_id = u.tenant_id AND g.order_id = u.paid_order_id
+WHERE u.paid_order_id IS NULL OR g.order_id IS NULL
+    OR (g.applied_at IS NOT NULL AND g.refused IS NULL AND g.amount IS DISTINCT FROM u.bonus_granted)
+ORDER BY 1, 2, 3 LIMIT 100
+
+-- name: taken_differences
+-- Needs refunds (tenant_id, refund_id, top_up_id, cause, command_id, paid_taken, bonus_taken, status), top_ups (tenant_id, top_up_id, paid_grant_id,
+-- bonus_grant_id), postings and wallet_outbox. A merchant's refund takes credits by the command `refund:<refund_id>:take`, from both grants what
+-- it says, before the channel is asked; one that the channel closed gives them back as grants, `refund:<refund_id>:paid_back` and `:bonus_back`.
+WITH takes AS (
+    SELECT tenant_id, command_id, substring(source FROM '^refund:(.+):take$') AS refund_id, applied_at IS NOT NULL AND refused IS NULL AS applied
+    FROM wallet_outbox WHERE source LIKE 'refund:%:take'
+),
+taken AS (SELECT tenant_id, reference AS command_id, grant_id, sum(amount) AS amount FROM postings WHERE kind = 11 GROUP BY 1, 2, 3),
+returned AS (
+    SELECT w.tenant_id, split_part(w.source, ':', 2) AS refund_id, split_part(w.source, ':', 3) AS which, w.applied_at, w.refused, g.amount
+    FROM wallet_outbox w LEFT JOIN grants g ON g.tenant_id = w.tenant_id AND g.grant_id = w.command_id
+    WHERE w.source LIKE 'refund:%\_back'
+),
+judged AS (
+    SELECT coalesce(r.tenant_id, t.tenant_id) AS tenant_id, coalesce(r.refund_id, t.refund_id) AS refund_id, CASE
+        WHEN r.refund_id IS NULL THEN 'it takes credits, and there is no such refund'
+        WHEN t.refund_id IS NULL OR r.command_id IS DISTINCT FROM t.command_id THEN 'it takes no credits, or by another command'
+        WHEN r.status NOT IN ('requested', 'refused') AND NOT t.applied THEN format('it is %s, and its credits were not taken', r.status)
+        WHEN t.applied AND (r.paid_taken, r.bonus_taken) IS DISTINCT FROM (coalesce(paid.amount, 0), coalesce(bonus.amount, 0)) THEN
+            format('it takes %s of paid credit and %s of the bonus, taken were %s and %s', trim_scale(r.paid_taken), trim_scale(r.bonus_taken),
+                trim_scale(coalesce(paid.amount, 0)), trim_scale(coalesce(bonus.amount, 0)))
+        WHEN r.status = 'closed' AND EXISTS (
+            SELECT FROM (VALUES ('paid_back', r.paid_taken), ('bonus_back', r.bonus_taken)) AS due (which, amount)
+            LEFT JOIN returned b ON b.tenant_id = r.tenant_id AND b.refund_id = r.refund_id AND b.which = due.which
+            WHERE due.amount > 0
+                AND (b.which IS NULL OR (b.applied_at IS NOT NULL AND b.refused IS NULL AND b.amount IS DISTINCT FROM due.amount))
+        ) THEN 'it is closed, and what it took was not given back as it was'
+        WHEN r.status <> 'closed' AND EXISTS (SELECT FROM returned b WHERE b.tenant_id = r.tenant_id AND b.refund_id = r.refund_id) THEN
+            format('it is %s, and gave back what it took', r.status)
+    END AS detail
+    FROM (SELECT * FROM refunds WHERE cause = 'merchant') r
+    FULL JOIN takes t ON t.tenant_id = r.tenant_id AND t.refund_id = r.refund_id
+    LEFT JOIN top_ups u ON u.tenant_id = r.tenant_id AND u.top_up_id = r.top_up_id
+    LEFT JOIN taken paid ON paid.tenant_id = t.tenant_id AND paid.command_id = t.command_id AND paid.grant_id = u.paid_grant_id
+    LEFT JOIN taken bonus ON bonus.tenant_id = t.tenant_id AND bonus.command_id = t.command_id AND bonus.grant_id = u.bonus_grant_id
+)
+SELECT tenant_id, 0 AS seq, refund_id, detail FROM judged WHERE detail IS NOT NULL ORDER BY 1, 3 LIMIT 100

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Row, Verifier, field, int, time};
-use crate::copy::{CopyError, read_array, read_int, read_numeric};
+use crate::copy::{CopyError, read_int4_array, read_numeric_array};
 use crate::counter::{CounterKey, KEPT_FOR_US};
 use crate::money::format_nano;
 use crate::rate::Counting;
@@ -97,7 +97,7 @@ impl Verifier {
     fn counter_row(&mut self, row: Row<'_>) -> Result<(), CopyError> {
         let (tenant, account, period_start_us, commit) = (int(row, 0)?, int(row, 1)?, time(row, 2)?, int(row, 3)?);
         let whole = field(row, 4)? == [1];
-        let (counter_ids, quantities) = (read_array(field(row, 5)?, read_int)?, read_array(field(row, 6)?, read_numeric)?);
+        let (counter_ids, quantities) = (read_int4_array(field(row, 5)?)?, read_numeric_array(field(row, 6)?)?);
         let mut walk = std::mem::take(&mut self.counter_walk);
         if walk.period != (tenant, account, period_start_us) {
             walk = CounterWalk { period: (tenant, account, period_start_us), used: BTreeMap::new() };
