@@ -64,8 +64,10 @@ def test_what_derives_is_stable_and_separate() -> None:
 
 
 def test_the_simulators_address_is_checked(tmp_path: Path) -> None:
-    """Proves: an address without a host is refused, a slash at its end is dropped, and `up` leaves its own in run.json."""
-    for wrong in ("127.0.0.1:8800", "ftp://127.0.0.1", "http://", "http://a:99999", "http://a/?b"):
+    """Proves: an address without a host is refused, and one of a channel itself; a slash at its end is dropped, and `up` leaves its own in
+    run.json."""
+    channels = ("https://api.mch.weixin.qq.com", "https://API2.mch.weixin.qq.com:443/x", "https://openapi.alipay.com", "https://alipay.com")
+    for wrong in ("127.0.0.1:8800", "ftp://127.0.0.1", "http://", "http://a:99999", "http://a/?b", *channels):
         with pytest.raises(SettingsError, match="BUFFMONEY_SIMULATOR_URL"):
             Settings.from_environment(environment(tmp_path, BUFFMONEY_SIMULATOR_URL=wrong))
     given = Settings.from_environment(environment(tmp_path, BUFFMONEY_SIMULATOR_URL="http://127.0.0.1:8800/"))

@@ -23,6 +23,8 @@ MINIMUM_SECRET_CHARACTERS = 32
 RUN_FILE = "run.json"
 DERIVED_KEY = "derived-"
 """what the ids of keys that derive from the secret begin with, and those of no other"""
+LIVE_DOMAINS = ("weixin.qq.com", "alipay.com", "alipaydev.com")
+"""of the payment channels: what is there is never a simulator"""
 SECRET_FILE = "secret"  # noqa: S105 - the name of the file, not what is in it
 
 
@@ -101,7 +103,7 @@ class Settings:
             answer_timeout_s=_seconds(env, "BUFFMONEY_ANSWER_TIMEOUT_S", 10.0),
             max_body_bytes=_integer(env, "BUFFMONEY_MAX_BODY_BYTES", 2 * 1024 * 1024, 1_024, 1 << 30),
             body_timeout_s=_seconds(env, "BUFFMONEY_BODY_TIMEOUT_S", 10.0),
-            simulator_url=_url(env, "BUFFMONEY_SIMULATOR_URL", str(run.get("simulatorUrl") or "")),
+            simulator_url=_simulator_url(env, str(run.get("simulatorUrl") or "")),
             heads_file=Path(heads_file) if heads_file else data_dir / "heads.json",
             lease_s=_seconds(env, "BUFFMONEY_LEASE_S", 3.0),
             max_wallets=_integer(env, "BUFFMONEY_MAX_WALLETS", 1_000_000, 1, 1 << 31),
@@ -251,6 +253,14 @@ def _url(env: Mapping[str, str], name: str, default: str) -> str:
     if not valid:
         raise SettingsError(f"{name} must be an address such as http://127.0.0.1:8800, not {text!r}")
     return text
+
+
+def _simulator_url(env: Mapping[str, str], default: str) -> str:
+    url = _url(env, "BUFFMONEY_SIMULATOR_URL", default)
+    host = urlsplit(url).hostname or ""
+    if any(host == live or host.endswith(f".{live}") for live in LIVE_DOMAINS):
+        raise SettingsError(f"BUFFMONEY_SIMULATOR_URL must not be a channel itself: {host} would take sandbox orders for real ones")
+    return url
 
 
 def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
