@@ -32,6 +32,7 @@ Action = Literal[
     "api_key.rotate",
     "audit_log.begin",
     "channel_account.create",
+    "channel_account.reseal",
     "channel_account.retire",
     "channel_account.rotate",
     "customer.assign_rate_card",

@@ -109,6 +109,27 @@ def channels_rotate(
     say(f"account {account} signs with version {version}; the version before verifies for {overlap} s")
 
 
+@channels.command(name="reseal")
+def channels_reseal(*, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Seal all credentials anew under the first key of BUFFMONEY_CREDENTIAL_KEYS, before an older key is dropped.
+
+    Example: `BUFFMONEY_CREDENTIAL_KEYS=new:…,old:… buffmoney channels reseal`
+    """
+    from buffmoney.audit.log import Author
+    from buffmoney.base.clock import SystemClock
+    from buffmoney.collection import accounts
+
+    async def work(connection: Connection, settings: Settings) -> Any:
+        return await accounts.reseal(connection, settings, SystemClock(), by=Author.command_line(settings, SystemClock()))
+
+    done = as_owner(work, data_dir)
+    if as_json:
+        say_json(done)
+        return
+    until = f"; older ones go on verifying until {done.older_keys_until}: keep their keys until then" if done.older_keys_until else ""
+    say(f"{done.resealed} accounts sealed anew{until}")
+
+
 @channels.command(name="retire")
 def channels_retire(account: AccountId, *, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Take an account out of use for new orders. What was ordered through it goes on.

@@ -35,7 +35,7 @@ from buffmoney.collection.channels import (
     new_nonce,
     open_channel,
 )
-from buffmoney.collection.channels.credentials import seal, unseal
+from buffmoney.collection.channels.credentials import UnsealError, seal, sealing_key, unseal
 from buffmoney.collection.desk import Desk
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ class Opened(msgspec.Struct, frozen=True):
     account: Account
     versions: tuple[int, ...]
     channel: PaymentChannel
+
+
+class Resealed(msgspec.Struct, frozen=True, rename="camel"):
+    """How many accounts' credentials were sealed anew, and until when older ones go on verifying under an older key; None: none does."""
+
+    resealed: int
+    older_keys_until: str | None
 
 
 class ListedAccount(msgspec.Struct, rename="camel"):
@@ -255,6 +262,36 @@ async def rotate(
         after = await _told(connection, tenant_id, channel_account_id)
         await log.record(connection, by, tenant_id, "channel_account.rotate", channel_account_id, before, after)
     return version
+
+
+async def reseal(connection: Connection, settings: Settings, clock: Clock, *, by: log.Author) -> Resealed:
+    """Seals the credentials of all accounts anew that are not under the first key of BUFFMONEY_CREDENTIAL_KEYS, each as a new version.
+
+    What an older version goes on verifying until its overlap ends stays under its key, which must be kept until then. Raises Problem
+    invalid_channel_account for a key that is not there: then nothing has changed.
+    """
+    now, first = to_datetime(clock.now_us()), sealing_key(settings)
+    resealed, kept_until = 0, None
+    async with connection.transaction():
+        for row in await connection.fetch(_SQL["good_credentials"], now):
+            if row["key_id"] == first:
+                continue
+            if row["retires_at"] is not None:
+                kept_until = max(kept_until or row["retires_at"], row["retires_at"])
+                continue
+            tenant_id, account_id = row["tenant_id"], row["channel_account_id"]
+            await connection.fetchrow(_SQL["lock_account"], tenant_id, account_id)
+            before = await _told(connection, tenant_id, account_id)
+            try:
+                credentials = unseal(settings, tenant_id, row["key_id"], row["sealed"])
+            except UnsealError as failure:
+                raise Problem("invalid_channel_account", f"{account_id}: {failure}.") from None
+            await connection.execute(_SQL["end_version"], tenant_id, account_id, row["version"], now)
+            await connection.fetchval(_SQL["insert_credentials"], tenant_id, account_id, *seal(settings, tenant_id, credentials), now)
+            after = await _told(connection, tenant_id, account_id)
+            await log.record(connection, by, tenant_id, "channel_account.reseal", account_id, before, after)
+            resealed += 1
+    return Resealed(resealed, None if kept_until is None else format_time(kept_until))
 
 
 async def retire(connection: Connection, clock: Clock, channel_account_id: str, *, by: log.Author) -> None:

@@ -44,5 +44,13 @@ RETURNING version;
 -- What a rotation replaces goes on verifying until $3; an end that was set before and comes sooner stays.
 UPDATE channel_credentials SET retires_at = least(coalesce(retires_at, $3), $3) WHERE tenant_id = $1 AND channel_account_id = $2;
 
+-- name: end_version
+UPDATE channel_credentials SET retires_at = $4 WHERE tenant_id = $1 AND channel_account_id = $2 AND version = $3;
+
 -- name: retire_account
 UPDATE channel_accounts SET retired_at = $3 WHERE tenant_id = $1 AND channel_account_id = $2;
+
+-- name: good_credentials
+-- Of all tenants, what is good for something at $1: the newest version of each account, and those that go on verifying.
+SELECT c.tenant_id, c.channel_account_id, c.version, c.key_id, c.sealed, c.retires_at
+FROM channel_credentials c WHERE c.retires_at IS NULL OR c.retires_at > $1 ORDER BY c.tenant_id, c.channel_account_id, c.version;

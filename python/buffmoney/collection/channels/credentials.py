@@ -2,7 +2,7 @@
 
 The tenant and the channel are authenticated with them, so a row copied to another tenant does not open. Each sealed text goes with the
 id of its key: the first of BUFFMONEY_CREDENTIAL_KEYS seals, all of them unseal, and so does the key that derives from the secret. To
-rotate, put a new key first, seal everything anew, then drop the old one.
+rotate, put a new key first, seal everything anew (`buffmoney channels reseal`), then drop the old one.
 """
 
 from __future__ import annotations
@@ -29,10 +29,19 @@ class UnsealError(Exception):
 def seal(settings: Settings, tenant_id: int, credentials: Credentials) -> tuple[str, bytes]:
     """The id of the key, and what may be stored: a byte for the channel, the nonce, and the ciphertext with its tag."""
     channel: Channel = "wechat" if isinstance(credentials, WechatCredentials) else "alipay"
-    key_id, key = settings.credential_keys[0] if settings.credential_keys else settings.credential_key
+    key_id, key = _first_key(settings)
     nonce = secrets.token_bytes(NONCE_BYTES)
     sealed = AESGCM(key).encrypt(nonce, msgspec.json.encode(credentials), _associated(tenant_id, channel))
     return key_id, _MARKS[channel] + nonce + sealed
+
+
+def sealing_key(settings: Settings) -> str:
+    """The id of the key that seals."""
+    return _first_key(settings)[0]
+
+
+def _first_key(settings: Settings) -> tuple[str, bytes]:
+    return settings.credential_keys[0] if settings.credential_keys else settings.credential_key
 
 
 def unseal(settings: Settings, tenant_id: int, key_id: str, sealed: bytes) -> Credentials:
