@@ -252,7 +252,7 @@ export interface AuditEntry {
   /**
    * What was done.
    */
-  action: "api_key.create" | "api_key.revoke" | "api_key.rotate" | "audit_log.begin" | "channel_account.create" | "channel_account.retire" | "channel_account.rotate" | "customer.assign_rate_card" | "merchant.change_billing_period" | "merchant.create" | "metric.create" | "product.create" | "promotion.create" | "promotion.end" | "rate_card.create" | "rate_card.delete" | "rate_card.publish" | "rate_card.update" | "refund.create" | "top_up.cancel" | "top_up_settings.update";
+  action: "api_key.create" | "api_key.revoke" | "api_key.rotate" | "audit_log.begin" | "channel_account.create" | "channel_account.reseal" | "channel_account.retire" | "channel_account.rotate" | "customer.assign_rate_card" | "merchant.change_billing_period" | "merchant.create" | "metric.create" | "product.create" | "promotion.create" | "promotion.end" | "rate_card.create" | "rate_card.delete" | "rate_card.publish" | "rate_card.update" | "refund.create" | "top_up.cancel" | "top_up_settings.update";
   /** To what kind of thing. */
   objectKind: string;
   /** To which. */
@@ -5067,7 +5067,7 @@ export interface operations {
         /** The `nextCursor` of the page before. */
         cursor?: string;
         /** Of one kind. */
-        action?: "api_key.create" | "api_key.revoke" | "api_key.rotate" | "audit_log.begin" | "channel_account.create" | "channel_account.retire" | "channel_account.rotate" | "customer.assign_rate_card" | "merchant.change_billing_period" | "merchant.create" | "metric.create" | "product.create" | "promotion.create" | "promotion.end" | "rate_card.create" | "rate_card.delete" | "rate_card.publish" | "rate_card.update" | "refund.create" | "top_up.cancel" | "top_up_settings.update";
+        action?: "api_key.create" | "api_key.revoke" | "api_key.rotate" | "audit_log.begin" | "channel_account.create" | "channel_account.reseal" | "channel_account.retire" | "channel_account.rotate" | "customer.assign_rate_card" | "merchant.change_billing_period" | "merchant.create" | "metric.create" | "product.create" | "promotion.create" | "promotion.end" | "rate_card.create" | "rate_card.delete" | "rate_card.publish" | "rate_card.update" | "refund.create" | "top_up.cancel" | "top_up_settings.update";
         /** A key's id, or an account of the machine. */
         actor?: string;
         /** Of a rate card, a key, a metric's code. */
