@@ -21,8 +21,10 @@ from tests.product import ROOT, Product, free_port
 
 SDK = ROOT / "sdk" / "typescript"
 BIN = Path(sys.executable).parent
+OF_OTHERS = ("BUFFMONEY_", "DATABASE_URL", "REDIS_URL", "NODE_OPTIONS", "NODE_ENV", "NODE_PATH")
+"""settings that are not meant for these tests; what Node is told of certificates is"""
 ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("BUFFMONEY_", "DATABASE_URL", "REDIS_URL", "NODE_"))},
+    **{name: value for name, value in os.environ.items() if not name.startswith(OF_OTHERS)},
     "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     "DENO_NO_UPDATE_CHECK": "1",
     "NO_COLOR": "1",
