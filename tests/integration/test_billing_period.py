@@ -350,7 +350,7 @@ async def test_a_core_lives_through_a_change(place: Room) -> None:
         await use("late short", short_end_us - 1, after_short)
         assert (await periods_settled(before + 2))[-1] == (changed_us, 2, 3000, "3")
     await assert_whole(place, after_short)
-    counted = "SELECT period_start, max(quantity)::integer FROM usage_counter_quantities, "
+    counted = "SELECT period_start, max(quantity)::integer FROM usage_counter_quantities CROSS JOIN LATERAL "
     counted += "unnest(counter_ids, quantities) AS u (counter_id, quantity) "
     rows = await place.owner.fetch(
         counted + "JOIN usage_counters USING (tenant_id, counter_id) WHERE measure = 'period_quantity' GROUP BY 1 ORDER BY 1"

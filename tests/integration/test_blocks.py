@@ -161,7 +161,7 @@ async def older_cards(product: Product) -> list[tuple[str, str | None]]:
                 nextval('price_ids') FROM rate_cards, generate_series(0, 1) AS line;
             UPDATE rate_cards SET status = 'published', version = 1, published_at = now() WHERE rate_card_id = 'rc_' || repeat('0', 24);
         """)
-        assert (await migrate(older)).applied == ("blocks_of_a_period",)
+        assert (await migrate(older)).applied[0] == "blocks_of_a_period"
         rows = await owner.fetch("SELECT model, blocks FROM rate_card_charges ORDER BY rate_card_id, line")
         with pytest.raises(asyncpg.RestrictViolationError):
             await owner.execute("UPDATE rate_card_charges SET blocks = 'period' WHERE blocks = 'event'")

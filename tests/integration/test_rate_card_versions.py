@@ -309,6 +309,8 @@ def test_the_difference_of_two_cards(merchant: Merchant) -> None:
         "+ images (pack=500): 100 CNY for each 500 or part of them in a period",
         "- tokens_output: 4 CNY per 1000",
         "~ tokens_input: 1 CNY per 1000 → 2 CNY per 1000",
+        "! images (pack=500) begins to count at zero: no version before counts this metric with this match, and what the running period "
+        "has used so far is not in it.",
     ]
     done = publish(merchant, new)
     since = {"field": "effectiveFrom", "before": None, "after": done["effectiveFrom"]}
