@@ -121,7 +121,7 @@ async def test_commands_of_one_transaction_are_delivered_together(shop: Merchant
     async with paid_at(shop) as place:
         async with place.database.tenant(place.tenant.tenant_id) as connection:
             commands = [
-                await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, f"payment:1:{name}", command)
+                await outbox.enqueue(connection, place.clock, place.tenant.tenant_id, f"together:{name}", command)
                 for name, command in wanted.items()
             ]
         answers = [await outbox.deliver(place.inbox, place.database, place.clock, place.tenant, commands) for _ in range(2)]
@@ -267,7 +267,7 @@ async def test_a_refund_in_the_history_and_the_lists(shop: Merchant) -> None:
     """Proves: a refund is told by the history with its grant and command, the rest of its grant is spent, and what is on hold stays."""
     async with paid_at(shop) as place:
         paid = await place.enqueue("credit:1", grant("acme", "100"))
-        bonus = await place.enqueue("payment:1:bonus", grant("acme", "20", "bonus", priority=200))
+        bonus = await place.enqueue("payment:2", grant("acme", "20", "bonus", priority=200))
         for one in (paid, bonus):
             assert (await place.deliver(one) or {})["ok"]
         shop.usage(event(quantity="10000"))
