@@ -48,7 +48,8 @@ def binary(pattern: str) -> Path:
 
 def build() -> None:
     """Everything that package-lock.json pins, and dist/."""
-    installed = SDK / "node_modules" / ".package-lock.json"
+    # Made at the end: what npm leaves when it is ended in the middle is not taken for whole.
+    installed = SDK / "node_modules" / ".made"
     if not installed.exists() or installed.stat().st_mtime < (SDK / "package-lock.json").stat().st_mtime:
         run("npm", "ci", "--no-progress", timeout_s=300)
         installed.touch()
